@@ -1,0 +1,90 @@
+# clinical: a PostgreSQL extension
+#
+#   make, make install, make installcheck   with PostgreSQL's development files (PGXS);
+#                                           installcheck needs a running server
+#   make test            all tests, in a scratch directory; installs what is missing (Debian)
+#   make test-versions   the same on the other PostgreSQL versions
+#   make demo, make demo-stop, make bench
+
+# Where the demo takes its data from: asked for before DATA gets PGXS's meaning.
+DEMO_DATA := $(DATA)
+
+EXTENSION  = clinical
+EXTVERSION := $(shell sed -n "s/^default_version *= *'\(.*\)'.*/\1/p" clinical.control)
+PGFILEDESC = "clinical - back end of a clinical research platform"
+
+MODULE_big = clinical
+OBJS       = $(patsubst %.c,%.o,$(sort $(wildcard src/*.c)))
+
+# The install script is these files of sql/, in this order.
+SQL_MODULES = core project patient
+INSTALL_SQL = sql/$(EXTENSION)--$(EXTVERSION).sql
+DATA        = $(sort $(wildcard sql/upgrade/*.sql))
+DATA_built  = $(INSTALL_SQL)
+
+# INSTANCE_OPTS: --temp-instance and --temp-config of test/run.sh; without them a running
+# server is tested.
+INSTANCE_OPTS  =
+REGRESS        = core project patient catalog
+# An output directory of its own: in the top directory, pg_regress 15 would take sql/NAME.sql
+# for the test of that name.  It looks for expected/ there too, and the isolation program
+# nowhere else.
+TEST_OUTPUT    = tmp_regress
+REGRESS_PREP   = $(TEST_OUTPUT)
+REGRESS_OPTS   = --inputdir=test --outputdir=$(TEST_OUTPUT) $(INSTANCE_OPTS)
+# Assigned at once (:=), or an empty list would count as defined.
+ISOLATION     := $(patsubst test/specs/%.spec,%,$(sort $(wildcard test/specs/*.spec)))
+ISOLATION_OPTS = --inputdir=test --outputdir=$(TEST_OUTPUT) $(INSTANCE_OPTS)
+ifneq (,$(wildcard test/t/*.pl))
+TAP_TESTS      = 1
+PROVE_TESTS    = test/t/*.pl
+endif
+EXTRA_CLEAN    = $(TEST_OUTPUT)
+
+# Out of place because of PostgreSQL's own headers: -Wconversion -Wcast-qual -Wundef
+# -Wredundant-decls -Wpedantic.
+WARNINGS = -Wall -Wextra -Wshadow -Wstrict-prototypes -Wold-style-definition -Wformat=2 \
+	-Wduplicated-cond -Wduplicated-branches -Wlogical-op -Wnull-dereference \
+	-Wdouble-promotion -Wwrite-strings -Wswitch-enum -Wvla
+# PG_FUNCTION_ARGS and hooks have parameters that not every function needs.
+WARNINGS += -Wno-unused-parameter
+# What an initializer leaves out is zero: that is how a plan not prepared yet begins.
+WARNINGS += -Wno-missing-field-initializers
+ifdef WERROR
+WARNINGS += -Werror
+endif
+PG_CPPFLAGS = -DCLINICAL_VERSION='"$(EXTVERSION)"'
+PG_CFLAGS   = $(WARNINGS)
+
+PG_CONFIG ?= pg_config
+PGXS := $(shell $(PG_CONFIG) --pgxs 2>/dev/null)
+ifneq (,$(wildcard $(PGXS)))
+include $(PGXS)
+else
+all install installdirs uninstall installcheck check clean distclean maintainer-clean $(OBJS):
+	$(error $(PG_CONFIG) finds no PostgreSQL development files (Debian: postgresql-server-dev-15 to -18); "make test" installs them)
+endif
+
+# Debian's PostgreSQL is built without dependency tracking, so PGXS does none.
+$(OBJS) $(OBJS:.o=.bc): $(wildcard src/*.h) clinical.control
+
+$(INSTALL_SQL): $(SQL_MODULES:%=sql/%.sql) Makefile clinical.control
+	cat $(SQL_MODULES:%=sql/%.sql) > $@
+
+$(TEST_OUTPUT):
+	mkdir $@
+	ln -s ../expected $@/expected
+
+# For people and CI: these need no PostgreSQL to begin with.
+.PHONY: demo demo-stop test test-versions bench
+
+demo:
+	@DATA='$(DEMO_DATA)' demo/run.sh
+demo-stop:
+	@demo/run.sh stop
+test:
+	@test/run.sh
+test-versions:
+	@test/versions.sh
+bench:
+	@bench/run

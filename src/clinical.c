@@ -1,0 +1,24 @@
+/*-------------------------------------------------------------------------
+ *
+ * clinical.c
+ *		Wires the modules together when the library is loaded.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "fmgr.h"
+
+#include "compat.h"
+#include "core.h"
+#include "patient.h"
+
+CLINICAL_MODULE_MAGIC;
+
+/* The only place that knows all modules. */
+void
+_PG_init(void)
+{
+	clinical_core_init();
+	clinical_register_invariants(clinical_patient_invariants, clinical_patient_ninvariants);
+}

@@ -1,0 +1,34 @@
+/*-------------------------------------------------------------------------
+ *
+ * compat.h
+ *		What differs between PostgreSQL 15 and 18.  No other file of ours
+ *		looks at PG_VERSION_NUM.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef CLINICAL_COMPAT_H
+#define CLINICAL_COMPAT_H
+
+#if PG_VERSION_NUM < 150000
+#error "clinical needs PostgreSQL 15 or later"
+#endif
+
+/* the declaration came to fmgr.h with 16 */
+#if PG_VERSION_NUM < 160000
+extern PGDLLEXPORT void _PG_init(void);
+#endif
+
+/* the VAR... macros moved out of postgres.h with 16 */
+#if PG_VERSION_NUM >= 160000
+#include "varatt.h"
+#endif
+
+/* 18 lets a module say its name and version */
+#if PG_VERSION_NUM >= 180000
+#define CLINICAL_MODULE_MAGIC \
+	PG_MODULE_MAGIC_EXT(.name = "clinical", .version = CLINICAL_VERSION)
+#else
+#define CLINICAL_MODULE_MAGIC PG_MODULE_MAGIC
+#endif
+
+#endif							/* CLINICAL_COMPAT_H */

@@ -1,0 +1,93 @@
+/*-------------------------------------------------------------------------
+ *
+ * core.h
+ *		Settings, kept plans, rules of rows and errors: what every module
+ *		stands on.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef CLINICAL_CORE_H
+#define CLINICAL_CORE_H
+
+#include "access/htup.h"
+#include "access/tupdesc.h"
+#include "commands/trigger.h"
+#include "executor/spi.h"
+#include "fmgr.h"
+
+/* core.c: settings, and what is asked about the installation */
+
+extern bool clinical_restore;
+
+extern void clinical_core_init(void);
+extern text *clinical_reason_in_force(void);
+extern void clinical_require_reason(void);
+extern text *clinical_actor_in_force(void);
+extern int	clinical_reason_push(const text *reason);
+extern void clinical_reason_pop(int nest_level);
+extern void clinical_require_preload(void);
+
+/* A query that gives (object text, detail text) for what breaks the invariant */
+typedef struct ClinicalInvariant
+{
+	const char *name;
+	const char *sql;
+} ClinicalInvariant;
+
+extern void clinical_register_invariants(const ClinicalInvariant *invariants, int count);
+
+/* core_plan.c: statements that are prepared once a session */
+
+#define CLINICAL_MAX_ARGS 16
+
+typedef struct ClinicalPlan
+{
+	const char *sql;
+	int			nargs;
+	Oid			argtypes[CLINICAL_MAX_ARGS];
+	SPIPlanPtr	plan;
+} ClinicalPlan;
+
+extern void clinical_execute(ClinicalPlan *plan, Datum *values, const char *nulls,
+							 bool read_only);
+extern bool clinical_fetch(ClinicalPlan *plan, Datum *values, const char *nulls,
+						   bool read_only, Datum *result);
+extern bool clinical_fetch_args(ClinicalPlan *plan, FunctionCallInfo fcinfo,
+								bool read_only, Datum *result);
+
+/* core_history.c: what only the server writes */
+
+extern void clinical_server_execute(ClinicalPlan *plan, Datum *values, const char *nulls);
+extern bool clinical_server_writes(void);
+
+/* core_rule.c: arguments, and the rows that triggers see */
+
+typedef struct ClinicalRow
+{
+	TriggerData *trigger;
+	TupleDesc	desc;
+	HeapTuple	old_tuple;		/* NULL on INSERT */
+	HeapTuple	new_tuple;		/* NULL on DELETE */
+} ClinicalRow;
+
+/* A way between two states; from NULL: a state to begin in */
+typedef struct ClinicalWay
+{
+	const char *from;
+	const char *to;
+} ClinicalWay;
+
+extern void clinical_require_arg(bool given, const char *message);
+extern text *clinical_optional_arg(FunctionCallInfo fcinfo, int argno);
+extern text *clinical_text_arg(FunctionCallInfo fcinfo, int argno, const char *message);
+extern void clinical_load_row(FunctionCallInfo fcinfo, ClinicalRow *row);
+extern Datum clinical_column(const ClinicalRow *row, HeapTuple tuple,
+							 const char *name, bool *isnull);
+extern char *clinical_text_column(const ClinicalRow *row, HeapTuple tuple, const char *name);
+extern bool clinical_column_changed(const ClinicalRow *row, const char *name);
+extern void clinical_set_column(ClinicalRow *row, const char *name, Datum value, bool isnull);
+extern void clinical_check_way(const ClinicalWay *ways, int nways, const char *what,
+							   const char *from, const char *to);
+extern void clinical_check_time_zone(const char *name);
+
+#endif							/* CLINICAL_CORE_H */

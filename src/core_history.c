@@ -1,0 +1,67 @@
+/*-------------------------------------------------------------------------
+ *
+ * core_history.c
+ *		Rows that only the server writes.
+ *
+ * The histories of centers, projects and patients are written by triggers and
+ * by nobody else, superusers included: a history that its subject can write is
+ * none.  A restore, which puts back what was once written, says so with
+ * clinical.restore.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "utils/rel.h"
+
+#include "core.h"
+
+PG_FUNCTION_INFO_V1(clinical_history_guard);
+
+/* How many of our own triggers are writing, one inside the other */
+static int	server_depth = 0;
+
+/* Run a plan, inside SPI, whose writes are the server's own. */
+void
+clinical_server_execute(ClinicalPlan *plan, Datum *values, const char *nulls)
+{
+	server_depth++;
+	PG_TRY();
+	{
+		clinical_execute(plan, values, nulls, false);
+	}
+	PG_FINALLY();
+	{
+		server_depth--;
+	}
+	PG_END_TRY();
+}
+
+/* Is the row that a trigger sees written by another trigger of ours? */
+bool
+clinical_server_writes(void)
+{
+	return server_depth > 0;
+}
+
+/* Trigger: nobody else adds to a history, and nobody changes it. */
+Datum
+clinical_history_guard(PG_FUNCTION_ARGS)
+{
+	ClinicalRow row;
+	const char *table;
+
+	clinical_load_row(fcinfo, &row);
+	if (clinical_restore || (row.old_tuple == NULL && row.new_tuple != NULL &&
+							 clinical_server_writes()))
+		PG_RETURN_POINTER(row.new_tuple != NULL ? row.new_tuple : row.old_tuple);
+
+	table = RelationGetRelationName(row.trigger->tg_relation);
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 TRIGGER_FIRED_BY_INSERT(row.trigger->tg_event) ?
+			 errmsg("rows of \"%s\" are written by the server alone", table) :
+			 errmsg("rows of \"%s\" are never changed", table),
+			 errhint("To restore a dump, set clinical.restore to on as a superuser, "
+					 "for example by PGOPTIONS='-c clinical.restore=on'.")));
+}

@@ -1,0 +1,87 @@
+/*-------------------------------------------------------------------------
+ *
+ * core_plan.c
+ *		Statements that are prepared once a session and kept.
+ *
+ * They run through SPI as the caller, so that the server's own checks of
+ * rights and row level security apply.  The plan cache looks after their
+ * validity: it plans again when a table, the search path or, under row level
+ * security, the role has changed.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "executor/spi.h"
+#include "core.h"
+
+/* Prepare and keep the plan unless that was done before. */
+static void
+plan_prepare(ClinicalPlan *plan)
+{
+	SPIPlanPtr	prepared;
+
+	if (plan->plan != NULL)
+		return;
+	prepared = SPI_prepare(plan->sql, plan->nargs, plan->argtypes);
+	if (prepared == NULL)
+		elog(ERROR, "SPI_prepare failed: %s", SPI_result_code_string(SPI_result));
+	if (SPI_keepplan(prepared) != 0)
+		elog(ERROR, "SPI_keepplan failed");
+	plan->plan = prepared;
+}
+
+/* Run a plan inside SPI_connect and SPI_finish; the rows are in SPI_tuptable. */
+void
+clinical_execute(ClinicalPlan *plan, Datum *values, const char *nulls, bool read_only)
+{
+	int			result;
+
+	plan_prepare(plan);
+	result = SPI_execute_plan(plan->plan, values, nulls, read_only, 0);
+	if (result < 0)
+		elog(ERROR, "SPI_execute_plan failed: %s", SPI_result_code_string(result));
+}
+
+/*
+ * Run a plan and give the first column of its first row, copied into the
+ * caller's memory; false if there is no row or the value is NULL.
+ */
+bool
+clinical_fetch(ClinicalPlan *plan, Datum *values, const char *nulls,
+			   bool read_only, Datum *result)
+{
+	bool		found = false;
+
+	SPI_connect();
+	clinical_execute(plan, values, nulls, read_only);
+	if (SPI_tuptable != NULL && SPI_processed > 0)
+	{
+		TupleDesc	desc = SPI_tuptable->tupdesc;
+		Form_pg_attribute column = TupleDescAttr(desc, 0);
+		bool		isnull;
+		Datum		value = SPI_getbinval(SPI_tuptable->vals[0], desc, 1, &isnull);
+
+		found = !isnull;
+		if (found)
+			*result = SPI_datumTransfer(value, column->attbyval, column->attlen);
+	}
+	SPI_finish();
+	return found;
+}
+
+/* The same with the function's own arguments as the plan's, in order. */
+bool
+clinical_fetch_args(ClinicalPlan *plan, FunctionCallInfo fcinfo,
+					bool read_only, Datum *result)
+{
+	Datum		values[CLINICAL_MAX_ARGS];
+	char		nulls[CLINICAL_MAX_ARGS];
+
+	for (int i = 0; i < plan->nargs; i++)
+	{
+		nulls[i] = PG_ARGISNULL(i) ? 'n' : ' ';
+		values[i] = PG_ARGISNULL(i) ? (Datum) 0 : PG_GETARG_DATUM(i);
+	}
+	return clinical_fetch(plan, values, nulls, read_only, result);
+}

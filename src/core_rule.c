@@ -1,0 +1,202 @@
+/*-------------------------------------------------------------------------
+ *
+ * core_rule.c
+ *		Checks of arguments, and of the rows that triggers see.
+ *
+ * Errors name columns, keys and states, never other values of a row: they
+ * reach server logs and clients that must not see patient data.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "executor/spi.h"
+#include "pgtime.h"
+#include "utils/builtins.h"
+#include "utils/datum.h"
+#include "utils/rel.h"
+
+#include "compat.h"
+#include "core.h"
+
+/* Raise the message unless what a caller must give is given. */
+void
+clinical_require_arg(bool given, const char *message)
+{
+	if (!given)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("%s", message)));
+}
+
+/* A text argument that may be NULL. */
+text *
+clinical_optional_arg(FunctionCallInfo fcinfo, int argno)
+{
+	return PG_ARGISNULL(argno) ? NULL : PG_GETARG_TEXT_PP(argno);
+}
+
+/* A text argument that must be given and not be empty. */
+text *
+clinical_text_arg(FunctionCallInfo fcinfo, int argno, const char *message)
+{
+	text	   *value = clinical_optional_arg(fcinfo, argno);
+
+	clinical_require_arg(value != NULL && VARSIZE_ANY_EXHDR(value) > 0, message);
+	return value;
+}
+
+/* What a trigger was called for: the row before and after, if it is a row trigger. */
+void
+clinical_load_row(FunctionCallInfo fcinfo, ClinicalRow *row)
+{
+	TriggerData *trigger = (TriggerData *) fcinfo->context;
+
+	if (!CALLED_AS_TRIGGER(fcinfo))
+		ereport(ERROR,
+				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+				 errmsg("function was not called by trigger manager")));
+
+	row->trigger = trigger;
+	row->desc = RelationGetDescr(trigger->tg_relation);
+	row->old_tuple = NULL;
+	row->new_tuple = NULL;
+	if (!TRIGGER_FIRED_FOR_ROW(trigger->tg_event))
+		return;
+	if (TRIGGER_FIRED_BY_INSERT(trigger->tg_event))
+		row->new_tuple = trigger->tg_trigtuple;
+	else
+		row->old_tuple = trigger->tg_trigtuple;
+	if (TRIGGER_FIRED_BY_UPDATE(trigger->tg_event))
+		row->new_tuple = trigger->tg_newtuple;
+}
+
+/* The number of a column that a rule speaks of. */
+static int
+column_number(const ClinicalRow *row, const char *name)
+{
+	int			number = SPI_fnumber(row->desc, name);
+
+	if (number <= 0)
+		elog(ERROR, "no column \"%s\" in \"%s\"", name,
+			 RelationGetRelationName(row->trigger->tg_relation));
+	return number;
+}
+
+/* The value of a column in the row before or after. */
+Datum
+clinical_column(const ClinicalRow *row, HeapTuple tuple, const char *name, bool *isnull)
+{
+	return heap_getattr(tuple, column_number(row, name), row->desc, isnull);
+}
+
+/* The same of a text column as a C string, or NULL. */
+char *
+clinical_text_column(const ClinicalRow *row, HeapTuple tuple, const char *name)
+{
+	bool		isnull;
+	Datum		value = clinical_column(row, tuple, name, &isnull);
+
+	return isnull ? NULL : TextDatumGetCString(value);
+}
+
+/*
+ * Do the bytes of a column differ between the row before and after?  Equality
+ * of the type would not see 1.0 become 1.00.
+ */
+bool
+clinical_column_changed(const ClinicalRow *row, const char *name)
+{
+	int			number = column_number(row, name);
+	Form_pg_attribute column = TupleDescAttr(row->desc, number - 1);
+	bool		old_null;
+	bool		new_null;
+	Datum		old_value = heap_getattr(row->old_tuple, number, row->desc, &old_null);
+	Datum		new_value = heap_getattr(row->new_tuple, number, row->desc, &new_null);
+
+	if (old_null || new_null)
+		return old_null != new_null;
+	return !datum_image_eq(old_value, new_value, column->attbyval, column->attlen);
+}
+
+/* Give a column of the row to be stored another value. */
+void
+clinical_set_column(ClinicalRow *row, const char *name, Datum value, bool isnull)
+{
+	int			number = column_number(row, name);
+
+	row->new_tuple = heap_modify_tuple_by_cols(row->new_tuple, row->desc, 1,
+											   &number, &value, &isnull);
+}
+
+/* Is this one of the states that the ways lead to? */
+static bool
+state_exists(const ClinicalWay *ways, int nways, const char *state)
+{
+	for (int i = 0; i < nways; i++)
+	{
+		if (strcmp(ways[i].to, state) == 0)
+			return true;
+	}
+	return false;
+}
+
+/* Is there a way from one state (NULL: none yet) to another? */
+static bool
+way_exists(const ClinicalWay *ways, int nways, const char *from, const char *to)
+{
+	for (int i = 0; i < nways; i++)
+	{
+		if (strcmp(ways[i].to, to) == 0 &&
+			(ways[i].from == NULL ? from == NULL :
+			 from != NULL && strcmp(ways[i].from, from) == 0))
+			return true;
+	}
+	return false;
+}
+
+/*
+ * Raise an error unless something may go from one state (NULL: it is new) to
+ * another; "what" says of what kind it is.
+ */
+void
+clinical_check_way(const ClinicalWay *ways, int nways, const char *what,
+				   const char *from, const char *to)
+{
+	if (to == NULL || !state_exists(ways, nways, to))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 to == NULL ? errmsg("%s status is required", what) :
+				 errmsg("unknown %s status \"%s\"", what, to)));
+	if (way_exists(ways, nways, from, to))
+		return;
+	if (from == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("%s cannot begin as \"%s\"", what, to)));
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("%s cannot go from \"%s\" to \"%s\"", what, from, to)));
+}
+
+/*
+ * Raise an error unless the name is one of the IANA time zones, as the server
+ * spells it.  pg_tzset alone would also take POSIX rules such as "Foo5"; all
+ * those have a digit in them, and of the real names only those below Etc do
+ * that are not aliases.
+ */
+void
+clinical_check_time_zone(const char *name)
+{
+	pg_tz	   *zone = strlen(name) <= TZ_STRLEN_MAX ? pg_tzset(name) : NULL;
+
+	if (zone == NULL || !pg_tz_acceptable(zone) ||
+		strcmp(pg_get_timezone_name(zone), name) != 0 ||
+		(strpbrk(name, "0123456789<") != NULL && strncmp(name, "Etc/GMT", 7) != 0))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("unknown time zone \"%s\"", name),
+				 errhint("Use a name of pg_timezone_names that has a place in it, "
+						 "such as \"Europe/Amsterdam\", or \"UTC\".")));
+}

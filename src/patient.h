@@ -1,0 +1,28 @@
+/*-------------------------------------------------------------------------
+ *
+ * patient.h
+ *		What the rooms of the module and others ask about patients.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef CLINICAL_PATIENT_H
+#define CLINICAL_PATIENT_H
+
+#include "utils/date.h"
+#include "utils/jsonb.h"
+
+#include "core.h"
+
+extern const ClinicalInvariant clinical_patient_invariants[];
+extern const int clinical_patient_ninvariants;
+
+extern pg_attribute_noreturn() void clinical_patient_not_found(void);
+
+extern void clinical_check_patient_way(const char *from, const char *to);
+extern DateADT clinical_check_day(Datum value, bool isnull, const char *what);
+
+extern void clinical_push_key(JsonbParseState **state, const char *name);
+extern Jsonb *clinical_merge(Jsonb *target, Jsonb *patch);
+extern Jsonb *clinical_changes(Jsonb *old_record, Jsonb *new_record);
+
+#endif							/* CLINICAL_PATIENT_H */

@@ -1,0 +1,352 @@
+/*-------------------------------------------------------------------------
+ *
+ * project.c
+ *		Projects, centers and which takes part in which: the functions.
+ *
+ * The rules of the rows themselves are in project_rule.c, where they hold for
+ * INSERT and COPY too.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+
+#include "compat.h"
+#include "core.h"
+#include "project.h"
+
+PG_FUNCTION_INFO_V1(clinical_create_center);
+PG_FUNCTION_INFO_V1(clinical_add_center);
+PG_FUNCTION_INFO_V1(clinical_remove_center);
+PG_FUNCTION_INFO_V1(clinical_plan_enrolment);
+PG_FUNCTION_INFO_V1(clinical_set_center_status);
+PG_FUNCTION_INFO_V1(clinical_set_project_status);
+PG_FUNCTION_INFO_V1(clinical_project_json);
+PG_FUNCTION_INFO_V1(clinical_projects_json);
+
+/* The id of the project with the code in an argument; an error if there is none. */
+int64
+clinical_project_id(FunctionCallInfo fcinfo, int argno)
+{
+	static ClinicalPlan plan = {
+		"SELECT p.id FROM clinical.project p WHERE p.code OPERATOR(pg_catalog.=) $1",
+		1, {TEXTOID}
+	};
+	text	   *code = clinical_text_arg(fcinfo, argno, "project code is required");
+	Datum		value = PointerGetDatum(code);
+	Datum		id;
+
+	if (!clinical_fetch(&plan, &value, NULL, true, &id))
+		ereport(ERROR,
+				(errcode(ERRCODE_NO_DATA_FOUND),
+				 errmsg("project not found"),
+				 errdetail("There is no project with the code \"%s\".", text_to_cstring(code))));
+	return DatumGetInt64(id);
+}
+
+/* What clinical_require_center and the status function say. */
+static void
+center_not_found(int64 center_id)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_NO_DATA_FOUND),
+			 errmsg("center not found"),
+			 errdetail("There is no center with the id %lld.", (long long) center_id)));
+}
+
+/* The same for a project in which a center does not take part. */
+static void
+center_not_in_project(int errcode_, int64 center_id)
+{
+	ereport(ERROR,
+			(errcode(errcode_),
+			 errmsg("center does not take part in the project"),
+			 errdetail("The center has the id %lld.", (long long) center_id)));
+}
+
+/* Raise an error unless there is such a center. */
+void
+clinical_require_center(int64 center_id)
+{
+	static ClinicalPlan plan = {
+		"SELECT true FROM clinical.center c WHERE c.id OPERATOR(pg_catalog.=) $1",
+		1, {INT8OID}
+	};
+	Datum		value = Int64GetDatum(center_id);
+	Datum		found;
+
+	if (!clinical_fetch(&plan, &value, NULL, true, &found))
+		center_not_found(center_id);
+}
+
+/*
+ * Raise an error unless the center takes part in the project and both are
+ * active; they stay so until the end of the transaction.
+ */
+void
+clinical_require_active_center(int64 project_id, int64 center_id)
+{
+	static ClinicalPlan plan = {
+		"SELECT CASE WHEN p.status OPERATOR(pg_catalog.<>) 'active' THEN 'project'"
+		"            WHEN c.status OPERATOR(pg_catalog.<>) 'active' THEN 'center'"
+		"            ELSE '' END"
+		"  FROM clinical.project_center pc"
+		"  JOIN clinical.project p ON p.id OPERATOR(pg_catalog.=) pc.project_id"
+		"  JOIN clinical.center c ON c.id OPERATOR(pg_catalog.=) pc.center_id"
+		" WHERE pc.project_id OPERATOR(pg_catalog.=) $1"
+		"   AND pc.center_id OPERATOR(pg_catalog.=) $2"
+		"   FOR SHARE OF p, c",
+		2, {INT8OID, INT8OID}
+	};
+	Datum		values[2] = {Int64GetDatum(project_id), Int64GetDatum(center_id)};
+	Datum		result;
+	char	   *idle;
+
+	if (!clinical_fetch(&plan, values, NULL, false, &result))
+		center_not_in_project(ERRCODE_FOREIGN_KEY_VIOLATION, center_id);
+	idle = TextDatumGetCString(result);
+	if (*idle != '\0')
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("%s is not active", idle),
+				 errdetail("Only active centers of active projects enroll; this is about the project with the id %lld and the center with the id %lld.",
+						   (long long) project_id, (long long) center_id)));
+}
+
+/* SQL: create a center, or return the one that was created so before. */
+Datum
+clinical_create_center(PG_FUNCTION_ARGS)
+{
+	static ClinicalPlan insert = {
+		"INSERT INTO clinical.center AS c (name, site_id, time_zone, country, status)"
+		" VALUES ($1, $2, COALESCE($3, 'UTC'), $4, $5)"
+		" ON CONFLICT (site_id) DO NOTHING RETURNING c",
+		5, {TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID}
+	};
+	static ClinicalPlan same = {
+		"SELECT c FROM clinical.center c"
+		" WHERE c.site_id OPERATOR(pg_catalog.=) $2 AND c.name OPERATOR(pg_catalog.=) $1"
+		"   AND c.time_zone OPERATOR(pg_catalog.=) COALESCE($3, 'UTC')"
+		"   AND COALESCE(c.country OPERATOR(pg_catalog.=) $4, c.country IS NULL AND $4 IS NULL)",
+		4, {TEXTOID, TEXTOID, TEXTOID, TEXTOID}
+	};
+	Datum		center;
+
+	(void) clinical_text_arg(fcinfo, 0, "center name is required");
+	if (!PG_ARGISNULL(1))
+		(void) clinical_text_arg(fcinfo, 1, "site id is empty");
+	if (!clinical_fetch_args(&insert, fcinfo, false, &center) &&
+		!clinical_fetch_args(&same, fcinfo, false, &center))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNIQUE_VIOLATION),
+				 errmsg("center already exists with different content"),
+				 errdetail("The site id is \"%s\".", text_to_cstring(PG_GETARG_TEXT_PP(1)))));
+	return center;
+}
+
+/* The center id in an argument. */
+static int64
+center_arg(FunctionCallInfo fcinfo, int argno)
+{
+	clinical_require_arg(!PG_ARGISNULL(argno), "center id is required");
+	return PG_GETARG_INT64(argno);
+}
+
+/* SQL: add a center to a project, unless it takes part already. */
+Datum
+clinical_add_center(PG_FUNCTION_ARGS)
+{
+	static ClinicalPlan lock = {
+		"SELECT true FROM clinical.center c WHERE c.id OPERATOR(pg_catalog.=) $1 FOR KEY SHARE",
+		1, {INT8OID}
+	};
+	static ClinicalPlan insert = {
+		"INSERT INTO clinical.project_center (project_id, center_id) VALUES ($1, $2)"
+		" ON CONFLICT (project_id, center_id) DO NOTHING RETURNING true",
+		2, {INT8OID, INT8OID}
+	};
+	static ClinicalPlan select = {
+		"SELECT pc FROM clinical.project_center pc"
+		" WHERE pc.project_id OPERATOR(pg_catalog.=) $1 AND pc.center_id OPERATOR(pg_catalog.=) $2",
+		2, {INT8OID, INT8OID}
+	};
+	Datum		values[2];
+	Datum		row;
+
+	values[0] = Int64GetDatum(clinical_project_id(fcinfo, 0));
+	values[1] = Int64GetDatum(center_arg(fcinfo, 1));
+	if (!clinical_fetch(&lock, &values[1], NULL, false, &row))
+		center_not_found(PG_GETARG_INT64(1));
+	(void) clinical_fetch(&insert, values, NULL, false, &row);
+	if (!clinical_fetch(&select, values, NULL, false, &row))
+		ereport(ERROR,
+				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+				 errmsg("list of centers was changed meanwhile")));
+	return row;
+}
+
+/* SQL: remove a center from a project. */
+Datum
+clinical_remove_center(PG_FUNCTION_ARGS)
+{
+	static ClinicalPlan delete = {
+		"DELETE FROM clinical.project_center pc"
+		" WHERE pc.project_id OPERATOR(pg_catalog.=) $1 AND pc.center_id OPERATOR(pg_catalog.=) $2"
+		" RETURNING pc",
+		2, {INT8OID, INT8OID}
+	};
+	Datum		values[2];
+	Datum		row;
+	int			nest_level;
+
+	values[0] = Int64GetDatum(clinical_project_id(fcinfo, 0));
+	values[1] = Int64GetDatum(center_arg(fcinfo, 1));
+	nest_level = clinical_reason_push(clinical_optional_arg(fcinfo, 2));
+	clinical_require_reason();
+	if (!clinical_fetch(&delete, values, NULL, false, &row))
+		center_not_in_project(ERRCODE_NO_DATA_FOUND, PG_GETARG_INT64(1));
+	clinical_reason_pop(nest_level);
+	return row;
+}
+
+/* SQL: how many patients a center is to enroll, and when. */
+Datum
+clinical_plan_enrolment(PG_FUNCTION_ARGS)
+{
+	static ClinicalPlan update = {
+		"UPDATE clinical.project_center AS pc"
+		"   SET planned_enrolment = $3, enrolment_from = $4, enrolment_to = $5"
+		" WHERE pc.project_id OPERATOR(pg_catalog.=) $1 AND pc.center_id OPERATOR(pg_catalog.=) $2"
+		" RETURNING pc",
+		5, {INT8OID, INT8OID, INT4OID, DATEOID, DATEOID}
+	};
+	Datum		values[5];
+	Datum		row;
+
+	values[0] = Int64GetDatum(clinical_project_id(fcinfo, 0));
+	values[1] = Int64GetDatum(center_arg(fcinfo, 1));
+	clinical_require_arg(!PG_ARGISNULL(2), "planned enrolment is required");
+	clinical_require_arg(!PG_ARGISNULL(3) && !PG_ARGISNULL(4), "days of enrolment are required");
+	for (int i = 2; i < 5; i++)
+		values[i] = PG_GETARG_DATUM(i);
+	if (!clinical_fetch(&update, values, NULL, false, &row))
+		center_not_in_project(ERRCODE_NO_DATA_FOUND, PG_GETARG_INT64(1));
+	return row;
+}
+
+/*
+ * Move a center or project (id, status) to another status, by plans that lock
+ * it and give its status, and that update it.  That there is a way is checked
+ * here too, since a trigger cannot tell a status that is set anew.
+ */
+static bool
+set_status(const char *what, ClinicalPlan *lock, ClinicalPlan *update, Datum *values,
+		   const text *reason, Datum *row)
+{
+	int			nest_level = clinical_reason_push(reason);
+	Datum		status;
+
+	if (!clinical_fetch(lock, values, NULL, false, &status))
+		return false;
+	clinical_check_project_way(what, TextDatumGetCString(status), TextDatumGetCString(values[1]));
+	if (!clinical_fetch(update, values, NULL, false, row))
+		return false;
+	clinical_reason_pop(nest_level);
+	return true;
+}
+
+/* SQL: move a center to another status. */
+Datum
+clinical_set_center_status(PG_FUNCTION_ARGS)
+{
+	static ClinicalPlan lock = {
+		"SELECT c.status FROM clinical.center c WHERE c.id OPERATOR(pg_catalog.=) $1"
+		" FOR NO KEY UPDATE",
+		1, {INT8OID}
+	};
+	static ClinicalPlan update = {
+		"UPDATE clinical.center AS c SET status = $2"
+		" WHERE c.id OPERATOR(pg_catalog.=) $1 RETURNING c",
+		2, {INT8OID, TEXTOID}
+	};
+	int64		center_id = center_arg(fcinfo, 0);
+	Datum		values[2] = {Int64GetDatum(center_id), (Datum) 0};
+	Datum		row;
+
+	values[1] = PointerGetDatum(clinical_text_arg(fcinfo, 1, "center status is required"));
+	if (!set_status("center", &lock, &update, values, clinical_optional_arg(fcinfo, 2), &row))
+		center_not_found(center_id);
+	return row;
+}
+
+/* SQL: move a project to another status. */
+Datum
+clinical_set_project_status(PG_FUNCTION_ARGS)
+{
+	static ClinicalPlan lock = {
+		"SELECT p.status FROM clinical.project p WHERE p.id OPERATOR(pg_catalog.=) $1"
+		" FOR NO KEY UPDATE",
+		1, {INT8OID}
+	};
+	static ClinicalPlan update = {
+		"UPDATE clinical.project AS p SET status = $2"
+		" WHERE p.id OPERATOR(pg_catalog.=) $1 RETURNING p",
+		2, {INT8OID, TEXTOID}
+	};
+	Datum		values[2];
+	Datum		row;
+
+	values[0] = Int64GetDatum(clinical_project_id(fcinfo, 0));
+	values[1] = PointerGetDatum(clinical_text_arg(fcinfo, 1, "project status is required"));
+	if (!set_status("project", &lock, &update, values, clinical_optional_arg(fcinfo, 2), &row))
+		ereport(ERROR,
+				(errcode(ERRCODE_NO_DATA_FOUND), errmsg("project not found")));
+	return row;
+}
+
+#define PROJECT_DOCUMENT \
+	"pg_catalog.jsonb_build_object(" \
+	" 'id', p.id, 'code', p.code, 'name', p.name, 'timeZone', p.time_zone, 'status', p.status," \
+	" 'centers', COALESCE((" \
+	"  SELECT pg_catalog.jsonb_agg(pg_catalog.jsonb_build_object(" \
+	"         'id', c.id, 'siteID', c.site_id, 'name', c.name, 'country', c.country," \
+	"         'timeZone', c.time_zone, 'status', c.status, 'plannedEnrolment', pc.planned_enrolment," \
+	"         'enrolmentFrom', pc.enrolment_from, 'enrolmentTo', pc.enrolment_to) ORDER BY c.id)" \
+	"    FROM clinical.project_center pc" \
+	"    JOIN clinical.center c ON c.id OPERATOR(pg_catalog.=) pc.center_id" \
+	"   WHERE pc.project_id OPERATOR(pg_catalog.=) p.id), '[]'))"
+
+/* SQL: a project with its centers as one document. */
+Datum
+clinical_project_json(PG_FUNCTION_ARGS)
+{
+	static ClinicalPlan select = {
+		"SELECT " PROJECT_DOCUMENT " FROM clinical.project p WHERE p.id OPERATOR(pg_catalog.=) $1",
+		1, {INT8OID}
+	};
+	Datum		id = Int64GetDatum(clinical_project_id(fcinfo, 0));
+	Datum		document;
+
+	if (!clinical_fetch(&select, &id, NULL, true, &document))
+		ereport(ERROR,
+				(errcode(ERRCODE_NO_DATA_FOUND), errmsg("project not found")));
+	return document;
+}
+
+/* SQL: all of them. */
+Datum
+clinical_projects_json(PG_FUNCTION_ARGS)
+{
+	static ClinicalPlan select = {
+		"SELECT COALESCE(pg_catalog.jsonb_agg(" PROJECT_DOCUMENT " ORDER BY p.code), '[]')"
+		"  FROM clinical.project p"
+	};
+	Datum		document = (Datum) 0;
+
+	if (!clinical_fetch(&select, NULL, NULL, true, &document))
+		elog(ERROR, "no list of projects");
+	return document;
+}

@@ -1,0 +1,18 @@
+/*-------------------------------------------------------------------------
+ *
+ * project.h
+ *		What others ask about projects and centers.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef CLINICAL_PROJECT_H
+#define CLINICAL_PROJECT_H
+
+#include "fmgr.h"
+
+extern int64 clinical_project_id(FunctionCallInfo fcinfo, int argno);
+extern void clinical_check_project_way(const char *what, const char *from, const char *to);
+extern void clinical_require_center(int64 center_id);
+extern void clinical_require_active_center(int64 project_id, int64 center_id);
+
+#endif							/* CLINICAL_PROJECT_H */

@@ -1,0 +1,188 @@
+# lib.sh: functions that test/, demo/ and bench/ share; sourced by POSIX shell scripts.
+#
+# Variables:
+#   PG_CONFIG   the PostgreSQL to use; find_pg_config sets it
+#   RUN_HOME    home and current directory of as_user (default /); make_scratch sets it
+#   PASS_ENV    names of further variables that as_user hands on
+#
+# POSIX sh has no local variables: functions that need some are subshells, f() ( ... ).
+
+# Says what happens now.
+say() { echo "==> $*"; }
+
+# Says why it cannot go on, and ends the script.
+die() {
+	echo "==> $*" >&2
+	exit 1
+}
+
+# Prints the major version: of PG_CONFIG, or else of Debian's package "postgresql".
+pg_major() {
+	if [ -n "${PG_CONFIG:-}" ]; then
+		if command -v "$PG_CONFIG" >/dev/null; then
+			"$PG_CONFIG" --version | sed 's/^PostgreSQL \([0-9]*\).*/\1/'
+		else
+			echo "$PG_CONFIG" | sed -n 's,.*/postgresql/\([0-9]*\)/.*,\1,p' | grep .
+		fi
+	else
+		{ dpkg-query -W -f '${Depends}\n' postgresql || apt-cache show postgresql; } 2>/dev/null |
+			sed -n 's/.*\<postgresql-\([0-9]\{1,\}\).*/\1/p' | sort -n | tail -n 1 | grep .
+	fi
+}
+
+# Sets PG_CONFIG unless the caller did (after test/setup.sh).
+find_pg_config() {
+	if [ -z "${PG_CONFIG:-}" ]; then
+		PG_CONFIG=/usr/lib/postgresql/$(pg_major)/bin/pg_config ||
+			die "cannot tell which PostgreSQL to use: set PG_CONFIG"
+	fi
+	case "$PG_CONFIG" in
+	*/*) ;;
+	*) PG_CONFIG=$(command -v "$PG_CONFIG") || die "no program $PG_CONFIG" ;;
+	esac
+}
+
+# Runs CMD... as an unprivileged user with a clean environment, in RUN_HOME: paths must be
+# absolute.  Root becomes user postgres; the server refuses to run as root.
+as_user() (
+	for name in TEMP_CONFIG ${PASS_ENV:-}; do
+		eval "if [ -n \"\${$name+set}\" ]; then set -- \"$name=\$$name\" \"\$@\"; fi"
+	done
+	set -- env -i PATH="$PATH" HOME="${RUN_HOME:-/}" LANG=C.UTF-8 PG_CONFIG="${PG_CONFIG:-}" "$@"
+	if [ "$(id -u)" = 0 ]; then
+		set -- runuser -u postgres -- "$@"
+	fi
+	cd "${RUN_HOME:-/}" && exec "$@"
+)
+
+# Gives DIR, and what is in it, to the user of as_user.
+give_to_user() {
+	if [ "$(id -u)" = 0 ]; then
+		chown -R postgres: "$1"
+	fi
+}
+
+# True if the user of as_user can enter and write DIR.
+reachable() { as_user sh -c '[ -d "$1" ] && [ -w "$1" ] && [ -x "$1" ]' sh "$1"; }
+
+# Makes a scratch directory of that user (W, if set: a new or empty directory) and sets SCRATCH
+# and RUN_HOME to it.
+make_scratch() {
+	if [ -n "${W:-}" ]; then
+		mkdir -p "$W" || die "cannot make $W"
+		[ -z "$(ls -A "$W")" ] || die "$W is not empty"
+		SCRATCH=$(cd "$W" && pwd)
+	else
+		SCRATCH=$(mktemp -d "${TMPDIR:-/var/tmp}/clinical-XXXXXX") || die "cannot make a scratch directory"
+	fi
+	give_to_user "$SCRATCH"
+	RUN_HOME=$SCRATCH
+	reachable "$SCRATCH" || die "the tests' user cannot use $SCRATCH: set TMPDIR to a directory that it can"
+}
+
+# Makes LINKPATH a directory of that user and prints its real path.  Where the user cannot get
+# there (a checkout in /root), LINKPATH becomes a symbolic link to a directory in /var/tmp.
+private_dir() (
+	if [ -L "$1" ] && ! reachable "$1"; then
+		rm "$1"	# its directory is gone
+	fi
+	mkdir -p "$1" || return 1
+	[ -L "$1" ] || give_to_user "$1"
+	if ! reachable "$1"; then
+		rmdir "$1" || die "$1 is in use, but the server's user cannot get there"
+		dir=$(mktemp -d /var/tmp/clinical-XXXXXX) || return 1
+		give_to_user "$dir"
+		ln -s "$dir" "$1"
+		say "the server's user cannot enter $(dirname "$1"): $1 is a link to $dir" >&2
+	fi
+	(cd -P "$1" && pwd)
+)
+
+# Copies TREE without what is generated there to the directory DEST, as user of as_user.
+copy_tree() {
+	as_user mkdir -p "$2" &&
+		tar -C "$1" --exclude=./.git --exclude='./tmp_*' --exclude='./sql/clinical--*.sql' \
+			--exclude='*.o' --exclude='*.bc' --exclude='*.so' --exclude=./results \
+			--exclude=./output_iso --exclude='./regression.*' -cf - . |
+		as_user tar -C "$2" -xf -
+}
+
+# Copies TREE to OUT/build, builds it there (with the make arguments that follow) and installs
+# into OUT/stage.  OUT/stage.conf has the settings by which a server finds the staged files.
+stage_build() (
+	tree=$1 out=$2
+	shift 2
+	as_user rm -rf "$out/build" "$out/stage" || return 1
+	copy_tree "$tree" "$out/build" || return 1
+	# without LLVM bitcode: half the time
+	set -- as_user make -s -C "$out/build" PG_CONFIG="$PG_CONFIG" with_llvm=no "$@"
+	"$@" -j "$(nproc)" all || return 1
+	"$@" DESTDIR="$out/stage" install || return 1
+	{
+		echo "dynamic_library_path = '$out/stage$("$PG_CONFIG" --pkglibdir):\$libdir'"
+		case $("$PG_CONFIG" --version) in
+		"PostgreSQL 1"[567]*) echo "extension_destdir = '$out/stage'" ;;	# a patch of Debian's
+		*) echo "extension_control_path = '$out/stage$("$PG_CONFIG" --sharedir):\$system'" ;;
+		esac
+	} | as_user tee "$out/stage.conf" >/dev/null
+)
+
+# cluster_create DIR CONFFILE [initdb arguments]: makes DIR/data, with CONFFILE added to its
+# configuration; reached by a socket only.
+cluster_create() (
+	dir=$1 conf=$2
+	shift 2
+	locale=C
+	if locale -a 2>/dev/null | grep -qix 'c\.utf-\{0,1\}8'; then
+		locale=C.UTF-8
+	fi
+	as_user mkdir -p "$dir" &&
+		as_user "$("$PG_CONFIG" --bindir)/initdb" -D "$dir/data" -A trust -E UTF8 \
+			--locale="$locale" -U postgres "$@" >/dev/null || return 1
+	{
+		echo "listen_addresses = ''"
+		echo "unix_socket_permissions = 0700"
+		echo "include 'socket.conf'"
+		cat "$conf"
+	} | as_user tee -a "$dir/data/postgresql.conf" >/dev/null
+)
+
+# Starts the cluster in DIR and waits for it.  The socket is in DIR/socket, or in a directory
+# of its own in /tmp where that path would exceed the system's 107 bytes.
+cluster_start() (
+	cluster_running "$1" && return 0
+	socket=$1/socket
+	if [ "$(printf %s "$socket/.s.PGSQL.65535" | wc -c)" -gt 107 ]; then
+		socket=$(as_user mktemp -d /tmp/clinical-XXXXXX) || return 1
+	fi
+	as_user mkdir -p "$socket" || return 1
+	echo "$socket" | as_user tee "$1/socket_dir" >/dev/null || return 1
+	echo "unix_socket_directories = '\"$(echo "$socket" | sed "s/'/''/g")\"'" |
+		as_user tee "$1/data/socket.conf" >/dev/null || return 1
+	as_user "$("$PG_CONFIG" --bindir)/pg_ctl" -s -w -D "$1/data" -l "$1/server.log" start ||
+		{
+			as_user tail -n 20 "$1/server.log" >&2
+			return 1
+		}
+)
+
+# True if the cluster in DIR runs.
+cluster_running() { as_user "$("$PG_CONFIG" --bindir)/pg_ctl" -D "$1/data" status >/dev/null 2>&1; }
+
+# Stops the cluster in DIR, if it runs.
+cluster_stop() {
+	if cluster_running "$1"; then
+		as_user "$("$PG_CONFIG" --bindir)/pg_ctl" -s -w -m fast -D "$1/data" stop || return 1
+		as_user rmdir "$(cluster_host "$1")"
+	fi
+}
+
+# Prints the directory of the socket of the running cluster in DIR (psql -h).
+cluster_host() { as_user cat "$1/socket_dir"; }
+
+# cluster_psql DIR args...: psql as superuser of that cluster, as user of as_user.
+cluster_psql() (
+	dir=$1
+	shift
+	as_user "$("$PG_CONFIG" --bindir)/psql" -X -v ON_ERROR_STOP=1 -U postgres -h "$(cluster_host "$dir")" "$@"
+)

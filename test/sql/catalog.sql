@@ -1,0 +1,123 @@
+-- The catalog lint: what every object of the extension must satisfy.  It fails
+-- for any later object that breaks a rule.
+
+-- Functions that take NULL arguments, on purpose: they say what is missing.
+CREATE TABLE test.not_strict (name text);
+INSERT INTO test.not_strict VALUES
+    ('create_center'), ('create_project_with_centers'), ('add_center'), ('remove_center'), ('plan_enrolment'),
+    ('set_center_status'), ('set_project_status'), ('project_json'), ('enroll_patient'), ('get_patient'),
+    ('patient_json'), ('find_patients'), ('amend_record'), ('set_patient_status'), ('transfer_patient'),
+    ('set_patient_time_zone'), ('time_zone_at');
+-- Functions that anybody may call.
+CREATE TABLE test.public_function (name text);
+
+-- All that belongs to the extension, or stands in its schema beside it.
+CREATE VIEW test.member AS
+    SELECT 'pg_class'::regclass AS class, oid FROM pg_class WHERE relnamespace = 'clinical'::regnamespace
+    UNION SELECT 'pg_proc'::regclass, oid FROM pg_proc WHERE pronamespace = 'clinical'::regnamespace
+    UNION SELECT d.classid, d.objid FROM pg_depend d
+           WHERE d.refclassid = 'pg_extension'::regclass AND d.deptype = 'e'
+             AND d.refobjid = (SELECT oid FROM pg_extension WHERE extname = 'clinical');
+
+CREATE FUNCTION test.lint() RETURNS TABLE (rule text, object text) LANGUAGE sql AS $$
+    WITH extension AS (SELECT * FROM pg_extension WHERE extname = 'clinical'),
+         f AS (SELECT p.*, p.oid::regprocedure::text AS signature, p.prorettype = 'trigger'::regtype AS is_trigger
+                 FROM pg_proc p JOIN test.member m ON m.oid = p.oid AND m.class = 'pg_proc'::regclass),
+         r AS (SELECT c.*, c.oid::regclass::text AS title
+                 FROM pg_class c JOIN test.member m ON m.oid = c.oid AND m.class = 'pg_class'::regclass)
+    SELECT 'belongs to the extension', pg_describe_object(class, m.oid, 0) FROM test.member m
+     WHERE class <> 'pg_type'::regclass
+       AND NOT EXISTS (SELECT FROM pg_depend d WHERE (d.classid, d.objid, d.deptype) = (m.class, m.oid, 'e'))
+       AND NOT EXISTS (SELECT FROM r WHERE r.oid = m.oid AND r.relkind IN ('i', 'I', 'c'))
+       AND NOT EXISTS (SELECT FROM pg_depend d WHERE (d.classid, d.objid, d.deptype) = (m.class, m.oid, 'i'))
+    UNION ALL
+    SELECT 'no privilege for PUBLIC', pg_describe_object('pg_proc'::regclass, f.oid, 0)
+      FROM f, aclexplode(coalesce(proacl, acldefault('f', proowner))) a
+     WHERE a.grantee = 0 AND f.proname NOT IN (SELECT name FROM test.public_function)
+    UNION ALL
+    SELECT 'no privilege for PUBLIC', title FROM r, aclexplode(relacl) a WHERE a.grantee = 0
+    UNION ALL
+    SELECT 'no privilege for PUBLIC', nspname::text FROM pg_namespace, aclexplode(nspacl) a
+     WHERE nspname = 'clinical' AND a.grantee = 0
+    UNION ALL
+    SELECT 'has a comment', pg_describe_object('pg_proc'::regclass, f.oid, 0) FROM f
+     WHERE obj_description(f.oid, 'pg_proc') IS NULL
+    UNION ALL
+    SELECT 'comment gives SQLSTATE', signature FROM f
+     WHERE NOT is_trigger AND obj_description(f.oid, 'pg_proc') !~ 'SQLSTATE: '
+    UNION ALL
+    SELECT 'has a comment', title FROM r WHERE relkind IN ('r', 'p', 'v', 'm') AND obj_description(r.oid, 'pg_class') IS NULL
+    UNION ALL
+    SELECT 'SECURITY DEFINER pins search_path', signature FROM f
+     WHERE prosecdef AND NOT 'search_path=pg_catalog, pg_temp' = ANY (coalesce(proconfig, '{}'))
+    UNION ALL
+    SELECT 'SECURITY DEFINER is justified in its comment', signature FROM f
+     WHERE prosecdef AND obj_description(f.oid, 'pg_proc') !~ 'SECURITY DEFINER'
+    UNION ALL
+    SELECT 'not LEAKPROOF', signature FROM f WHERE proleakproof
+    UNION ALL
+    SELECT 'C function is STRICT or on the list', signature FROM f JOIN pg_language l ON l.oid = prolang
+     WHERE lanname = 'c' AND NOT is_trigger AND NOT proisstrict AND proname NOT IN (SELECT name FROM test.not_strict)
+    UNION ALL
+    SELECT 'C symbol starts with clinical_', signature FROM f JOIN pg_language l ON l.oid = prolang
+     WHERE lanname = 'c' AND prosrc !~ '^clinical_'
+    UNION ALL
+    SELECT 'volatile function is not PARALLEL SAFE', signature FROM f WHERE provolatile = 'v' AND proparallel = 's'
+    UNION ALL
+    SELECT 'trigger is ENABLE ALWAYS', r.title || ' ' || tgname FROM pg_trigger t JOIN r ON r.oid = tgrelid
+     WHERE NOT tgisinternal AND tgenabled <> 'A'
+    UNION ALL
+    SELECT 'event trigger is ENABLE ALWAYS', evtname::text FROM pg_event_trigger
+     WHERE evtfoid IN (SELECT oid FROM f) AND evtenabled <> 'A'
+    UNION ALL
+    SELECT 'registered for pg_dump', title FROM r, extension
+     WHERE relkind IN ('r', 'p', 'S') AND NOT r.oid = ANY (coalesce(extconfig, '{}'))
+    UNION ALL
+    SELECT 'view is security_invoker', title FROM r
+     WHERE relkind IN ('v', 'm') AND NOT 'security_invoker=true' = ANY (coalesce(reloptions, '{}'))
+    UNION ALL
+    SELECT 'table has a primary key', title FROM r
+     WHERE relkind IN ('r', 'p') AND NOT EXISTS (SELECT FROM pg_index i WHERE i.indrelid = r.oid AND i.indisprimary)
+    UNION ALL
+    SELECT 'patient_id leads every unique index', i.indexrelid::regclass::text
+      FROM r JOIN pg_index i ON i.indrelid = r.oid AND i.indisunique
+      JOIN pg_attribute a ON a.attrelid = r.oid AND a.attname = 'patient_id' AND NOT a.attisdropped
+     WHERE i.indkey[0] <> a.attnum
+    UNION ALL
+    SELECT 'patient ids compare by bytes', r.title || '.' || a.attname FROM r
+      JOIN pg_attribute a ON a.attrelid = r.oid AND (a.attname = 'patient_id' OR (a.attname = 'id' AND r.relname = 'patient'))
+      LEFT JOIN pg_collation c ON c.oid = a.attcollation
+     WHERE r.relkind IN ('r', 'p') AND c.collname IS DISTINCT FROM 'C'
+     ORDER BY 1, 2
+$$;
+
+SELECT * FROM test.lint();
+
+-- each rule is seen broken
+BEGIN;
+SET client_min_messages = warning;
+CREATE FUNCTION clinical.stranger() RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT 1';
+COMMENT ON FUNCTION clinical.stranger() IS 'No such clause.';
+CREATE FUNCTION clinical.bad_definer() RETURNS int LANGUAGE sql VOLATILE PARALLEL SAFE LEAKPROOF SECURITY DEFINER
+    SET search_path = public AS 'SELECT 1';
+CREATE FUNCTION clinical.bad_c(int) RETURNS int LANGUAGE internal AS 'int4abs';
+UPDATE pg_proc SET prolang = (SELECT oid FROM pg_language WHERE lanname = 'c') WHERE proname = 'bad_c';
+CREATE TABLE clinical.bad_table (id bigint GENERATED ALWAYS AS IDENTITY, patient_id text, UNIQUE (id, patient_id));
+CREATE VIEW clinical.bad_view AS SELECT 1 AS one;
+CREATE TRIGGER bad_trigger BEFORE DELETE ON clinical.center FOR EACH ROW EXECUTE FUNCTION clinical.history_guard();
+CREATE FUNCTION clinical.bad_event_trigger() RETURNS event_trigger LANGUAGE plpgsql AS 'BEGIN END';
+CREATE EVENT TRIGGER bad_event_trigger ON sql_drop EXECUTE FUNCTION clinical.bad_event_trigger();
+GRANT SELECT ON clinical.patient TO PUBLIC;
+GRANT USAGE ON SCHEMA clinical TO PUBLIC;
+ALTER EXTENSION clinical ADD TABLE clinical.bad_table;
+SELECT * FROM test.lint();
+ROLLBACK;
+
+-- what there is: a change here is a change of the public face
+\pset format unaligned
+SELECT p.proname || '(' || pg_get_function_arguments(p.oid) || ')' AS function, pg_get_function_result(p.oid) AS returns,
+       provolatile AS volatility, proparallel AS parallel
+  FROM pg_proc p WHERE pronamespace = 'clinical'::regnamespace AND prorettype <> 'trigger'::regtype ORDER BY 1;
+SELECT c.relname AS "table", string_agg(a.attname || ' ' || format_type(a.atttypid, a.atttypmod), ', ' ORDER BY a.attnum) AS columns
+  FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+ WHERE relnamespace = 'clinical'::regnamespace AND relkind IN ('r', 'v') GROUP BY 1 ORDER BY 1;
