@@ -12,6 +12,7 @@
 
 #include "access/htup_details.h"
 #include "executor/spi.h"
+#include "lib/stringinfo.h"
 #include "pgtime.h"
 #include "utils/builtins.h"
 #include "utils/datum.h"
@@ -130,16 +131,34 @@ clinical_set_column(ClinicalRow *row, const char *name, Datum value, bool isnull
 											   &number, &value, &isnull);
 }
 
-/* Is this one of the states that the ways lead to? */
+/* Does a way before number n lead to this state? */
 static bool
-state_exists(const ClinicalWay *ways, int nways, const char *state)
+leads_to(const ClinicalWay *ways, int n, const char *state)
 {
-	for (int i = 0; i < nways; i++)
+	for (int i = 0; i < n; i++)
 	{
 		if (strcmp(ways[i].to, state) == 0)
 			return true;
 	}
 	return false;
+}
+
+/* Raise the error for a state that there is not; it may be anything, so it is not shown. */
+static void
+unknown_state(const ClinicalWay *ways, int nways, const char *what)
+{
+	StringInfoData states;
+
+	initStringInfo(&states);
+	for (int i = 0; i < nways; i++)
+	{
+		if (!leads_to(ways, i, ways[i].to))
+			appendStringInfo(&states, "%s%s", i > 0 ? ", " : "", ways[i].to);
+	}
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("unknown %s status", what),
+			 errhint("There are: %s.", states.data)));
 }
 
 /* Is there a way from one state (NULL: none yet) to another? */
@@ -164,11 +183,12 @@ void
 clinical_check_way(const ClinicalWay *ways, int nways, const char *what,
 				   const char *from, const char *to)
 {
-	if (to == NULL || !state_exists(ways, nways, to))
+	if (to == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 to == NULL ? errmsg("%s status is required", what) :
-				 errmsg("unknown %s status \"%s\"", what, to)));
+				 errmsg("%s status is required", what)));
+	if (!leads_to(ways, nways, to))
+		unknown_state(ways, nways, what);
 	if (way_exists(ways, nways, from, to))
 		return;
 	if (from == NULL)
@@ -181,8 +201,8 @@ clinical_check_way(const ClinicalWay *ways, int nways, const char *what,
 }
 
 /*
- * Raise an error unless the name is one of the IANA time zones, as the server
- * spells it.  pg_tzset alone would also take POSIX rules such as "Foo5"; all
+ * Raise an error, which does not show the name, unless it is one of the IANA
+ * time zones, as the server spells it.  pg_tzset alone would also take POSIX rules such as "Foo5"; all
  * those have a digit in them, and of the real names only those below Etc do
  * that are not aliases.
  */
@@ -196,7 +216,7 @@ clinical_check_time_zone(const char *name)
 		(strpbrk(name, "0123456789<") != NULL && strncmp(name, "Etc/GMT", 7) != 0))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("unknown time zone \"%s\"", name),
+				 errmsg("unknown time zone"),
 				 errhint("Use a name of pg_timezone_names that has a place in it, "
 						 "such as \"Europe/Amsterdam\", or \"UTC\".")));
 }

@@ -342,7 +342,7 @@ SELECT bool_or(m ~ 'Canary') AS leaked, count(*) AS tries FROM (
     SELECT test.try(format($$INSERT INTO clinical.patient (id, project_id, center_id, status, status_on, name, record, %s) VALUES ('K', %s, %s, 'enrolled', '2026-01-01', 'Canary', '{"c": "Canary"}', %s)$$,
            c, :project, :north, v)) AS m
       FROM (VALUES ('sex', '''Canary'''), ('birth_year', '1'), ('age', '999'), ('birth_date', '''3000-01-01'''), ('created_at', 'NULL'),
-                   ('time_zone', '''No/Zone'''), ('race', ''''''), ('ethnicity', ''''''), ('record_version', 'NULL')) AS v (c, v)
+                   ('time_zone', '''Canary'''), ('race', ''''''), ('ethnicity', ''''''), ('record_version', 'NULL')) AS v (c, v)
     UNION ALL
     SELECT test.try(format('UPDATE clinical.patient SET name = ''Canary'', %s = NULL WHERE id = ''P001''', c))
       FROM unnest('{id,project_id,center_id,status,status_on,record,record_version,created_at}'::text[]) c) t;
