@@ -58,7 +58,9 @@ PG_CFLAGS   = $(WARNINGS)
 
 PG_CONFIG ?= pg_config
 PGXS := $(shell $(PG_CONFIG) --pgxs 2>/dev/null)
-ifneq (,$(wildcard $(PGXS)))
+# Debian has PGXS in the client's package, and the headers in one of their own.
+PG_HEADER := $(wildcard $(shell $(PG_CONFIG) --includedir-server 2>/dev/null)/postgres.h)
+ifneq (,$(and $(wildcard $(PGXS)),$(PG_HEADER)))
 include $(PGXS)
 else
 all install installdirs uninstall installcheck check clean distclean maintainer-clean $(OBJS):

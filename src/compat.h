@@ -23,6 +23,13 @@ extern PGDLLEXPORT void _PG_init(void);
 #include "varatt.h"
 #endif
 
+/* 18 has another word for functions that do not return */
+#if PG_VERSION_NUM >= 180000
+#define CLINICAL_NORETURN pg_noreturn
+#else
+#define CLINICAL_NORETURN pg_attribute_noreturn()
+#endif
+
 /* 18 lets a module say its name and version */
 #if PG_VERSION_NUM >= 180000
 #define CLINICAL_MODULE_MAGIC \

@@ -132,9 +132,9 @@ clinical_enroll_patient(PG_FUNCTION_ARGS)
 		nulls[i] = PG_ARGISNULL(i) ? 'n' : ' ';
 		values[i] = PG_ARGISNULL(i) ? (Datum) 0 : PG_GETARG_DATUM(i);
 	}
-	values[3] = Int64GetDatum(clinical_project_id(fcinfo, 3));
+	values[3] = Int64GetDatum(clinical_project_id(fcinfo, 3, false));
 	clinical_require_arg(!PG_ARGISNULL(4), "center id is required");
-	clinical_require_active_center(DatumGetInt64(values[3]), PG_GETARG_INT64(4));
+	clinical_require_active_center(DatumGetInt64(values[3]), PG_GETARG_INT64(4), false);
 	if (!clinical_fetch(&plan, values, nulls, false, &row))
 		ereport(ERROR,
 				(errcode(ERRCODE_UNIQUE_VIOLATION),

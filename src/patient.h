@@ -11,12 +11,13 @@
 #include "utils/date.h"
 #include "utils/jsonb.h"
 
+#include "compat.h"
 #include "core.h"
 
 extern const ClinicalInvariant clinical_patient_invariants[];
 extern const int clinical_patient_ninvariants;
 
-extern pg_attribute_noreturn() void clinical_patient_not_found(void);
+CLINICAL_NORETURN extern void clinical_patient_not_found(void);
 
 extern void clinical_check_patient_way(const char *from, const char *to);
 extern DateADT clinical_check_day(Datum value, bool isnull, const char *what);

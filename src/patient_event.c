@@ -157,7 +157,7 @@ check_transfer(const LastEvent *last, int64 center_id)
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("patient cannot be transferred when \"%s\"", last->status)));
 	clinical_require_reason();
-	clinical_require_active_center(last->project_id, center_id);
+	clinical_require_active_center(last->project_id, center_id, true);
 }
 
 /* Another status, at the same center. */
@@ -168,7 +168,7 @@ check_status_change(const LastEvent *last, const char *status)
 	if (strcmp(status, "withdrawn") == 0)
 		clinical_require_reason();
 	if (strcmp(status, "enrolled") == 0)
-		clinical_require_active_center(last->project_id, last->center_id);
+		clinical_require_active_center(last->project_id, last->center_id, true);
 }
 
 /* Check an event against the last one, and fill in what it leaves open. */

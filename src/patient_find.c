@@ -108,7 +108,7 @@ search_conditions(FunctionCallInfo fcinfo, Datum *values)
 	if (!PG_ARGISNULL(0))
 	{
 		conditions |= IN_PROJECT;
-		values[0] = Int64GetDatum(clinical_project_id(fcinfo, 0));
+		values[0] = Int64GetDatum(clinical_project_id(fcinfo, 0, true));
 	}
 	if (!PG_ARGISNULL(1))
 	{

@@ -219,7 +219,7 @@ check_new_centers(void)
 		int64		project_id = DatumGetInt64(SPI_getbinval(pairs->vals[i], pairs->tupdesc, 1, &isnull));
 		int64		center_id = DatumGetInt64(SPI_getbinval(pairs->vals[i], pairs->tupdesc, 2, &isnull));
 
-		clinical_require_active_center(project_id, center_id);
+		clinical_require_active_center(project_id, center_id, true);
 	}
 }
 

@@ -27,9 +27,13 @@ PG_FUNCTION_INFO_V1(clinical_set_project_status);
 PG_FUNCTION_INFO_V1(clinical_project_json);
 PG_FUNCTION_INFO_V1(clinical_projects_json);
 
-/* The id of the project with the code in an argument; an error if there is none. */
+/*
+ * The id of the project with the code in an argument; an error if there is
+ * none.  Functions that write are not read_only: they see what the statement
+ * that calls them has done so far.
+ */
 int64
-clinical_project_id(FunctionCallInfo fcinfo, int argno)
+clinical_project_id(FunctionCallInfo fcinfo, int argno, bool read_only)
 {
 	static ClinicalPlan plan = {
 		"SELECT p.id FROM clinical.project p WHERE p.code OPERATOR(pg_catalog.=) $1",
@@ -39,7 +43,7 @@ clinical_project_id(FunctionCallInfo fcinfo, int argno)
 	Datum		value = PointerGetDatum(code);
 	Datum		id;
 
-	if (!clinical_fetch(&plan, &value, NULL, true, &id))
+	if (!clinical_fetch(&plan, &value, NULL, read_only, &id))
 		ereport(ERROR,
 				(errcode(ERRCODE_NO_DATA_FOUND),
 				 errmsg("project not found"),
@@ -82,30 +86,31 @@ clinical_require_center(int64 center_id)
 		center_not_found(center_id);
 }
 
+#define IDLE_PART \
+	"SELECT CASE WHEN p.status OPERATOR(pg_catalog.<>) 'active' THEN 'project'" \
+	"            WHEN c.status OPERATOR(pg_catalog.<>) 'active' THEN 'center'" \
+	"            ELSE '' END" \
+	"  FROM clinical.project_center pc" \
+	"  JOIN clinical.project p ON p.id OPERATOR(pg_catalog.=) pc.project_id" \
+	"  JOIN clinical.center c ON c.id OPERATOR(pg_catalog.=) pc.center_id" \
+	" WHERE pc.project_id OPERATOR(pg_catalog.=) $1" \
+	"   AND pc.center_id OPERATOR(pg_catalog.=) $2"
+
 /*
  * Raise an error unless the center takes part in the project and both are
- * active; they stay so until the end of the transaction.
+ * active.  With lock they stay so until the end of the transaction; that takes
+ * rights on their rows, which triggers have and callers need not.
  */
 void
-clinical_require_active_center(int64 project_id, int64 center_id)
+clinical_require_active_center(int64 project_id, int64 center_id, bool lock)
 {
-	static ClinicalPlan plan = {
-		"SELECT CASE WHEN p.status OPERATOR(pg_catalog.<>) 'active' THEN 'project'"
-		"            WHEN c.status OPERATOR(pg_catalog.<>) 'active' THEN 'center'"
-		"            ELSE '' END"
-		"  FROM clinical.project_center pc"
-		"  JOIN clinical.project p ON p.id OPERATOR(pg_catalog.=) pc.project_id"
-		"  JOIN clinical.center c ON c.id OPERATOR(pg_catalog.=) pc.center_id"
-		" WHERE pc.project_id OPERATOR(pg_catalog.=) $1"
-		"   AND pc.center_id OPERATOR(pg_catalog.=) $2"
-		"   FOR SHARE OF p, c",
-		2, {INT8OID, INT8OID}
-	};
+	static ClinicalPlan look = {IDLE_PART, 2, {INT8OID, INT8OID}};
+	static ClinicalPlan hold = {IDLE_PART " FOR SHARE OF p, c", 2, {INT8OID, INT8OID}};
 	Datum		values[2] = {Int64GetDatum(project_id), Int64GetDatum(center_id)};
 	Datum		result;
 	char	   *idle;
 
-	if (!clinical_fetch(&plan, values, NULL, false, &result))
+	if (!clinical_fetch(lock ? &hold : &look, values, NULL, false, &result))
 		center_not_in_project(ERRCODE_FOREIGN_KEY_VIOLATION, center_id);
 	idle = TextDatumGetCString(result);
 	if (*idle != '\0')
@@ -176,7 +181,7 @@ clinical_add_center(PG_FUNCTION_ARGS)
 	Datum		values[2];
 	Datum		row;
 
-	values[0] = Int64GetDatum(clinical_project_id(fcinfo, 0));
+	values[0] = Int64GetDatum(clinical_project_id(fcinfo, 0, false));
 	values[1] = Int64GetDatum(center_arg(fcinfo, 1));
 	if (!clinical_fetch(&lock, &values[1], NULL, false, &row))
 		center_not_found(PG_GETARG_INT64(1));
@@ -202,7 +207,7 @@ clinical_remove_center(PG_FUNCTION_ARGS)
 	Datum		row;
 	int			nest_level;
 
-	values[0] = Int64GetDatum(clinical_project_id(fcinfo, 0));
+	values[0] = Int64GetDatum(clinical_project_id(fcinfo, 0, false));
 	values[1] = Int64GetDatum(center_arg(fcinfo, 1));
 	nest_level = clinical_reason_push(clinical_optional_arg(fcinfo, 2));
 	clinical_require_reason();
@@ -226,7 +231,7 @@ clinical_plan_enrolment(PG_FUNCTION_ARGS)
 	Datum		values[5];
 	Datum		row;
 
-	values[0] = Int64GetDatum(clinical_project_id(fcinfo, 0));
+	values[0] = Int64GetDatum(clinical_project_id(fcinfo, 0, false));
 	values[1] = Int64GetDatum(center_arg(fcinfo, 1));
 	clinical_require_arg(!PG_ARGISNULL(2), "planned enrolment is required");
 	clinical_require_arg(!PG_ARGISNULL(3) && !PG_ARGISNULL(4), "days of enrolment are required");
@@ -299,7 +304,7 @@ clinical_set_project_status(PG_FUNCTION_ARGS)
 	Datum		values[2];
 	Datum		row;
 
-	values[0] = Int64GetDatum(clinical_project_id(fcinfo, 0));
+	values[0] = Int64GetDatum(clinical_project_id(fcinfo, 0, false));
 	values[1] = PointerGetDatum(clinical_text_arg(fcinfo, 1, "project status is required"));
 	if (!set_status("project", &lock, &update, values, clinical_optional_arg(fcinfo, 2), &row))
 		ereport(ERROR,
@@ -327,7 +332,7 @@ clinical_project_json(PG_FUNCTION_ARGS)
 		"SELECT " PROJECT_DOCUMENT " FROM clinical.project p WHERE p.id OPERATOR(pg_catalog.=) $1",
 		1, {INT8OID}
 	};
-	Datum		id = Int64GetDatum(clinical_project_id(fcinfo, 0));
+	Datum		id = Int64GetDatum(clinical_project_id(fcinfo, 0, true));
 	Datum		document;
 
 	if (!clinical_fetch(&select, &id, NULL, true, &document))

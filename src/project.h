@@ -10,9 +10,9 @@
 
 #include "fmgr.h"
 
-extern int64 clinical_project_id(FunctionCallInfo fcinfo, int argno);
+extern int64 clinical_project_id(FunctionCallInfo fcinfo, int argno, bool read_only);
 extern void clinical_check_project_way(const char *what, const char *from, const char *to);
 extern void clinical_require_center(int64 center_id);
-extern void clinical_require_active_center(int64 project_id, int64 center_id);
+extern void clinical_require_active_center(int64 project_id, int64 center_id, bool lock);
 
 #endif							/* CLINICAL_PROJECT_H */

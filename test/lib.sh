@@ -83,19 +83,19 @@ make_scratch() {
 # Makes LINKPATH a directory of that user and prints its real path.  Where the user cannot get
 # there (a checkout in /root), LINKPATH becomes a symbolic link to a directory in /var/tmp.
 private_dir() (
-	if [ -L "$1" ] && ! reachable "$1"; then
+	if [ -L "$1" ] && ! reachable "$(readlink -f "$1")"; then
 		rm "$1"	# its directory is gone
 	fi
 	mkdir -p "$1" || return 1
 	[ -L "$1" ] || give_to_user "$1"
-	if ! reachable "$1"; then
+	if ! reachable "$(readlink -f "$1")"; then
 		rmdir "$1" || die "$1 is in use, but the server's user cannot get there"
 		dir=$(mktemp -d /var/tmp/clinical-XXXXXX) || return 1
 		give_to_user "$dir"
 		ln -s "$dir" "$1"
 		say "the server's user cannot enter $(dirname "$1"): $1 is a link to $dir" >&2
 	fi
-	(cd -P "$1" && pwd)
+	readlink -f "$1"
 )
 
 # Copies TREE without what is generated there to the directory DEST, as user of as_user.
@@ -128,7 +128,7 @@ stage_build() (
 )
 
 # cluster_create DIR CONFFILE [initdb arguments]: makes DIR/data, with CONFFILE added to its
-# configuration; reached by a socket only.
+# configuration; reached by a socket only (no comma in DIR: libpq splits there).
 cluster_create() (
 	dir=$1 conf=$2
 	shift 2

@@ -13,9 +13,8 @@ need() {
 	"$@" >/dev/null 2>&1 || missing="$missing $package"
 }
 
-# True if FILE exists in the directory that PG_CONFIG names by OPTION.
+# pg_has OPTION FILE: true if FILE exists in the directory that PG_CONFIG names by OPTION.
 pg_has() { [ -e "$("$PG_CONFIG" "$1")/$2" ]; }
-pg_has_pgxs() { [ -f "$("$PG_CONFIG" --pgxs)" ]; }
 
 find_missing() {
 	missing=
@@ -28,7 +27,7 @@ find_missing() {
 		: "${PG_CONFIG:=/usr/lib/postgresql/$major/bin/pg_config}"
 		need "postgresql-$major" pg_has --bindir postgres
 		need "postgresql-client-$major" pg_has --bindir psql
-		need "postgresql-server-dev-$major" pg_has_pgxs
+		need "postgresql-server-dev-$major" pg_has --includedir-server postgres.h
 	elif [ -n "${PG_CONFIG:-}" ]; then
 		die "PG_CONFIG=$PG_CONFIG: there is no such program, and its path names no version"
 	else

@@ -12,7 +12,7 @@ top=$(cd "$(dirname "$0")/.." && pwd)
 
 if [ "$(id -u)" != 0 ]; then
 	command -v sudo >/dev/null || die "chroots take root or sudo"
-	exec sudo "$0" "$@"
+	exec sudo env CHROOTS="${CHROOTS:-}" "$0" "$@"
 fi
 # With mounts and processes of our own, nothing of them can outlive this script.
 if [ -z "${IN_NAMESPACE:-}" ]; then
@@ -28,9 +28,10 @@ major_of() {
 	esac
 }
 
-# Makes the chroot DIR of SUITE, unless it is there; test/setup.sh adds what tests need.
+# Makes the chroot DIR of SUITE with PostgreSQL MAJOR and what test/setup.sh asks for, unless
+# it is there.
 make_chroot() {
-	[ ! -e "$2/usr/bin/apt-get" ] || return 0
+	[ ! -d "$2" ] || return 0
 	if ! command -v debootstrap >/dev/null; then
 		say "installing debootstrap"
 		apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq -y install debootstrap ||
@@ -41,7 +42,9 @@ make_chroot() {
 	say "building a chroot of $1 in $2 (log: $2.log)"
 	rm -rf --one-file-system "$2.new"
 	# the script by name: an older debootstrap does not know the newer suite
-	debootstrap --variant=minbase "$1" "$2.new" "${mirror:-http://deb.debian.org/debian}" \
+	debootstrap --variant=minbase \
+		--include="make,gcc,libc6-dev,perl,libipc-run-perl,postgresql-$3,postgresql-server-dev-$3" \
+		"$1" "$2.new" "${mirror:-http://deb.debian.org/debian}" \
 		/usr/share/debootstrap/scripts/sid >"$2.log" 2>&1 ||
 		die "debootstrap failed, see $2.log"
 	mv "$2.new" "$2"
@@ -65,7 +68,8 @@ run_in_chroot() {
 	fi
 	mkdir "$work/clinical"
 	tar -C "$top" --exclude=./.git --exclude='./tmp_*' -cf - . | tar -C "$work/clinical" --no-same-owner -xf -
-	chroot "$dir" env LANG=C.UTF-8 TMPDIR=/var/tmp PG_CONFIG="/usr/lib/postgresql/$major/bin/pg_config" \
+	chroot "$dir" env -u CLINICAL_SHARED -u W LANG=C.UTF-8 TMPDIR=/var/tmp \
+		PG_CONFIG="/usr/lib/postgresql/$major/bin/pg_config" \
 		"${work#"$dir"}/clinical/test/run.sh"
 }
 
@@ -74,7 +78,7 @@ failed=0 summary=''
 for suite; do
 	major=$(major_of "$suite")
 	dir=${CHROOTS:-/var/tmp}/clinical-$suite
-	make_chroot "$suite" "$dir"
+	make_chroot "$suite" "$dir" "$major"
 	say "$suite, PostgreSQL $major (paths below are those inside $dir)"
 	log=$(mktemp)
 	# the exit status of the first command of a pipe would be lost: passed on as a last line

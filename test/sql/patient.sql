@@ -18,6 +18,10 @@ SELECT id, age, record FROM clinical.enroll_patient('P003', NULL, NULL, 'PT', :s
 -- without a day: today, in the center's calendar
 SELECT status_on = (now() AT TIME ZONE 'Europe/Oslo')::date AS today FROM clinical.enroll_patient('P004', NULL, NULL, 'PT', :north);
 
+-- what the statement itself has just created is seen
+SELECT (clinical.enroll_patient('P000', NULL, NULL, (clinical.create_project_with_centers('Just now', ARRAY[(clinical.create_center('Just now')).id], 'PT-0')).code,
+       (SELECT max(id) + 1 FROM clinical.center))).status_on IS NOT NULL AS enrolled;
+
 -- ids are compared exactly
 SELECT count(*) FROM (VALUES (' P001'), ('P001 '), ('p001'), (E'P001\u0301'), (U&'\FF30001'), ('Р001'), ('P0O1')) AS v (id),
        clinical.enroll_patient(v.id, 'Look-alike', NULL, 'PT', :north, effective_on => '2026-02-01');
