@@ -2,14 +2,15 @@
 
 -- core: what every other module stands on.  Nothing here holds data.
 
--- A schema of this name that somebody made before could hold functions of
--- his own, which unqualified names would then find: take none but an empty one.
+-- A schema of this name that somebody made before could hold functions of his
+-- own, which unqualified names would then find, or let him make some later: take
+-- none but an empty one that belongs to a superuser, as a restored dump makes it.
 DO LANGUAGE plpgsql $$
 BEGIN
     IF EXISTS (SELECT FROM pg_catalog.pg_namespace n
+               JOIN pg_catalog.pg_roles r ON r.oid OPERATOR(pg_catalog.=) n.nspowner
                WHERE n.nspname OPERATOR(pg_catalog.=) 'clinical'
-                 AND (n.nspowner OPERATOR(pg_catalog.<>) (SELECT r.oid FROM pg_catalog.pg_roles r
-                                                          WHERE r.rolname OPERATOR(pg_catalog.=) CURRENT_USER)
+                 AND (NOT r.rolsuper
                       OR EXISTS (SELECT FROM pg_catalog.pg_class c WHERE c.relnamespace OPERATOR(pg_catalog.=) n.oid)
                       OR EXISTS (SELECT FROM pg_catalog.pg_proc p WHERE p.pronamespace OPERATOR(pg_catalog.=) n.oid)
                       OR EXISTS (SELECT FROM pg_catalog.pg_operator o WHERE o.oprnamespace OPERATOR(pg_catalog.=) n.oid)
@@ -17,7 +18,7 @@ BEGIN
     THEN
         RAISE EXCEPTION USING
             ERRCODE = 'object_not_in_prerequisite_state',
-            MESSAGE = 'schema "clinical" exists and is not an empty schema of the installing role',
+            MESSAGE = 'schema "clinical" exists and is not an empty schema of a superuser',
             HINT = 'Drop the schema, or rename it, and create the extension again.';
     END IF;
 END

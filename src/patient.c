@@ -37,14 +37,14 @@ const ClinicalInvariant clinical_patient_invariants[] = {
 		"               FROM clinical.enrollment_event e ORDER BY e.patient_id, e.event_no DESC) l"
 		"    ON l.patient_id OPERATOR(pg_catalog.=) p.id"
 		" WHERE (p.status OPERATOR(pg_catalog.=) l.status"
-		"        AND p.center_id OPERATOR(pg_catalog.=) l.center_id) IS NOT TRUE"},
+	"        AND p.center_id OPERATOR(pg_catalog.=) l.center_id) IS NOT TRUE"},
 	{"patient's status has its day",
 		"SELECT p.id, 'status_on differs from the day of the event that brought the status'"
 		"  FROM clinical.patient p"
 		" WHERE (p.status_on OPERATOR(pg_catalog.=)"
 		"       (SELECT e.effective_on FROM clinical.enrollment_event e"
 		"         WHERE e.patient_id OPERATOR(pg_catalog.=) p.id AND e.status OPERATOR(pg_catalog.=) p.status"
-		"         ORDER BY e.event_no LIMIT 1)) IS NOT TRUE"},
+	"         ORDER BY e.event_no LIMIT 1)) IS NOT TRUE"},
 	{"patient's record is its last version",
 		"SELECT p.id, 'record or record_version differ from the last row of record_version'"
 		"  FROM clinical.patient p"
@@ -52,7 +52,7 @@ const ClinicalInvariant clinical_patient_invariants[] = {
 		"               FROM clinical.record_version v ORDER BY v.patient_id, v.version DESC) l"
 		"    ON l.patient_id OPERATOR(pg_catalog.=) p.id"
 		" WHERE (p.record_version OPERATOR(pg_catalog.=) l.version AND p.record::pg_catalog.text"
-		"        OPERATOR(pg_catalog.=) l.record::pg_catalog.text) IS NOT TRUE"},
+	"        OPERATOR(pg_catalog.=) l.record::pg_catalog.text) IS NOT TRUE"},
 	{"patient's time zone is the newest",
 		"SELECT p.id, 'time_zone differs from the newest row of patient_time_zone'"
 		"  FROM clinical.patient p"
@@ -61,7 +61,7 @@ const ClinicalInvariant clinical_patient_invariants[] = {
 		"              ORDER BY z.patient_id, z.effective_from DESC, z.event_no DESC) l"
 		"    ON l.patient_id OPERATOR(pg_catalog.=) p.id"
 		" WHERE NOT COALESCE(p.time_zone OPERATOR(pg_catalog.=) l.time_zone,"
-		"                     p.time_zone IS NULL AND l.time_zone IS NULL)"},
+	"                     p.time_zone IS NULL AND l.time_zone IS NULL)"},
 	{"histories have no holes",
 		"SELECT c.patient_id, pg_catalog.concat('numbers of its rows in ', c.history, ' do not count from 1')"
 		"  FROM (SELECT e.patient_id, 'enrollment_event' AS history, pg_catalog.max(e.event_no) AS last,"
@@ -72,7 +72,7 @@ const ClinicalInvariant clinical_patient_invariants[] = {
 		"        UNION ALL"
 		"        SELECT z.patient_id, 'patient_time_zone', pg_catalog.max(z.event_no),"
 		"               pg_catalog.count(*) FROM clinical.patient_time_zone z GROUP BY 1) c"
-		" WHERE c.last OPERATOR(pg_catalog.<>) c.rows"},
+	" WHERE c.last OPERATOR(pg_catalog.<>) c.rows"},
 };
 const int	clinical_patient_ninvariants = lengthof(clinical_patient_invariants);
 
@@ -120,7 +120,7 @@ clinical_enroll_patient(PG_FUNCTION_ARGS)
 		"         $11, $12, $13, $14)"
 		" ON CONFLICT (id) DO NOTHING RETURNING p",
 		14, {TEXTOID, TEXTOID, DATEOID, INT8OID, INT8OID, JSONBOID, TEXTOID,
-			TEXTOID, TEXTOID, DATEOID, INT4OID, TEXTOID, TEXTOID, INT4OID}
+		TEXTOID, TEXTOID, DATEOID, INT4OID, TEXTOID, TEXTOID, INT4OID}
 	};
 	Datum		values[14];
 	char		nulls[14];

@@ -66,7 +66,7 @@ static void
 check_status(const ClinicalRow *row, const char *what)
 {
 	char	   *from = row->old_tuple == NULL ? NULL :
-		clinical_text_column(row, row->old_tuple, "status");
+	clinical_text_column(row, row->old_tuple, "status");
 	char	   *to = clinical_text_column(row, row->new_tuple, "status");
 
 	if (row->old_tuple == NULL || clinical_column_changed(row, "status"))
