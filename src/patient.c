@@ -12,8 +12,6 @@
 
 #include "catalog/pg_type.h"
 #include "utils/builtins.h"
-#include "utils/datetime.h"
-#include "utils/json.h"
 
 #include "compat.h"
 #include "patient.h"
@@ -21,7 +19,6 @@
 
 PG_FUNCTION_INFO_V1(clinical_enroll_patient);
 PG_FUNCTION_INFO_V1(clinical_get_patient);
-PG_FUNCTION_INFO_V1(clinical_patient_json);
 PG_FUNCTION_INFO_V1(clinical_amend_record);
 PG_FUNCTION_INFO_V1(clinical_set_patient_status);
 PG_FUNCTION_INFO_V1(clinical_transfer_patient);
@@ -147,100 +144,6 @@ Datum
 clinical_get_patient(PG_FUNCTION_ARGS)
 {
 	return patient_row(patient_arg(fcinfo, 0), true);
-}
-
-/* Put out a key with a value of type text, or null. */
-static void
-push_text(JsonbParseState **state, const char *key, const char *string, int length)
-{
-	JsonbValue	value;
-
-	clinical_push_key(state, key);
-	value.type = string == NULL ? jbvNull : jbvString;
-	if (string != NULL)
-	{
-		value.val.string.val = unconstify(char *, string);
-		value.val.string.len = length;
-	}
-	pushJsonbValue(state, WJB_VALUE, &value);
-}
-
-/* The date of birth as ISO 8601 has it: the day, or the year, or nothing. */
-static void
-push_birth(JsonbParseState **state, HeapTuple tuple, TupleDesc desc)
-{
-	char		buffer[MAXDATELEN + 1];
-	bool		no_day;
-	bool		no_year;
-	Datum		day = SPI_getbinval(tuple, desc, 2, &no_day);
-	Datum		year = SPI_getbinval(tuple, desc, 3, &no_year);
-
-	if (!no_day)
-		JsonEncodeDateTime(buffer, day, DATEOID, NULL);
-	else
-		snprintf(buffer, sizeof(buffer), "%04d", no_year ? 0 : DatumGetInt32(year));
-	push_text(state, "birthDate", no_day && no_year ? NULL : buffer, strlen(buffer));
-}
-
-/* Put out a column of type text, or null. */
-static void
-push_text_column(JsonbParseState **state, const char *key, HeapTuple tuple, TupleDesc desc, int column)
-{
-	bool		isnull;
-	Datum		value = SPI_getbinval(tuple, desc, column, &isnull);
-	text	   *string = isnull ? NULL : DatumGetTextPP(value);
-
-	push_text(state, key, isnull ? NULL : VARDATA_ANY(string), isnull ? 0 : VARSIZE_ANY_EXHDR(string));
-}
-
-/* The document of a patient from (name, birth_date, birth_year, project code, record). */
-static Jsonb *
-patient_document(text *id, HeapTuple tuple, TupleDesc desc)
-{
-	JsonbParseState *state = NULL;
-	JsonbValue	value;
-	Jsonb	   *record;
-	bool		isnull;
-
-	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
-	push_text(&state, "id", VARDATA_ANY(id), VARSIZE_ANY_EXHDR(id));
-	push_text_column(&state, "name", tuple, desc, 1);
-	push_birth(&state, tuple, desc);
-	push_text_column(&state, "projectID", tuple, desc, 4);
-
-	clinical_push_key(&state, "record");
-	record = DatumGetJsonbP(SPI_getbinval(tuple, desc, 5, &isnull));
-	value.type = jbvBinary;
-	value.val.binary.data = &record->root;
-	value.val.binary.len = VARSIZE(record) - VARHDRSZ;
-	pushJsonbValue(&state, WJB_VALUE, &value);
-	return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
-}
-
-/* SQL: one patient as a document. */
-Datum
-clinical_patient_json(PG_FUNCTION_ARGS)
-{
-	static ClinicalPlan plan = {
-		"SELECT p.name, p.birth_date, p.birth_year, j.code, p.record"
-		"  FROM clinical.patient p JOIN clinical.project j ON j.id OPERATOR(pg_catalog.=) p.project_id"
-		" WHERE p.id OPERATOR(pg_catalog.=) $1",
-		1, {TEXTOID}
-	};
-	MemoryContext caller = CurrentMemoryContext;
-	MemoryContext spi;
-	Datum		id = patient_arg(fcinfo, 0);
-	Jsonb	   *document;
-
-	SPI_connect();
-	clinical_execute(&plan, &id, NULL, true);
-	if (SPI_processed != 1)
-		clinical_patient_not_found();
-	spi = MemoryContextSwitchTo(caller);
-	document = patient_document(DatumGetTextPP(id), SPI_tuptable->vals[0], SPI_tuptable->tupdesc);
-	MemoryContextSwitchTo(spi);
-	SPI_finish();
-	PG_RETURN_JSONB_P(document);
 }
 
 /* Lock a patient's row and give its record and version. */

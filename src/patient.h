@@ -22,7 +22,6 @@ CLINICAL_NORETURN extern void clinical_patient_not_found(void);
 extern void clinical_check_patient_way(const char *from, const char *to);
 extern DateADT clinical_check_day(Datum value, bool isnull, const char *what);
 
-extern void clinical_push_key(JsonbParseState **state, const char *name);
 extern Jsonb *clinical_merge(Jsonb *target, Jsonb *patch);
 extern Jsonb *clinical_changes(Jsonb *old_record, Jsonb *new_record);
 

@@ -29,59 +29,60 @@ PG_FUNCTION_INFO_V1(clinical_find_patients);
 #define AFTER_ID		8
 #define NPLANS			16
 
-#define ROWS_OF "SELECT p.* FROM clinical.patient p WHERE true"
-#define IDS_OF	"SELECT p.id FROM clinical.patient p WHERE true"
+/* How many pages of patients a search by the record walks through before it uses the index */
+#define WALK_PAGES		10
 
 /*
  * The text of a search.  Its conditions stand in it only if asked for, so that
  * a plan that is kept uses their indexes.
- *
- * A search by the record collects the ids of all matches, and sorts those,
- * behind the fence that OFFSET 0 is.  Without the fence, the planner, which
- * knows little of what jsonb values contain, hopes to meet a page full of
- * matches soon by walking along the primary key: with 0.1 % of 1,000,000
- * patients matching that took 48 ms instead of 2.
  */
 static char *
-search_sql(int conditions)
+search_sql(int conditions, bool walk)
 {
 	StringInfoData sql;
+	bool		by_index = (conditions & CONTAINING) && !walk;
 
 	initStringInfo(&sql);
-	if (conditions & CONTAINING)
-		appendStringInfoString(&sql, "SELECT p.* FROM (SELECT h.id FROM (" IDS_OF);
+	if (by_index)
+		appendStringInfoString(&sql, "SELECT p.* FROM (SELECT h.id FROM"
+							   " (SELECT f.id, f.project_id, f.center_id FROM clinical.patient f"
+							   "   WHERE f.record OPERATOR(pg_catalog.@>) $3 OFFSET 0) h WHERE true");
+	else if (walk)
+		appendStringInfoString(&sql, "SELECT p.* FROM (SELECT h.* FROM clinical.patient h WHERE true");
 	else
-		appendStringInfoString(&sql, ROWS_OF);
+		appendStringInfoString(&sql, "SELECT h.* FROM clinical.patient h WHERE true");
 	if (conditions & IN_PROJECT)
-		appendStringInfoString(&sql, " AND p.project_id OPERATOR(pg_catalog.=) $1");
+		appendStringInfoString(&sql, " AND h.project_id OPERATOR(pg_catalog.=) $1");
 	if (conditions & IN_CENTER)
-		appendStringInfoString(&sql, " AND p.center_id OPERATOR(pg_catalog.=) $2");
-	if (conditions & CONTAINING)
-		appendStringInfoString(&sql, " AND p.record OPERATOR(pg_catalog.@>) $3");
+		appendStringInfoString(&sql, " AND h.center_id OPERATOR(pg_catalog.=) $2");
 	if (conditions & AFTER_ID)
-		appendStringInfoString(&sql, " AND p.id OPERATOR(pg_catalog.>) $4");
-	if (conditions & CONTAINING)
-		appendStringInfoString(&sql, " OFFSET 0) h ORDER BY h.id LIMIT $5) f"
+		appendStringInfoString(&sql, " AND h.id OPERATOR(pg_catalog.>) $4");
+	if (by_index)
+		appendStringInfoString(&sql, " ORDER BY h.id LIMIT $5) f"
 							   " JOIN clinical.patient p ON p.id OPERATOR(pg_catalog.=) f.id"
 							   " ORDER BY p.id");
+	else if (walk)
+		appendStringInfo(&sql, " ORDER BY h.id LIMIT %d OPERATOR(pg_catalog.*) $5) p"
+						 " WHERE p.record OPERATOR(pg_catalog.@>) $3 ORDER BY p.id LIMIT $5",
+						 WALK_PAGES);
 	else
-		appendStringInfoString(&sql, " ORDER BY p.id LIMIT $5");
+		appendStringInfoString(&sql, " ORDER BY h.id LIMIT $5");
 	return sql.data;
 }
 
 /* The kept plan of a search. */
 static ClinicalPlan *
-search_plan(int conditions)
+search_plan(int conditions, bool walk)
 {
 	static const Oid argtypes[5] = {INT8OID, INT8OID, JSONBOID, TEXTOID, INT4OID};
-	static ClinicalPlan plans[NPLANS];
-	ClinicalPlan *plan = &plans[conditions];
+	static ClinicalPlan plans[2][NPLANS];
+	ClinicalPlan *plan = &plans[walk ? 1 : 0][conditions];
 
 	if (plan->sql == NULL)
 	{
 		plan->nargs = lengthof(argtypes);
 		memcpy(plan->argtypes, argtypes, sizeof(argtypes));
-		plan->sql = MemoryContextStrdup(TopMemoryContext, search_sql(conditions));
+		plan->sql = MemoryContextStrdup(TopMemoryContext, search_sql(conditions, walk));
 	}
 	return plan;
 }
@@ -132,6 +133,31 @@ search_conditions(FunctionCallInfo fcinfo, Datum *values)
 	return conditions;
 }
 
+/*
+ * Find a page of patients; the rows are in SPI_tuptable.
+ *
+ * For a search by the record there are two ways, and the planner, which knows
+ * little of what jsonb values contain, cannot choose.  What most patients have
+ * is soon met by walking along the ids: with 1,000,000 patients of whom half
+ * match, a page takes 0.25 ms, but 343 ms by the index over records, which
+ * gives all matches at once.  What few have is found by the index: with 0.1 %
+ * matching, 2 ms instead of 48.  So walk a little, and if that does not fill
+ * the page, use the index; OFFSET 0 is a fence that keeps the planner from
+ * walking on, or from reading half of the primary key beside it (49 ms).
+ */
+static void
+find_page(int conditions, Datum *values)
+{
+	if (conditions & CONTAINING)
+	{
+		clinical_execute(search_plan(conditions, true), values, NULL, true);
+		if (SPI_processed == (uint64) DatumGetInt32(values[4]))
+			return;
+		SPI_freetuptable(SPI_tuptable);
+	}
+	clinical_execute(search_plan(conditions, false), values, NULL, true);
+}
+
 /* SQL: a page of patients. */
 Datum
 clinical_find_patients(PG_FUNCTION_ARGS)
@@ -142,7 +168,7 @@ clinical_find_patients(PG_FUNCTION_ARGS)
 
 	InitMaterializedSRF(fcinfo, 0);
 	SPI_connect();
-	clinical_execute(search_plan(conditions), values, NULL, true);
+	find_page(conditions, values);
 	for (uint64 i = 0; i < SPI_processed; i++)
 		tuplestore_puttuple(result->setResult, SPI_tuptable->vals[i]);
 	SPI_finish();

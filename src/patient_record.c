@@ -159,8 +159,8 @@ same_value(const JsonbValue *a, const JsonbValue *b)
 }
 
 /* Put out a key of an object. */
-void
-clinical_push_key(JsonbParseState **state, const char *name)
+static void
+push_key(JsonbParseState **state, const char *name)
 {
 	JsonbValue	key;
 
@@ -176,7 +176,7 @@ push_named(JsonbParseState **state, const char *name, JsonbValue *value)
 {
 	if (value == NULL)
 		return;
-	clinical_push_key(state, name);
+	push_key(state, name);
 	pushJsonbValue(state, WJB_VALUE, value);
 }
 
@@ -199,7 +199,7 @@ static void
 push_change(JsonbParseState **state, const Path *path, JsonbValue *old_value, JsonbValue *new_value)
 {
 	pushJsonbValue(state, WJB_BEGIN_OBJECT, NULL);
-	clinical_push_key(state, "path");
+	push_key(state, "path");
 	pushJsonbValue(state, WJB_BEGIN_ARRAY, NULL);
 	push_path(state, path);
 	pushJsonbValue(state, WJB_END_ARRAY, NULL);

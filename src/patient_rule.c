@@ -127,6 +127,17 @@ check_required(const ClinicalRow *row)
 	}
 }
 
+/* A column of a new patient that was not given. */
+static void
+fill_column(ClinicalRow *row, const char *column, Datum value)
+{
+	bool		isnull;
+
+	(void) clinical_column(row, row->new_tuple, column, &isnull);
+	if (isnull)
+		clinical_set_column(row, column, value, false);
+}
+
 /* A new patient's id. */
 static void
 check_id(const ClinicalRow *row)
@@ -162,12 +173,14 @@ check_record(ClinicalRow *row)
 	clinical_set_column(row, "record_version", Int32GetDatum(version + 1), false);
 }
 
-/* What only a new row must satisfy; from then on events see to it. */
+/* What only a new row must satisfy, and what it has if nothing is said. */
 static void
-check_new_patient(const ClinicalRow *row)
+check_new_patient(ClinicalRow *row)
 {
 	char	   *zone = clinical_text_column(row, row->new_tuple, "time_zone");
 
+	fill_column(row, "record", DirectFunctionCall1(jsonb_in, CStringGetDatum("{}")));
+	fill_column(row, "created_at", TimestampTzGetDatum(GetCurrentTimestamp()));
 	check_id(row);
 	clinical_check_patient_way(NULL, clinical_text_column(row, row->new_tuple, "status"));
 	if (zone != NULL)
