@@ -9,19 +9,23 @@
     \set simulated off
 \endif
 
--- Where the study's patients end up.
+-- Where the study's patients end up: the last status, and the last center.
 CREATE TEMP VIEW outcome AS
-SELECT p.id, coalesce(t.site_id, p.site_id) AS site_id, coalesce(s.status, p.status) AS status,
+WITH status AS (
+    SELECT DISTINCT ON (patient_id) patient_id, status, effective_on
+      FROM study.event
+     WHERE site_id IS NULL
+     ORDER BY patient_id, effective_on DESC, status NOT IN ('screened', 'enrolled') DESC),
+center AS (
+    SELECT DISTINCT ON (patient_id) patient_id, site_id
+      FROM study.event
+     WHERE site_id IS NOT NULL
+     ORDER BY patient_id, effective_on DESC)
+SELECT p.id, coalesce(c.site_id, p.site_id) AS site_id, coalesce(s.status, p.status) AS status,
        coalesce(s.effective_on, p.status_on) AS status_on
   FROM study.patient p
-  LEFT JOIN LATERAL (
-    SELECT e.status, e.effective_on FROM study.event e
-     WHERE e.patient_id = p.id AND e.site_id IS NULL
-     ORDER BY e.effective_on DESC, e.status NOT IN ('screened', 'enrolled') DESC LIMIT 1) s ON true
-  LEFT JOIN LATERAL (
-    SELECT e.site_id FROM study.event e
-     WHERE e.patient_id = p.id AND e.site_id IS NOT NULL
-     ORDER BY e.effective_on DESC LIMIT 1) t ON true;
+  LEFT JOIN status s ON s.patient_id = p.id
+  LEFT JOIN center c ON c.patient_id = p.id;
 
 -- The study's patients as the extension has them.
 CREATE TEMP VIEW held AS
@@ -64,15 +68,20 @@ SELECT 'clinical', 'events of the study that are missing', '', count(*)
   FROM (SELECT patient_id, status, effective_on, reason FROM study.event
         EXCEPT SELECT patient_id, status, effective_on, reason FROM clinical.enrollment_event) d
 UNION ALL
+SELECT 'clinical', 'centers other than in the study', '', count(*)
+  FROM (SELECT site_id, name, coalesce(time_zone, 'UTC'), country FROM study.center
+        EXCEPT SELECT site_id, name, time_zone, country FROM clinical.center) d
+UNION ALL
 SELECT 'clinical', 'readings on another local day', '', count(*)
   FROM study.reading r
  WHERE (r.captured_at AT TIME ZONE clinical.time_zone_at(r.patient_id, r.captured_at))::date
-       IS DISTINCT FROM (r.captured_at AT TIME ZONE coalesce(r.time_zone, clinical.time_zone_at(r.patient_id, r.captured_at)))::date
+       <> (r.captured_at AT TIME ZONE r.time_zone)::date
 UNION ALL
 SELECT 'clinical', 'broken invariants', '', count(*) FROM clinical.check()
 UNION ALL VALUES
     ('study', 'patients other than in the study', '', 0),
     ('study', 'events of the study that are missing', '', 0),
+    ('study', 'centers other than in the study', '', 0),
     ('study', 'readings on another local day', '', 0),
     ('study', 'broken invariants', '', 0);
 

@@ -30,6 +30,10 @@ BEGIN
     IF found IS NOT NULL THEN
         RAISE EXCEPTION 'patient_id that patient does not have, in: %', found;
     END IF;
+    IF EXISTS (SELECT FROM study.reading WHERE num_nulls(captured_at, time_zone, item) > 0)
+       OR EXISTS (SELECT FROM study.answer WHERE num_nulls(captured_at, time_zone, item) > 0) THEN
+        RAISE EXCEPTION 'captured_at, time_zone or item is missing in reading or answer';
+    END IF;
 END
 $$;
 
@@ -74,8 +78,7 @@ SELECT e.patient_id, e.captured_at, e.time_zone
   FROM (SELECT patient_id, captured_at, time_zone,
                lag(time_zone) OVER (PARTITION BY patient_id ORDER BY captured_at, time_zone) AS previous
           FROM (SELECT patient_id, captured_at, time_zone FROM study.reading
-                UNION ALL SELECT patient_id, captured_at, time_zone FROM study.answer) entry
-         WHERE time_zone IS NOT NULL) e
+                UNION ALL SELECT patient_id, captured_at, time_zone FROM study.answer) entry) e
   JOIN study.patient p ON p.id = e.patient_id
   JOIN study.center c USING (site_id)
  WHERE e.time_zone IS DISTINCT FROM e.previous

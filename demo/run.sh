@@ -18,6 +18,8 @@ link=$top/tmp_demo
 remove_demo() {
 	[ -e "$link" ] || [ -L "$link" ] || return 1
 	dir=$(readlink -f "$link")
+	# what we did not make we do not remove
+	[ -e "$dir/pg_config" ] || [ -z "$(ls -A "$dir" 2>/dev/null)" ] || die "$dir is not the demo's"
 	if [ -d "$dir/data" ]; then
 		own=$(as_user cat "$dir/pg_config" 2>/dev/null) || own=${PG_CONFIG:-}
 		(
@@ -93,6 +95,7 @@ if remove_demo; then
 fi
 dir=
 trap finish EXIT
+trap 'exit 1' INT TERM
 dir=$(private_dir "$link")
 RUN_HOME=$dir
 echo "$PG_CONFIG" | as_user tee "$dir/pg_config" >/dev/null
