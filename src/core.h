@@ -19,6 +19,11 @@
 
 extern bool clinical_restore;
 
+/* For errors that a restore meets if it forgets the setting */
+#define CLINICAL_RESTORE_HINT \
+	"To restore a dump, set clinical.restore to on as a superuser, " \
+	"for example by PGOPTIONS='-c clinical.restore=on'."
+
 extern void clinical_core_init(void);
 extern text *clinical_reason_in_force(void);
 extern void clinical_require_reason(void);

@@ -62,6 +62,5 @@ clinical_history_guard(PG_FUNCTION_ARGS)
 			 TRIGGER_FIRED_BY_INSERT(row.trigger->tg_event) ?
 			 errmsg("rows of \"%s\" are written by the server alone", table) :
 			 errmsg("rows of \"%s\" are never changed", table),
-			 errhint("To restore a dump, set clinical.restore to on as a superuser, "
-					 "for example by PGOPTIONS='-c clinical.restore=on'.")));
+			 errhint(CLINICAL_RESTORE_HINT)));
 }

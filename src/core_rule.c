@@ -194,7 +194,8 @@ clinical_check_way(const ClinicalWay *ways, int nways, const char *what,
 	if (from == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("%s cannot begin as \"%s\"", what, to)));
+				 errmsg("%s cannot begin as \"%s\"", what, to),
+				 errhint(CLINICAL_RESTORE_HINT)));
 	ereport(ERROR,
 			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 			 errmsg("%s cannot go from \"%s\" to \"%s\"", what, from, to)));

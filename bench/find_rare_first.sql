@@ -1,0 +1,1 @@
+SELECT * FROM clinical.find_patients(record_contains => '{"flags": {"rare_variant": true}}');

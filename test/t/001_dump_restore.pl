@@ -1,0 +1,94 @@
+# What pg_dump writes is restored row by row, in every format, and goes on from there; a restore
+# that forgets clinical.restore is stopped with a hint that names it.
+use strict;
+use warnings;
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+my $node = PostgreSQL::Test::Cluster->new('dump');
+$node->init;
+$node->append_conf('postgresql.conf', "shared_preload_libraries = 'clinical'");
+$node->start;
+$node->safe_psql('postgres', 'CREATE DATABASE source');
+$node->safe_psql('source', q{
+CREATE EXTENSION clinical;
+SELECT clinical.create_center('Zürich', '701', 'Europe/Zurich', 'CHE');
+SELECT clinical.create_center(E'tab\there "and" \\ there', '702', 'America/New_York');
+SELECT clinical.create_center('never used', status => 'planned');
+SELECT clinical.create_project_with_centers('Study', '{1, 2}', 'S-1', 'Europe/Zurich');
+SELECT clinical.create_project_with_centers('Other', '{2}');
+SELECT clinical.plan_enrolment('S-1', 1, 20, '2026-01-01', '2026-06-30');
+SELECT clinical.enroll_patient('P' || g, CASE WHEN g % 2 = 0 THEN 'Name ü ' || g END, NULL, 'S-1', 1 + g % 2,
+       jsonb_build_object('g', g, 'dose', 1.50, 'text', repeat(md5(g::text), g * 5)), status => 'screened',
+       time_zone => CASE WHEN g % 3 = 0 THEN 'Asia/Tokyo' END, effective_on => '2026-01-10', birth_year => 1950)
+  FROM generate_series(1, 60) g;
+SELECT clinical.enroll_patient(' P1', 'look-alike', '1950-01-01', 'S-1', 1, effective_on => '2026-01-10');
+SET clinical.actor = 'app.user';
+SELECT clinical.amend_record('P7', '{"dose": 1.5}', 'precision'), clinical.amend_record('P7', '{"text": null}', E'two\nlines');
+SELECT clinical.set_patient_status('P' || g, 'enrolled', '2026-01-20') FROM generate_series(1, 30) g;
+SELECT clinical.transfer_patient('P7', 1, '2026-02-01', 'moved'), clinical.set_patient_status('P7', 'withdrawn', '2026-03-01', 'consent withdrawn');
+SELECT clinical.set_patient_time_zone('P8', 'Asia/Seoul', '2026-02-01 00:00+00'), clinical.set_patient_time_zone('P8', 'UTC', '2026-01-01 00:00+00');
+SELECT clinical.remove_center('PJ-2', 2, 'wrong one');
+SELECT clinical.set_center_status(2, 'suspended', 'audit'), clinical.set_center_status(2, 'closed', 'left');
+SELECT clinical.set_project_status('S-1', 'suspended', 'interim analysis');
+});
+
+my @tables = split /\n/, $node->safe_psql('source', q{
+SELECT c.oid::regclass FROM pg_class c WHERE relnamespace = 'clinical'::regnamespace AND relkind = 'r' ORDER BY 1});
+cmp_ok(@tables, '>=', 9, 'there are tables to compare');
+
+# Of each table and sequence the rows, as a number and a digest of all columns.
+sub content
+{
+	my ($database) = @_;
+	my $rows = join ";\n", map {
+		"SELECT '$_', count(*), md5(string_agg(t::text, E'\\n' ORDER BY t::text COLLATE \"C\")) FROM $_ t"
+	} @tables;
+	return $node->safe_psql($database, $rows . q{;
+SELECT sequencename, last_value FROM pg_sequences WHERE schemaname = 'clinical' ORDER BY 1});
+}
+
+my $source = content('source');
+like($source, qr/^clinical\.patient\|61\|/m, 'there are rows to compare');
+is($node->safe_psql('source', 'SELECT * FROM clinical.check()'), '', 'the source is sound');
+
+my $backup = $node->basedir . '/dump';
+mkdir $backup;
+my @from = ('-d', $node->connstr('source'));
+$node->command_ok([ 'pg_dump', @from, '-f', "$backup/plain.sql" ], 'dump, plain');
+$node->command_ok([ 'pg_dump', @from, '-Fc', '-f', "$backup/custom" ], 'dump, custom');
+$node->command_ok([ 'pg_dump', @from, '-Fd', '-j2', '-f', "$backup/directory" ], 'dump, directory, parallel');
+
+my %restore = (
+	plain => sub { [ 'psql', '-X', '-q', '-v', 'ON_ERROR_STOP=1', '-d', $_[0], '-f', "$backup/plain.sql" ] },
+	custom => sub { [ 'pg_restore', '-e', '-d', $_[0], "$backup/custom" ] },
+	directory => sub { [ 'pg_restore', '-e', '-j2', '-d', $_[0], "$backup/directory" ] });
+
+for my $format (sort keys %restore)
+{
+	$node->safe_psql('postgres', "CREATE DATABASE copy_$format TEMPLATE template0");
+	{
+		local $ENV{PGOPTIONS} = '-c clinical.restore=on';
+		# a parallel restore knows no order between the tables of an extension
+		$ENV{PGOPTIONS} .= ' -c session_replication_role=replica' if $format eq 'directory';
+		$node->command_ok($restore{$format}->($node->connstr("copy_$format")), "restore, $format");
+	}
+	is(content("copy_$format"), $source, "restore, $format: all rows are the same");
+	is($node->safe_psql("copy_$format", 'SELECT * FROM clinical.check()'), '', "restore, $format: sound");
+	is($node->safe_psql("copy_$format", q{
+SELECT id FROM clinical.create_center('New', '703');
+SELECT code FROM clinical.create_project_with_centers('New', '{4}');
+SELECT id FROM clinical.enroll_patient('New', NULL, NULL, 'PJ-3', 4, effective_on => '2026-01-10');
+SELECT clinical.amend_record('P7', '{"after": "restore"}', 'goes on');
+SELECT status FROM clinical.set_patient_status('P8', 'completed', '2026-05-01');
+SELECT count(*) FROM clinical.check()}), "4\nPJ-3\nNew\n4\ncompleted\n0", "restore, $format: and it goes on");
+
+	$node->safe_psql('postgres', "CREATE DATABASE forgot_$format TEMPLATE template0");
+	my ($out, $error);
+	my $done = IPC::Run::run($restore{$format}->($node->connstr("forgot_$format")), '>', \$out, '2>', \$error);
+	ok(!$done, "forgotten setting, $format: the restore stops");
+	like($error, qr/HINT: .*PGOPTIONS='-c clinical.restore=on'/, "forgotten setting, $format: the hint names it");
+}
+
+done_testing();

@@ -1,0 +1,136 @@
+# Objects in public and pg_temp that stand before pg_catalog in the path, each of which raises when
+# called, are not called: neither by the install script nor by any function.
+use strict;
+use warnings;
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+my $node = PostgreSQL::Test::Cluster->new('hostile');
+$node->init;
+$node->append_conf('postgresql.conf', "shared_preload_libraries = 'clinical'");
+$node->start;
+
+# For each operator and each function that SQL of ours may name: one of the same name and types.
+my $traps = q{
+CREATE FUNCTION SCHEMA.trap() RETURNS void LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'TRAPPED'; END $$;
+DO $do$
+DECLARE
+    o record;
+BEGIN
+    FOR o IN SELECT oprname, oprleft::regtype::text AS l, oprright::regtype::text AS r, oprresult::regtype::text AS result
+               FROM pg_operator
+              WHERE oprnamespace = 'pg_catalog'::regnamespace AND oprkind = 'b'
+                AND oprname IN ('=', '<>', '<', '<=', '>', '>=', '~', '||', '@>', '+', '-', '*', '->', '->>')
+                AND oprleft::regtype::text IN ('text', 'bigint', 'integer', 'name', 'oid', 'date', 'jsonb', 'timestamp with time zone', 'boolean', '"char"')
+                AND oprright::regtype::text IN ('text', 'bigint', 'integer', 'name', 'oid', 'date', 'jsonb', 'timestamp with time zone', 'boolean', '"char"')
+    LOOP
+        EXECUTE format('CREATE FUNCTION SCHEMA.op(%s, %s) RETURNS %s LANGUAGE plpgsql AS $f$ BEGIN RAISE EXCEPTION ''TRAPPED''; END $f$', o.l, o.r, o.result);
+        EXECUTE format('CREATE OPERATOR SCHEMA.%s (FUNCTION = SCHEMA.op, LEFTARG = %s, RIGHTARG = %s)', o.oprname, o.l, o.r);
+        EXECUTE format('ALTER FUNCTION SCHEMA.op(%s, %s) RENAME TO %I', o.l, o.r, 'op' || hashtext(o::text));
+    END LOOP;
+    FOR o IN SELECT p.oid, proname, pg_get_function_identity_arguments(p.oid) AS args, prorettype::regtype::text AS result, proretset
+               FROM pg_proc p
+              WHERE pronamespace = 'pg_catalog'::regnamespace AND prokind = 'f' AND proargmodes IS NULL
+                AND proname IN ('clock_timestamp', 'now', 'current_setting', 'max', 'count', 'unnest', 'concat', 'jsonb_build_object',
+                                'jsonb_typeof', 'num_nonnulls', 'timezone', 'lower', 'length', 'pg_extension_config_dump')
+                AND prorettype::regtype::text !~ 'any' AND pg_get_function_identity_arguments(p.oid) !~ 'any|VARIADIC'
+    LOOP
+        EXECUTE format('CREATE FUNCTION SCHEMA.%I(%s) RETURNS %s %s LANGUAGE plpgsql AS $f$ BEGIN RAISE EXCEPTION ''TRAPPED''; END $f$',
+                       o.proname, o.args, CASE WHEN o.proretset THEN 'SETOF' ELSE '' END, o.result);
+    END LOOP;
+END
+$do$;
+CREATE TABLE SCHEMA.patient (id int);
+CREATE TABLE SCHEMA.center (id int);
+CREATE TABLE SCHEMA.project (id int);
+CREATE TABLE SCHEMA.pg_extension (id int);
+CREATE TABLE SCHEMA.pg_namespace (id int);
+CREATE TABLE SCHEMA.created_rows (id int);
+CREATE TABLE SCHEMA.changed_rows (id int);
+CREATE DOMAIN SCHEMA.jsonb AS text CHECK (false);
+CREATE DOMAIN SCHEMA.text AS int CHECK (false);
+};
+
+# Every public function, where it succeeds and where it fails.
+my $calls = q{
+SELECT clinical.create_center('One', 'S1', 'Europe/Oslo', 'NOR');
+SELECT clinical.create_center('One', 'S1', 'Europe/Oslo', 'NOR');
+SELECT clinical.create_center('Two', 'S1', 'Europe/Oslo', 'NOR');
+SELECT clinical.create_center('Two');
+SELECT clinical.create_project_with_centers('Project', '{1, 7}');
+SELECT clinical.create_project_with_centers('Project', '{1}', 'P');
+SELECT clinical.create_project_with_centers('Project', '{1}', 'P');
+SELECT clinical.create_project_with_centers('Other', '{1}', 'P');
+SELECT clinical.add_center('P', (SELECT pg_catalog.max(c.id) FROM clinical.center c));
+SELECT clinical.plan_enrolment('P', 1, 10, '2026-01-01', '2026-06-30');
+SELECT clinical.set_center_status(1, 'suspended', 'r');
+SELECT clinical.set_center_status(1, 'planned', 'r');
+SELECT clinical.set_center_status(1, 'active');
+SELECT clinical.set_project_status('P', 'suspended', 'r');
+SELECT clinical.set_project_status('P', 'active', 'r');
+SELECT clinical.project_json('P'), clinical.projects_json();
+SELECT clinical.enroll_patient('P1', 'Ada', '1950-01-01', 'P', 1, '{"a": 1}', 'F', 'Europe/Rome', effective_on => '2026-01-10');
+SELECT clinical.enroll_patient('P1', 'Ada', '1950-01-01', 'P', 1);
+SELECT clinical.enroll_patient('P2', NULL, NULL, 'P', 1);
+SELECT clinical.get_patient('P1'), clinical.patient_json('P1');
+SELECT clinical.get_patient('nobody');
+SELECT clinical.amend_record('P1', '{"a": 2, "b": {"c": 1}}', 'r', 1);
+SELECT clinical.amend_record('P1', '{"a": 3}', 'r', 1);
+SELECT clinical.transfer_patient('P1', (SELECT pg_catalog.max(c.id) FROM clinical.center c), '2026-02-01', 'r');
+SELECT clinical.set_patient_status('P1', 'withdrawn', '2026-03-01', 'r');
+SELECT clinical.set_patient_status('P1', 'enrolled', '2026-03-01', 'r');
+SELECT clinical.set_patient_time_zone('P1', 'Asia/Tokyo', '2026-02-01');
+SELECT clinical.time_zone_at('P1', '2026-03-01');
+SELECT * FROM clinical.find_patients();
+SELECT * FROM clinical.find_patients('P', 1, '{"a": 2}', 'A', 10);
+SELECT * FROM clinical.find_patients(record_contains => '{"a": 2}');
+SELECT clinical.merge_patch('{"a": 1}', '{"a": null}'), clinical.record_changes('{"a": 1}', '{"a": 2}');
+SELECT clinical.remove_center('P', (SELECT pg_catalog.max(c.id) FROM clinical.center c), 'r');
+SELECT * FROM clinical.check();
+SELECT * FROM clinical.health();
+};
+
+for my $case ([ 'public', 'public, pg_catalog' ], [ 'pg_temp', 'pg_temp, public, pg_catalog' ])
+{
+	my ($schema, $path) = @$case;
+	$node->safe_psql('postgres', "CREATE DATABASE hostile_$schema TEMPLATE template0");
+	my $script = ($traps =~ s/SCHEMA/$schema/gr) . "SET search_path = $path;\n";
+	my ($status, $out, $error) = $node->psql("hostile_$schema", $script, on_error_stop => 0);
+	is($error, '', "$schema: the traps are laid");
+	my $fresh = $schema eq 'public' ? "SET search_path = $path;\n" : $script;
+	# the traps work, or the test could not fail; functions and operators are never looked for in pg_temp
+	($status, $out, $error) = $node->psql("hostile_$schema", $fresh . q{
+SELECT now();
+SELECT 'a'::pg_catalog.text = 'a'::pg_catalog.text;
+SELECT 'found instead' FROM (SELECT 1) x WHERE pg_catalog.to_regclass('patient')::pg_catalog.oid IS NOT NULL;}, on_error_stop => 0);
+	is(scalar(() = $error =~ /TRAPPED/g), $schema eq 'public' ? 2 : 0, "$schema: functions and operators snap");
+	like($out, qr/found instead/, "$schema: and tables are found");
+
+	($status, $out, $error) = $node->psql("hostile_$schema", $fresh . "CREATE EXTENSION clinical;\n" . $calls, on_error_stop => 0);
+	unlike($error, qr/TRAPPED/, "$schema: nothing of ours steps into them") or diag $error;
+	unlike($error, qr/does not exist|is ambiguous|cannot cast/, "$schema: nothing else is found instead") or diag $error;
+	is($node->safe_psql("hostile_$schema", q{SELECT count(*) FROM clinical.patient}), 2, "$schema: and it works");
+	($status, $out, $error) = $node->psql("hostile_$schema", $fresh . $calls, on_error_stop => 0) if $schema eq 'public';
+	unlike($error, qr/TRAPPED/, "$schema: nor in a new session");
+}
+
+# a schema that was there before
+$node->safe_psql('postgres', 'CREATE ROLE regress_mallory');
+for my $case (
+	[ 'owned by another', 'CREATE SCHEMA clinical AUTHORIZATION regress_mallory', 1 ],
+	[ 'with a function', 'CREATE SCHEMA clinical; CREATE FUNCTION clinical.f() RETURNS int LANGUAGE sql AS $$SELECT 1$$', 1 ],
+	[ 'with a table', 'CREATE SCHEMA clinical; CREATE TABLE clinical.t ()', 1 ],
+	[ 'with a type', q{CREATE SCHEMA clinical; CREATE TYPE clinical.e AS ENUM ('a')}, 1 ],
+	[ 'empty', 'CREATE SCHEMA clinical', 0 ])
+{
+	my ($name, $sql, $refused) = @$case;
+	$node->safe_psql('postgres', 'DROP DATABASE IF EXISTS before');
+	$node->safe_psql('postgres', 'CREATE DATABASE before TEMPLATE template0');
+	$node->safe_psql('before', $sql);
+	my ($status, $out, $error) = $node->psql('before', "\\set VERBOSITY verbose\nCREATE EXTENSION clinical");
+	if ($refused) { like($error, qr/ERROR:  55000: schema "clinical" exists and is not an empty schema of a superuser/, "schema $name is refused"); }
+	else { is($error, '', "schema $name is taken"); }
+}
+
+done_testing();

@@ -1,0 +1,57 @@
+# What the sources promise: exported names, SQL that names its schema, one place for version
+# differences, functions that are explained and can be seen at once.
+use strict;
+use warnings;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+# symbols of the library, as built beside the sources
+SKIP:
+{
+	skip 'no nm, or no library built here', 1 unless -e 'clinical.so' && `nm --version 2>/dev/null`;
+	my @strange = grep { !/^(clinical_\w+|pg_finfo_clinical_\w+|_PG_init|Pg_magic_func|_init|_fini)$/ }
+	  map { (split)[-1] } split /\n/, `nm -D --defined-only clinical.so`;
+	is("@strange", '', 'the library exports names of ours only');
+}
+
+my %function_lines;
+for my $file (sort glob('src/*.[ch]'))
+{
+	my $text = slurp_file($file);
+	my @lines = split /\n/, $text, -1;
+	cmp_ok(@lines, '<=', 700, "$file is short enough");
+	unlike($text, qr/PG_VERSION_NUM/, "$file: no version differences") unless $file eq 'src/compat.h';
+
+	# each function has a comment above it and at most 80 lines
+	my ($start, $name);
+	for my $i (0 .. $#lines)
+	{
+		if ($lines[$i] eq '{' && $lines[ $i - 1 ] =~ /\)$/)
+		{
+			my $above = $i - 1;
+			$above-- until $lines[$above] =~ /^\w+\(/ || $above < 2;
+			($name) = $lines[$above] =~ /^(\w+)\(/ or next;
+			$start = $i;
+			$above-- until $lines[$above] =~ m,^(\s\*/|/\*.*\*/|)$, || $above < 2;
+			like($lines[$above], qr,\*/$,, "$file: $name is explained");
+		}
+		elsif ($lines[$i] eq '}' && defined $start)
+		{
+			$function_lines{"$file: $name"} = $i - $start - 1;
+			undef $start;
+		}
+	}
+
+	# SQL: what follows these words is a name with its schema, a subquery, or a transition table
+	my $sql = join ' ', map { s/\\"/"/gr } $text =~ /"((?:[^"\\]|\\.)*)"/g;
+	my @bare = grep { !/^(clinical|pg_catalog)\.|^(created_rows|changed_rows|the|its)\b|^\(/ }
+	  $sql =~ /\b(?:FROM|JOIN|INTO|UPDATE AS|DELETE FROM)\s+([\w.(]+)/g;
+	is("@bare", '', "$file: SQL names the schema of its tables");
+	my @operators = $sql =~ /\b(?:WHERE|AND|ON|WHEN)\s+[\w.\$()]+\s*(=|<>|<|>|<=|>=|@>|~|\|\|)\s/g;
+	is("@operators", '', "$file: and of its operators");
+	unlike($sql, qr/IS (NOT )?DISTINCT FROM|\bNULLIF\(|\bIN \(|\bUSING \(|\bBETWEEN\b/, "$file: and uses none without saying so");
+}
+cmp_ok(scalar(keys %function_lines), '>', 50, 'functions were seen');
+is(join(', ', grep { $function_lines{$_} > 80 } sort keys %function_lines), '', 'no function over 80 lines');
+
+done_testing();

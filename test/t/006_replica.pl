@@ -1,0 +1,77 @@
+# A standby answers what only reads and refuses what writes; promoted, it goes on.  A logical
+# subscriber that restores what it is told has the same rows.
+use strict;
+use warnings;
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+my $primary = PostgreSQL::Test::Cluster->new('primary');
+$primary->init(allows_streaming => 'logical');
+$primary->append_conf('postgresql.conf', "shared_preload_libraries = 'clinical'");
+$primary->start;
+$primary->safe_psql('postgres', q{
+CREATE EXTENSION clinical;
+SELECT clinical.create_center('One');
+SELECT clinical.create_project_with_centers('Project', '{1}', 'P');
+SELECT clinical.enroll_patient('P001', 'Ada', NULL, 'P', 1, '{"a": 1}', effective_on => '2026-01-10');
+});
+$primary->backup('base');
+my $standby = PostgreSQL::Test::Cluster->new('standby');
+$standby->init_from_backup($primary, 'base', has_streaming => 1);
+$standby->start;
+$primary->safe_psql('postgres', q{SELECT clinical.amend_record('P001', '{"a": 2}', 'test')});
+$primary->wait_for_catchup($standby, 'replay');
+
+is($standby->safe_psql('postgres', q{
+SELECT record FROM clinical.get_patient('P001');
+SELECT clinical.patient_json('P001') ->> 'projectID';
+SELECT id FROM clinical.find_patients('P', record_contains => '{"a": 2}');
+SELECT clinical.project_json('P') ->> 'code';
+SELECT clinical.time_zone_at('P001', '2026-02-01');
+SELECT count(*) FROM clinical.check();
+SELECT jsonb_array_length(clinical.projects_json())}), "{\"a\": 2}\nP\nP001\nP\nUTC\n0\n1", 'a standby reads');
+for my $call ("create_center('Two')", "create_project_with_centers('Q', '{1}')", "add_center('P', 1)", "remove_center('P', 1, 'r')",
+	"plan_enrolment('P', 1, 1, '2026-01-01', '2026-01-02')", "set_center_status(1, 'suspended')", "set_project_status('P', 'suspended')",
+	"enroll_patient('P002', NULL, NULL, 'P', 1)", "amend_record('P001', '{}', 'r')", "set_patient_status('P001', 'completed', '2026-02-01')",
+	"transfer_patient('P001', 1, '2026-02-01', 'r')", "set_patient_time_zone('P001', 'UTC', now())")
+{
+	my ($status, $out, $error) = $standby->psql('postgres', "\\set VERBOSITY verbose\nSELECT clinical.$call");
+	like($error, qr/ERROR:  25006: /, "a standby refuses $call");
+}
+
+# a subscriber, whose worker restores
+my $subscriber = PostgreSQL::Test::Cluster->new('subscriber');
+$subscriber->init;
+$subscriber->append_conf('postgresql.conf', "shared_preload_libraries = 'clinical'");
+$subscriber->start;
+$subscriber->safe_psql('postgres', q{
+CREATE EXTENSION clinical;
+CREATE ROLE regress_apply SUPERUSER LOGIN;
+ALTER ROLE regress_apply SET clinical.restore = on});
+$primary->safe_psql('postgres', 'CREATE PUBLICATION trial FOR ALL TABLES');
+my $connection = $primary->connstr . ' dbname=postgres';
+$subscriber->safe_psql('postgres', "CREATE SUBSCRIPTION trial CONNECTION '$connection' PUBLICATION trial WITH (enabled = false);
+ALTER SUBSCRIPTION trial OWNER TO regress_apply; ALTER SUBSCRIPTION trial ENABLE");
+$subscriber->wait_for_subscription_sync($primary, 'trial');
+$primary->safe_psql('postgres', q{SELECT clinical.amend_record('P001', '{"a": 3}', 'live');
+SELECT clinical.set_patient_status('P001', 'completed', '2026-02-01')});
+$primary->wait_for_catchup('trial');
+for my $table (qw(center center_event project project_event project_center patient enrollment_event record_version patient_time_zone))
+{
+	my $rows = "SELECT t::text FROM clinical.$table t ORDER BY 1";
+	is($subscriber->safe_psql('postgres', $rows), $primary->safe_psql('postgres', $rows), "the subscriber has the same $table");
+}
+is($subscriber->safe_psql('postgres', 'SELECT * FROM clinical.check()'), '', 'and is sound');
+$subscriber->safe_psql('postgres', 'DROP SUBSCRIPTION trial');
+
+$primary->wait_for_catchup($standby, 'replay');
+$primary->stop('immediate');
+$standby->promote;
+is($standby->safe_psql('postgres', q{
+SELECT clinical.amend_record('P001', '{"b": 1}', 'after promotion');
+SELECT (clinical.create_center('Two')).id > 1;
+SELECT id FROM clinical.enroll_patient('P002', NULL, NULL, 'P', 1, effective_on => '2026-01-10');
+SELECT count(*) FROM clinical.check()}), "4\nt\nP002\n0", 'promoted, it goes on');
+
+done_testing();
