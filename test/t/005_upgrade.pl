@@ -32,7 +32,7 @@ SELECT 'constraint', conrelid::regclass || ' ' || conname, pg_get_constraintdef(
 UNION ALL
 SELECT 'index', indexrelid::regclass::text, pg_get_indexdef(indexrelid) FROM pg_index i JOIN member m ON m.objid = indrelid
 UNION ALL
-SELECT 'trigger', tgrelid::regclass || ' ' || tgname, tgenabled || pg_get_triggerdef(t.oid) FROM pg_trigger t JOIN member m ON m.objid = tgrelid
+SELECT 'trigger', tgrelid::regclass || ' ' || tgname, concat(tgenabled, ' ', pg_get_triggerdef(t.oid)) FROM pg_trigger t JOIN member m ON m.objid = tgrelid
  WHERE NOT tgisinternal
 UNION ALL
 SELECT 'policy', polrelid::regclass || ' ' || polname, concat_ws(' ', polcmd, polroles::regrole[], pg_get_expr(polqual, polrelid), pg_get_expr(polwithcheck, polrelid))
