@@ -199,7 +199,7 @@ CREATE FUNCTION clinical.patient_json(id text) RETURNS jsonb
     LANGUAGE C STABLE PARALLEL SAFE
     AS 'MODULE_PATHNAME', 'clinical_patient_json';
 COMMENT ON FUNCTION clinical.patient_json(text) IS
-'One patient as a document for an application: id, name, birthDate (ISO 8601 date, or year, or null), projectID (the project''s code), record. SQLSTATE: 22023 patient id is required; P0002 patient not found.';
+'One patient as a document for an application: id, name, birthDate (ISO 8601 date, or year, or null), projectID (the project''s code), record. SQLSTATE: 22023 patient id is required; P0002 patient not found; 54000 larger than jsonb can be.';
 
 CREATE FUNCTION clinical.find_patients(project_code text DEFAULT NULL, center_id bigint DEFAULT NULL,
     record_contains jsonb DEFAULT NULL, after_id text DEFAULT NULL, page_size integer DEFAULT 100)

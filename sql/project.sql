@@ -182,13 +182,13 @@ CREATE FUNCTION clinical.create_project_with_centers(name text, center_ids bigin
     LANGUAGE C VOLATILE PARALLEL UNSAFE
     AS 'MODULE_PATHNAME', 'clinical_create_project_with_centers';
 COMMENT ON FUNCTION clinical.create_project_with_centers(text, bigint[], text, text, text) IS
-'Creates a project with its centers, all or nothing, and returns its row. name: its title; center_ids: the ids of its centers, in any order, each once; code: its code, NULL: PJ-<id>; time_zone: IANA name, NULL: UTC; status: planned or active. The same code, name, time zone and centers again returns the project that exists, whatever its status. SQLSTATE: 22023 name missing or empty, center_ids NULL, empty, of several dimensions, with a NULL or with an id twice, unknown time zone or status; 23503 some centers not found (DETAIL lists their ids); 23505 the code exists with different content.';
+'Creates a project with its centers, all or nothing, and returns its row. name: its title; center_ids: the ids of its centers, in any order, each once; code: its code, NULL: PJ-<id>; time_zone: IANA name, NULL: UTC; status: planned or active. The same code, name, time zone and centers again returns the project that exists, whatever its status. SQLSTATE: 22023 name missing or empty, center_ids NULL, empty, of several dimensions, with a NULL or with an id twice, unknown time zone or status; 23503 some centers not found (DETAIL lists the first 20 of their ids); 23505 the code exists with different content.';
 
 CREATE FUNCTION clinical.add_center(project_code text, center_id bigint) RETURNS clinical.project_center
     LANGUAGE C VOLATILE PARALLEL UNSAFE
     AS 'MODULE_PATHNAME', 'clinical_add_center';
 COMMENT ON FUNCTION clinical.add_center(text, bigint) IS
-'Adds a center to a project and returns its row of project_center, also if the center takes part already. SQLSTATE: 22023 an argument missing; P0002 project or center not found.';
+'Adds a center to a project and returns its row of project_center, also if the center takes part already. SQLSTATE: 22023 an argument missing; P0002 project or center not found; 40001 the list of centers was changed meanwhile.';
 
 CREATE FUNCTION clinical.remove_center(project_code text, center_id bigint, reason text) RETURNS clinical.project_center
     LANGUAGE C VOLATILE PARALLEL UNSAFE

@@ -12,6 +12,7 @@
 #include "compat.h"
 #include "core.h"
 #include "patient.h"
+#include "project.h"
 
 CLINICAL_MODULE_MAGIC;
 
@@ -20,5 +21,6 @@ void
 _PG_init(void)
 {
 	clinical_core_init();
+	clinical_register_invariants(clinical_project_invariants, clinical_project_ninvariants);
 	clinical_register_invariants(clinical_patient_invariants, clinical_patient_ninvariants);
 }

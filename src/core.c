@@ -75,7 +75,7 @@ clinical_reason_in_force(void)
 text *
 clinical_actor_in_force(void)
 {
-	return says_something(clinical_actor) ? cstring_to_text(clinical_actor) : NULL;
+	return clinical_actor != NULL && *clinical_actor != '\0' ? cstring_to_text(clinical_actor) : NULL;
 }
 
 /* Raise an error unless the transaction gives a reason. */

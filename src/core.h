@@ -75,6 +75,11 @@ typedef struct ClinicalRow
 	HeapTuple	new_tuple;		/* NULL on DELETE */
 } ClinicalRow;
 
+/* When a trigger function is called: for each row or statement, before or after it */
+#define CLINICAL_BEFORE_ROW			(TRIGGER_EVENT_BEFORE | TRIGGER_EVENT_ROW)
+#define CLINICAL_AFTER_ROW			TRIGGER_EVENT_ROW
+#define CLINICAL_AFTER_STATEMENT	((TriggerEvent) 0)
+
 /* A way between two states; from NULL: a state to begin in */
 typedef struct ClinicalWay
 {
@@ -85,7 +90,8 @@ typedef struct ClinicalWay
 extern void clinical_require_arg(bool given, const char *message);
 extern text *clinical_optional_arg(FunctionCallInfo fcinfo, int argno);
 extern text *clinical_text_arg(FunctionCallInfo fcinfo, int argno, const char *message);
-extern void clinical_load_row(FunctionCallInfo fcinfo, ClinicalRow *row);
+extern void clinical_load_row(FunctionCallInfo fcinfo, ClinicalRow *row,
+							  const char *table, TriggerEvent when);
 extern Datum clinical_column(const ClinicalRow *row, HeapTuple tuple,
 							 const char *name, bool *isnull);
 extern char *clinical_text_column(const ClinicalRow *row, HeapTuple tuple, const char *name);

@@ -12,36 +12,50 @@
  */
 #include "postgres.h"
 
+#include "utils/fmgroids.h"
 #include "utils/rel.h"
 
 #include "core.h"
 
 PG_FUNCTION_INFO_V1(clinical_history_guard);
 
-/* How many of our own triggers are writing, one inside the other */
+/*
+ * The depth of triggers at which what one of ours writes is seen; 0: none
+ * writes.  What a trigger of somebody else's does meanwhile is one deeper, and
+ * so not taken for ours.
+ */
 static int	server_depth = 0;
 
-/* Run a plan, inside SPI, whose writes are the server's own. */
+/* How many triggers are running, one inside the other. */
+static int
+trigger_depth(void)
+{
+	return DatumGetInt32(OidFunctionCall0(F_PG_TRIGGER_DEPTH));
+}
+
+/* Run a plan, inside SPI in a trigger, whose writes are the server's own. */
 void
 clinical_server_execute(ClinicalPlan *plan, Datum *values, const char *nulls)
 {
-	server_depth++;
+	int			outer_depth = server_depth;
+
+	server_depth = trigger_depth() + 1;
 	PG_TRY();
 	{
 		clinical_execute(plan, values, nulls, false);
 	}
 	PG_FINALLY();
 	{
-		server_depth--;
+		server_depth = outer_depth;
 	}
 	PG_END_TRY();
 }
 
-/* Is the row that a trigger sees written by another trigger of ours? */
+/* Is the row that a trigger sees written by a trigger of ours? */
 bool
 clinical_server_writes(void)
 {
-	return server_depth > 0;
+	return server_depth > 0 && trigger_depth() == server_depth;
 }
 
 /* Trigger: nobody else adds to a history, and nobody changes it. */
@@ -51,7 +65,7 @@ clinical_history_guard(PG_FUNCTION_ARGS)
 	ClinicalRow row;
 	const char *table;
 
-	clinical_load_row(fcinfo, &row);
+	clinical_load_row(fcinfo, &row, NULL, 0);
 	if (clinical_restore || (row.old_tuple == NULL && row.new_tuple != NULL &&
 							 clinical_server_writes()))
 		PG_RETURN_POINTER(row.new_tuple != NULL ? row.new_tuple : row.old_tuple);

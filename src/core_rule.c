@@ -16,6 +16,7 @@
 #include "pgtime.h"
 #include "utils/builtins.h"
 #include "utils/datum.h"
+#include "utils/lsyscache.h"
 #include "utils/rel.h"
 
 #include "compat.h"
@@ -48,9 +49,21 @@ clinical_text_arg(FunctionCallInfo fcinfo, int argno, const char *message)
 	return value;
 }
 
-/* What a trigger was called for: the row before and after, if it is a row trigger. */
+/* Is the trigger on that table (NULL: any) of the function's own schema? */
+static bool
+trigger_is_ours(FunctionCallInfo fcinfo, Relation relation, const char *table)
+{
+	return RelationGetNamespace(relation) == get_func_namespace(fcinfo->flinfo->fn_oid) &&
+		(table == NULL || strcmp(RelationGetRelationName(relation), table) == 0);
+}
+
+/*
+ * What a trigger was called for: the row before and after, if it is a row
+ * trigger.  Anybody may attach a function that he can execute to a table of his
+ * own, so the function insists on the table and the moment it was written for.
+ */
 void
-clinical_load_row(FunctionCallInfo fcinfo, ClinicalRow *row)
+clinical_load_row(FunctionCallInfo fcinfo, ClinicalRow *row, const char *table, TriggerEvent when)
 {
 	TriggerData *trigger = (TriggerData *) fcinfo->context;
 
@@ -58,6 +71,11 @@ clinical_load_row(FunctionCallInfo fcinfo, ClinicalRow *row)
 		ereport(ERROR,
 				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
 				 errmsg("function was not called by trigger manager")));
+	if (!trigger_is_ours(fcinfo, trigger->tg_relation, table) ||
+		(table != NULL && (trigger->tg_event & (TRIGGER_EVENT_TIMINGMASK | TRIGGER_EVENT_ROW)) != when))
+		ereport(ERROR,
+				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+				 errmsg("function was not called by the trigger that it is for")));
 
 	row->trigger = trigger;
 	row->desc = RelationGetDescr(trigger->tg_relation);
@@ -71,6 +89,8 @@ clinical_load_row(FunctionCallInfo fcinfo, ClinicalRow *row)
 		row->old_tuple = trigger->tg_trigtuple;
 	if (TRIGGER_FIRED_BY_UPDATE(trigger->tg_event))
 		row->new_tuple = trigger->tg_newtuple;
+	if (row->new_tuple == NULL && table != NULL)
+		elog(ERROR, "trigger on \"%s\" has no new row", table);
 }
 
 /* The number of a column that a rule speaks of. */
@@ -143,22 +163,19 @@ leads_to(const ClinicalWay *ways, int n, const char *state)
 	return false;
 }
 
-/* Raise the error for a state that there is not; it may be anything, so it is not shown. */
-static void
-unknown_state(const ClinicalWay *ways, int nways, const char *what)
+/* The states that there are, or those to begin in, for people. */
+static char *
+list_states(const ClinicalWay *ways, int nways, bool beginnings)
 {
 	StringInfoData states;
 
 	initStringInfo(&states);
 	for (int i = 0; i < nways; i++)
 	{
-		if (!leads_to(ways, i, ways[i].to))
-			appendStringInfo(&states, "%s%s", i > 0 ? ", " : "", ways[i].to);
+		if (beginnings ? ways[i].from == NULL : !leads_to(ways, i, ways[i].to))
+			appendStringInfo(&states, "%s%s", states.len > 0 ? ", " : "", ways[i].to);
 	}
-	ereport(ERROR,
-			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-			 errmsg("unknown %s status", what),
-			 errhint("There are: %s.", states.data)));
+	return states.data;
 }
 
 /* Is there a way from one state (NULL: none yet) to another? */
@@ -187,25 +204,43 @@ clinical_check_way(const ClinicalWay *ways, int nways, const char *what,
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("%s status is required", what)));
-	if (!leads_to(ways, nways, to))
-		unknown_state(ways, nways, what);
+	if (!leads_to(ways, nways, to))	/* it may be anything, so it is not shown */
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("unknown %s status", what),
+				 errhint("There are: %s.", list_states(ways, nways, false))));
 	if (way_exists(ways, nways, from, to))
 		return;
 	if (from == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("%s cannot begin as \"%s\"", what, to),
-				 errhint(CLINICAL_RESTORE_HINT)));
+				 errhint("It can begin as: %s.  " CLINICAL_RESTORE_HINT,
+						 list_states(ways, nways, true))));
 	ereport(ERROR,
 			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 			 errmsg("%s cannot go from \"%s\" to \"%s\"", what, from, to)));
 }
 
 /*
+ * Is this a name of a place in the world, or UTC?  Names without a slash are
+ * abbreviations, or what this machine happens to call its zone; those below
+ * posix and right are copies.  Digits are in POSIX rules such as "Foo/Bar5",
+ * which pg_tzset takes too, and in the fixed offsets below Etc.
+ */
+static bool
+names_a_place(const char *name)
+{
+	if (strchr(name, '/') == NULL)
+		return strcmp(name, "UTC") == 0;
+	if (strncmp(name, "posix/", 6) == 0 || strncmp(name, "right/", 6) == 0)
+		return false;
+	return strpbrk(name, "0123456789<") == NULL || strncmp(name, "Etc/GMT", 7) == 0;
+}
+
+/*
  * Raise an error, which does not show the name, unless it is one of the IANA
- * time zones, as the server spells it.  pg_tzset alone would also take POSIX rules such as "Foo5"; all
- * those have a digit in them, and of the real names only those below Etc do
- * that are not aliases.
+ * time zones, as the server spells it.
  */
 void
 clinical_check_time_zone(const char *name)
@@ -213,8 +248,7 @@ clinical_check_time_zone(const char *name)
 	pg_tz	   *zone = strlen(name) <= TZ_STRLEN_MAX ? pg_tzset(name) : NULL;
 
 	if (zone == NULL || !pg_tz_acceptable(zone) ||
-		strcmp(pg_get_timezone_name(zone), name) != 0 ||
-		(strpbrk(name, "0123456789<") != NULL && strncmp(name, "Etc/GMT", 7) != 0))
+		strcmp(pg_get_timezone_name(zone), name) != 0 || !names_a_place(name))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("unknown time zone"),

@@ -59,15 +59,21 @@ const ClinicalInvariant clinical_patient_invariants[] = {
 		"    ON l.patient_id OPERATOR(pg_catalog.=) p.id"
 		" WHERE NOT COALESCE(p.time_zone OPERATOR(pg_catalog.=) l.time_zone,"
 	"                     p.time_zone IS NULL AND l.time_zone IS NULL)"},
+	{"versions say what changed",
+		"SELECT v.patient_id, 'changes of a version are not the difference from the one before'"
+		"  FROM clinical.record_version v JOIN clinical.record_version b"
+		"    ON b.patient_id OPERATOR(pg_catalog.=) v.patient_id AND b.version OPERATOR(pg_catalog.+) 1 OPERATOR(pg_catalog.=) v.version"
+		" WHERE clinical.record_changes(b.record, v.record)::pg_catalog.text OPERATOR(pg_catalog.<>) v.changes::pg_catalog.text"},
 	{"histories have no holes",
 		"SELECT c.patient_id, pg_catalog.concat('numbers of its rows in ', c.history, ' do not count from 1')"
-		"  FROM (SELECT e.patient_id, 'enrollment_event' AS history, pg_catalog.max(e.event_no) AS last,"
+		"  FROM (SELECT e.patient_id, 'enrollment_event' AS history, pg_catalog.min(e.event_no) AS first,"
+		"               pg_catalog.max(e.event_no) AS last,"
 		"               pg_catalog.count(*) AS rows FROM clinical.enrollment_event e GROUP BY 1"
 		"        UNION ALL"
-		"        SELECT v.patient_id, 'record_version', pg_catalog.max(v.version),"
+		"        SELECT v.patient_id, 'record_version', pg_catalog.min(v.version), pg_catalog.max(v.version),"
 		"               pg_catalog.count(*) FROM clinical.record_version v GROUP BY 1"
 		"        UNION ALL"
-		"        SELECT z.patient_id, 'patient_time_zone', pg_catalog.max(z.event_no),"
+		"        SELECT z.patient_id, 'patient_time_zone', pg_catalog.min(z.event_no), pg_catalog.max(z.event_no),"
 		"               pg_catalog.count(*) FROM clinical.patient_time_zone z GROUP BY 1) c"
 	" WHERE c.last OPERATOR(pg_catalog.<>) c.rows"},
 };
@@ -94,7 +100,7 @@ static Datum
 patient_row(Datum id, bool read_only)
 {
 	static ClinicalPlan plan = {
-		"SELECT p FROM clinical.patient p WHERE p.id OPERATOR(pg_catalog.=) $1",
+		"SELECT (p.*)::clinical.patient FROM clinical.patient p WHERE p.id OPERATOR(pg_catalog.=) $1",
 		1, {TEXTOID}
 	};
 	Datum		row;
@@ -115,7 +121,7 @@ clinical_enroll_patient(PG_FUNCTION_ARGS)
 		"         COALESCE($10, (SELECT (pg_catalog.now() AT TIME ZONE c.time_zone)::pg_catalog.date"
 		"                          FROM clinical.center c WHERE c.id OPERATOR(pg_catalog.=) $5)),"
 		"         $11, $12, $13, $14)"
-		" ON CONFLICT (id) DO NOTHING RETURNING p",
+		" ON CONFLICT (id) DO NOTHING RETURNING (p.*)::clinical.patient",
 		14, {TEXTOID, TEXTOID, DATEOID, INT8OID, INT8OID, JSONBOID, TEXTOID,
 		TEXTOID, TEXTOID, DATEOID, INT4OID, TEXTOID, TEXTOID, INT4OID}
 	};

@@ -14,6 +14,7 @@
 #include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/date.h"
+#include "utils/datetime.h"
 #include "utils/timestamp.h"
 
 #include "compat.h"
@@ -27,6 +28,9 @@ PG_FUNCTION_INFO_V1(clinical_patient_time_zone_apply);
 
 /* The first hour of a day on earth comes so long before that of UTC */
 #define EARLIEST_DAY_OFFSET (14 * USECS_PER_HOUR)
+
+/* Nothing that is told here happened before; a year such as 0026 is a slip */
+#define FIRST_YEAR 1900
 
 static const ClinicalWay ways[] = {
 	{NULL, "screened"},
@@ -66,12 +70,14 @@ clinical_check_day(Datum value, bool isnull, const char *what)
 	DateADT		day = isnull ? 0 : DatumGetDateADT(value);
 	TimestampTz latest = GetCurrentTimestamp() + EARLIEST_DAY_OFFSET;
 
-	if (isnull || DATE_NOT_FINITE(day) || day > latest / USECS_PER_DAY)
+	if (isnull || DATE_NOT_FINITE(day) || day > latest / USECS_PER_DAY ||
+		day < date2j(FIRST_YEAR, 1, 1) - POSTGRES_EPOCH_JDATE)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 isnull ? errmsg("%s is required", what) :
 				 DATE_NOT_FINITE(day) ? errmsg("%s must be finite", what) :
-				 errmsg("%s lies in the future", what)));
+				 day > 0 ? errmsg("%s lies in the future", what) :
+				 errmsg("%s lies before %d", what, FIRST_YEAR)));
 	return day;
 }
 
@@ -138,7 +144,10 @@ load_last_event(Datum id, LastEvent *last)
 	SPI_connect();
 	clinical_execute(&plan, &id, NULL, false);
 	if (SPI_processed != 1)
-		elog(ERROR, "patient has no events");
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("patient has no events yet"),
+				 errhint("A statement that enters a patient cannot add further events; let another do that.")));
 	tuple = SPI_tuptable->vals[0];
 	desc = SPI_tuptable->tupdesc;
 	last->event_no = DatumGetInt32(SPI_getbinval(tuple, desc, 1, &isnull));
@@ -212,7 +221,7 @@ clinical_enrollment_event_check(PG_FUNCTION_ARGS)
 	text	   *reason;
 	int			nest_level;
 
-	clinical_load_row(fcinfo, &row);
+	clinical_load_row(fcinfo, &row, "enrollment_event", CLINICAL_BEFORE_ROW);
 	if (clinical_restore || clinical_server_writes())
 		PG_RETURN_POINTER(row.new_tuple);
 	load_last_event(event_patient(&row), &last);
@@ -241,7 +250,7 @@ clinical_enrollment_event_apply(PG_FUNCTION_ARGS)
 	Datum		values[4];
 	bool		isnull;
 
-	clinical_load_row(fcinfo, &row);
+	clinical_load_row(fcinfo, &row, "enrollment_event", CLINICAL_AFTER_ROW);
 	if (clinical_restore)
 		return PointerGetDatum(NULL);
 	values[0] = clinical_column(&row, row.new_tuple, "patient_id", &isnull);
@@ -270,7 +279,7 @@ clinical_patient_time_zone_check(PG_FUNCTION_ARGS)
 	Datum		last = (Datum) 0;
 	char	   *zone;
 
-	clinical_load_row(fcinfo, &row);
+	clinical_load_row(fcinfo, &row, "patient_time_zone", CLINICAL_BEFORE_ROW);
 	if (clinical_restore || clinical_server_writes())
 		PG_RETURN_POINTER(row.new_tuple);
 	id = event_patient(&row);
@@ -303,7 +312,7 @@ clinical_patient_time_zone_apply(PG_FUNCTION_ARGS)
 	bool		isnull;
 	Datum		id;
 
-	clinical_load_row(fcinfo, &row);
+	clinical_load_row(fcinfo, &row, "patient_time_zone", CLINICAL_AFTER_ROW);
 	if (clinical_restore || clinical_server_writes())
 		return PointerGetDatum(NULL);
 	id = clinical_column(&row, row.new_tuple, "patient_id", &isnull);

@@ -7,6 +7,7 @@
  */
 #include "postgres.h"
 
+#include "access/htup_details.h"
 #include "catalog/pg_type.h"
 #include "funcapi.h"
 #include "lib/stringinfo.h"
@@ -32,41 +33,52 @@ PG_FUNCTION_INFO_V1(clinical_find_patients);
 /* How many pages of patients a search by the record walks through before it uses the index */
 #define WALK_PAGES		10
 
+#define WHOLE_ROW "(p.*)::clinical.patient"
+
+/* Put the conditions that are asked for, but for the record, on a relation named p. */
+static void
+append_conditions(StringInfo sql, int conditions)
+{
+	if (conditions & IN_PROJECT)
+		appendStringInfoString(sql, " AND p.project_id OPERATOR(pg_catalog.=) $1");
+	if (conditions & IN_CENTER)
+		appendStringInfoString(sql, " AND p.center_id OPERATOR(pg_catalog.=) $2");
+	if (conditions & AFTER_ID)
+		appendStringInfoString(sql, " AND p.id OPERATOR(pg_catalog.>) $4");
+}
+
 /*
- * The text of a search.  Its conditions stand in it only if asked for, so that
- * a plan that is kept uses their indexes.
+ * The text of a search that gives whole rows.  Its conditions stand in it only
+ * if asked for, so that a plan that is kept uses their indexes.
  */
 static char *
 search_sql(int conditions, bool walk)
 {
 	StringInfoData sql;
-	bool		by_index = (conditions & CONTAINING) && !walk;
 
 	initStringInfo(&sql);
-	if (by_index)
-		appendStringInfoString(&sql, "SELECT p.* FROM (SELECT h.id FROM"
+	if (walk)
+		appendStringInfoString(&sql, "SELECT w.whole FROM (SELECT " WHOLE_ROW " AS whole, p.id, p.record"
+							   "  FROM clinical.patient p WHERE true");
+	else if (conditions & CONTAINING)
+		appendStringInfoString(&sql, "SELECT " WHOLE_ROW " FROM (SELECT p.id FROM"
 							   " (SELECT f.id, f.project_id, f.center_id FROM clinical.patient f"
-							   "   WHERE f.record OPERATOR(pg_catalog.@>) $3 OFFSET 0) h WHERE true");
-	else if (walk)
-		appendStringInfoString(&sql, "SELECT p.* FROM (SELECT h.* FROM clinical.patient h WHERE true");
+							   "   WHERE f.record OPERATOR(pg_catalog.@>) $3 OFFSET 0) p WHERE true");
 	else
-		appendStringInfoString(&sql, "SELECT h.* FROM clinical.patient h WHERE true");
-	if (conditions & IN_PROJECT)
-		appendStringInfoString(&sql, " AND h.project_id OPERATOR(pg_catalog.=) $1");
-	if (conditions & IN_CENTER)
-		appendStringInfoString(&sql, " AND h.center_id OPERATOR(pg_catalog.=) $2");
-	if (conditions & AFTER_ID)
-		appendStringInfoString(&sql, " AND h.id OPERATOR(pg_catalog.>) $4");
-	if (by_index)
-		appendStringInfoString(&sql, " ORDER BY h.id LIMIT $5) f"
+		appendStringInfoString(&sql, "SELECT " WHOLE_ROW " FROM clinical.patient p WHERE true");
+
+	append_conditions(&sql, conditions);
+
+	if (walk)
+		appendStringInfo(&sql, " ORDER BY p.id LIMIT %d OPERATOR(pg_catalog.*) $5) w"
+						 " WHERE w.record OPERATOR(pg_catalog.@>) $3 ORDER BY w.id LIMIT $5",
+						 WALK_PAGES);
+	else if (conditions & CONTAINING)
+		appendStringInfoString(&sql, " ORDER BY p.id LIMIT $5) f"
 							   " JOIN clinical.patient p ON p.id OPERATOR(pg_catalog.=) f.id"
 							   " ORDER BY p.id");
-	else if (walk)
-		appendStringInfo(&sql, " ORDER BY h.id LIMIT %d OPERATOR(pg_catalog.*) $5) p"
-						 " WHERE p.record OPERATOR(pg_catalog.@>) $3 ORDER BY p.id LIMIT $5",
-						 WALK_PAGES);
 	else
-		appendStringInfoString(&sql, " ORDER BY h.id LIMIT $5");
+		appendStringInfoString(&sql, " ORDER BY p.id LIMIT $5");
 	return sql.data;
 }
 
@@ -158,6 +170,21 @@ find_page(int conditions, Datum *values)
 	clinical_execute(search_plan(conditions, false), values, NULL, true);
 }
 
+/* Put a whole row, a composite value in the first column, into the result. */
+static void
+put_row(ReturnSetInfo *result, HeapTuple found, TupleDesc desc)
+{
+	bool		isnull;
+	HeapTupleHeader row = DatumGetHeapTupleHeader(SPI_getbinval(found, desc, 1, &isnull));
+	HeapTupleData tuple;
+
+	tuple.t_len = HeapTupleHeaderGetDatumLength(row);
+	ItemPointerSetInvalid(&tuple.t_self);
+	tuple.t_tableOid = InvalidOid;
+	tuple.t_data = row;
+	tuplestore_puttuple(result->setResult, &tuple);
+}
+
 /* SQL: a page of patients. */
 Datum
 clinical_find_patients(PG_FUNCTION_ARGS)
@@ -170,7 +197,7 @@ clinical_find_patients(PG_FUNCTION_ARGS)
 	SPI_connect();
 	find_page(conditions, values);
 	for (uint64 i = 0; i < SPI_processed; i++)
-		tuplestore_puttuple(result->setResult, SPI_tuptable->vals[i]);
+		put_row(result, SPI_tuptable->vals[i], SPI_tuptable->tupdesc);
 	SPI_finish();
 	return (Datum) 0;
 }

@@ -83,9 +83,27 @@ check_sex(const ClinicalRow *row)
 	clinical_require_arg(known, "sex must be F, M, U or INTERSEX");
 }
 
+/* The day on which a patient entered. */
+static DateADT
+day_of_entry(const ClinicalRow *row)
+{
+	static ClinicalPlan plan = {
+		"SELECT e.effective_on FROM clinical.enrollment_event e"
+		" WHERE e.patient_id OPERATOR(pg_catalog.=) $1 AND e.event_no OPERATOR(pg_catalog.=) 1",
+		1, {TEXTOID}
+	};
+	bool		isnull;
+	Datum		id = clinical_column(row, row->old_tuple, "id", &isnull);
+	Datum		day;
+
+	if (!clinical_fetch(&plan, &id, NULL, false, &day))
+		elog(ERROR, "patient has no first event");
+	return DatumGetDateADT(day);
+}
+
 /* The day, year or age of birth: at most one, and none after entering. */
 static void
-check_birth(const ClinicalRow *row, DateADT status_on)
+check_birth(const ClinicalRow *row, DateADT entered_on)
 {
 	bool		no_date;
 	bool		no_year;
@@ -93,19 +111,19 @@ check_birth(const ClinicalRow *row, DateADT status_on)
 	DateADT		date = DatumGetDateADT(clinical_column(row, row->new_tuple, "birth_date", &no_date));
 	int32		year = DatumGetInt32(clinical_column(row, row->new_tuple, "birth_year", &no_year));
 	int32		age = DatumGetInt32(clinical_column(row, row->new_tuple, "age", &no_age));
-	int			status_year;
+	int			entry_year;
 	int			month;
 	int			day;
 
-	j2date(status_on + POSTGRES_EPOCH_JDATE, &status_year, &month, &day);
+	j2date(entered_on + POSTGRES_EPOCH_JDATE, &entry_year, &month, &day);
 	clinical_require_arg(no_date + no_year + no_age >= 2,
 						 "at most one of birth_date, birth_year and age can be given");
 	clinical_require_arg(no_date || !DATE_NOT_FINITE(date), "birth_date must be finite");
-	clinical_require_arg(no_date || (date <= status_on &&
-									 date >= date2j(status_year - MAX_AGE, month, 1) - POSTGRES_EPOCH_JDATE),
-						 "birth_date must lie within 150 years before the day of the status");
-	clinical_require_arg(no_year || (year <= status_year && year >= status_year - MAX_AGE),
-						 "birth_year must lie within 150 years before the day of the status");
+	clinical_require_arg(no_date || (date <= entered_on &&
+									 date >= date2j(entry_year - MAX_AGE, month, 1) - POSTGRES_EPOCH_JDATE),
+						 "birth_date must lie within 150 years before the patient entered");
+	clinical_require_arg(no_year || (year <= entry_year && year >= entry_year - MAX_AGE),
+						 "birth_year must lie within 150 years before the patient entered");
 	clinical_require_arg(no_age || (age >= 0 && age <= MAX_AGE), "age must be 0 to 150 years");
 }
 
@@ -195,7 +213,7 @@ clinical_patient_check(PG_FUNCTION_ARGS)
 	bool		isnull;
 	Datum		day;
 
-	clinical_load_row(fcinfo, &row);
+	clinical_load_row(fcinfo, &row, "patient", CLINICAL_BEFORE_ROW);
 	if (clinical_restore)
 		PG_RETURN_POINTER(row.new_tuple);
 	if (row.old_tuple == NULL)
@@ -204,7 +222,11 @@ clinical_patient_check(PG_FUNCTION_ARGS)
 		check_kept(&row);
 	check_required(&row);
 	day = clinical_column(&row, row.new_tuple, "status_on", &isnull);
-	check_birth(&row, clinical_check_day(day, isnull, "day of the status"));
+	if (row.old_tuple == NULL)
+		check_birth(&row, clinical_check_day(day, isnull, "day of the status"));
+	else if (clinical_column_changed(&row, "birth_date") ||
+			 clinical_column_changed(&row, "birth_year") || clinical_column_changed(&row, "age"))
+		check_birth(&row, day_of_entry(&row));
 	check_sex(&row);
 	check_text(&row, "name", MAX_TEXT_BYTES);
 	check_text(&row, "race", MAX_TEXT_BYTES);
@@ -259,7 +281,7 @@ clinical_patient_created(PG_FUNCTION_ARGS)
 	Datum		value = PointerGetDatum(reason);
 	const char *nulls = reason == NULL ? "n" : NULL;
 
-	clinical_load_row(fcinfo, &row);
+	clinical_load_row(fcinfo, &row, "patient", CLINICAL_AFTER_STATEMENT);
 	if (clinical_restore)
 		return PointerGetDatum(NULL);
 	SPI_connect();
@@ -286,9 +308,10 @@ clinical_record_changed(PG_FUNCTION_ARGS)
 	Datum		before;
 	bool		isnull;
 
-	clinical_load_row(fcinfo, &row);
+	clinical_load_row(fcinfo, &row, "patient", CLINICAL_AFTER_ROW);
 	if (clinical_restore)
 		return PointerGetDatum(NULL);
+	clinical_require_reason();	/* RETURNING may have cleared it since the row was checked */
 	before = clinical_column(&row, row.old_tuple, "record", &isnull);
 	values[0] = clinical_column(&row, row.new_tuple, "id", &isnull);
 	values[1] = clinical_column(&row, row.new_tuple, "record_version", &isnull);

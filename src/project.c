@@ -27,6 +27,39 @@ PG_FUNCTION_INFO_V1(clinical_set_project_status);
 PG_FUNCTION_INFO_V1(clinical_project_json);
 PG_FUNCTION_INFO_V1(clinical_projects_json);
 
+/* What clinical.check() tests of projects and centers */
+const ClinicalInvariant clinical_project_invariants[] = {
+	{"center follows its last event",
+		"SELECT c.id::pg_catalog.text, 'status differs from the last row of center_event'"
+		"  FROM clinical.center c"
+		"  LEFT JOIN (SELECT DISTINCT ON (e.center_id) e.center_id, e.status"
+		"               FROM clinical.center_event e ORDER BY e.center_id, e.id DESC) l"
+		"    ON l.center_id OPERATOR(pg_catalog.=) c.id"
+		" WHERE (c.status OPERATOR(pg_catalog.=) l.status) IS NOT TRUE"},
+	{"project follows its last event",
+		"SELECT p.code, 'status differs from the last row of project_event'"
+		"  FROM clinical.project p"
+		"  LEFT JOIN (SELECT DISTINCT ON (e.project_id) e.project_id, e.status FROM clinical.project_event e"
+		"              WHERE e.event OPERATOR(pg_catalog.=) 'status' ORDER BY e.project_id, e.id DESC) l"
+		"    ON l.project_id OPERATOR(pg_catalog.=) p.id"
+		" WHERE (p.status OPERATOR(pg_catalog.=) l.status) IS NOT TRUE"},
+	{"project has the centers that joined it",
+		"SELECT pg_catalog.concat(COALESCE(pc.project_id, l.project_id), ' ', COALESCE(pc.center_id, l.center_id)),"
+		"       'project_center differs from the last row of project_event for the two'"
+		"  FROM clinical.project_center pc"
+		"  FULL JOIN (SELECT DISTINCT ON (e.project_id, e.center_id) e.project_id, e.center_id, e.event"
+		"               FROM clinical.project_event e WHERE e.center_id IS NOT NULL"
+		"              ORDER BY e.project_id, e.center_id, e.id DESC) l"
+		"    ON l.project_id OPERATOR(pg_catalog.=) pc.project_id AND l.center_id OPERATOR(pg_catalog.=) pc.center_id"
+		" WHERE (pc.project_id IS NOT NULL) OPERATOR(pg_catalog.<>)"
+		"       COALESCE(l.event OPERATOR(pg_catalog.=) 'center_added', false)"},
+	{"histories of projects and centers have known events",
+		"SELECT e.id::pg_catalog.text, 'status in center_event is none'"
+		"  FROM clinical.center_event e"
+		" WHERE e.status OPERATOR(pg_catalog.<>) ALL (ARRAY['planned', 'active', 'suspended', 'closed'])"},
+};
+const int	clinical_project_ninvariants = lengthof(clinical_project_invariants);
+
 /*
  * The id of the project with the code in an argument; an error if there is
  * none.  Functions that write are not read_only: they see what the statement
@@ -52,7 +85,7 @@ clinical_project_id(FunctionCallInfo fcinfo, int argno, bool read_only)
 }
 
 /* What clinical_require_center and the status function say. */
-static void
+CLINICAL_NORETURN static void
 center_not_found(int64 center_id)
 {
 	ereport(ERROR,
@@ -62,11 +95,11 @@ center_not_found(int64 center_id)
 }
 
 /* The same for a project in which a center does not take part. */
-static void
-center_not_in_project(int errcode_, int64 center_id)
+CLINICAL_NORETURN static void
+center_not_in_project(int sqlstate, int64 center_id)
 {
 	ereport(ERROR,
-			(errcode(errcode_),
+			(errcode(sqlstate),
 			 errmsg("center does not take part in the project"),
 			 errdetail("The center has the id %lld.", (long long) center_id)));
 }
@@ -128,11 +161,11 @@ clinical_create_center(PG_FUNCTION_ARGS)
 	static ClinicalPlan insert = {
 		"INSERT INTO clinical.center AS c (name, site_id, time_zone, country, status)"
 		" VALUES ($1, $2, COALESCE($3, 'UTC'), $4, $5)"
-		" ON CONFLICT (site_id) DO NOTHING RETURNING c",
+		" ON CONFLICT (site_id) DO NOTHING RETURNING (c.*)::clinical.center",
 		5, {TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID}
 	};
 	static ClinicalPlan same = {
-		"SELECT c FROM clinical.center c"
+		"SELECT (c.*)::clinical.center FROM clinical.center c"
 		" WHERE c.site_id OPERATOR(pg_catalog.=) $2 AND c.name OPERATOR(pg_catalog.=) $1"
 		"   AND c.time_zone OPERATOR(pg_catalog.=) COALESCE($3, 'UTC')"
 		"   AND COALESCE(c.country OPERATOR(pg_catalog.=) $4, c.country IS NULL AND $4 IS NULL)",
@@ -145,10 +178,14 @@ clinical_create_center(PG_FUNCTION_ARGS)
 		(void) clinical_text_arg(fcinfo, 1, "site id is empty");
 	if (!clinical_fetch_args(&insert, fcinfo, false, &center) &&
 		!clinical_fetch_args(&same, fcinfo, false, &center))
+	{
+		if (PG_ARGISNULL(1))
+			elog(ERROR, "center was not stored");
 		ereport(ERROR,
 				(errcode(ERRCODE_UNIQUE_VIOLATION),
 				 errmsg("center already exists with different content"),
 				 errdetail("The site id is \"%s\".", text_to_cstring(PG_GETARG_TEXT_PP(1)))));
+	}
 	return center;
 }
 
@@ -174,7 +211,7 @@ clinical_add_center(PG_FUNCTION_ARGS)
 		2, {INT8OID, INT8OID}
 	};
 	static ClinicalPlan select = {
-		"SELECT pc FROM clinical.project_center pc"
+		"SELECT (pc.*)::clinical.project_center FROM clinical.project_center pc"
 		" WHERE pc.project_id OPERATOR(pg_catalog.=) $1 AND pc.center_id OPERATOR(pg_catalog.=) $2",
 		2, {INT8OID, INT8OID}
 	};
@@ -200,7 +237,7 @@ clinical_remove_center(PG_FUNCTION_ARGS)
 	static ClinicalPlan delete = {
 		"DELETE FROM clinical.project_center pc"
 		" WHERE pc.project_id OPERATOR(pg_catalog.=) $1 AND pc.center_id OPERATOR(pg_catalog.=) $2"
-		" RETURNING pc",
+		" RETURNING (pc.*)::clinical.project_center",
 		2, {INT8OID, INT8OID}
 	};
 	Datum		values[2];
@@ -225,7 +262,7 @@ clinical_plan_enrolment(PG_FUNCTION_ARGS)
 		"UPDATE clinical.project_center AS pc"
 		"   SET planned_enrolment = $3, enrolment_from = $4, enrolment_to = $5"
 		" WHERE pc.project_id OPERATOR(pg_catalog.=) $1 AND pc.center_id OPERATOR(pg_catalog.=) $2"
-		" RETURNING pc",
+		" RETURNING (pc.*)::clinical.project_center",
 		5, {INT8OID, INT8OID, INT4OID, DATEOID, DATEOID}
 	};
 	Datum		values[5];
@@ -253,14 +290,15 @@ set_status(const char *what, ClinicalPlan *lock, ClinicalPlan *update, Datum *va
 {
 	int			nest_level = clinical_reason_push(reason);
 	Datum		status;
+	bool		found = clinical_fetch(lock, values, NULL, false, &status);
 
-	if (!clinical_fetch(lock, values, NULL, false, &status))
-		return false;
-	clinical_check_project_way(what, TextDatumGetCString(status), TextDatumGetCString(values[1]));
-	if (!clinical_fetch(update, values, NULL, false, row))
-		return false;
+	if (found)
+	{
+		clinical_check_project_way(what, TextDatumGetCString(status), TextDatumGetCString(values[1]));
+		found = clinical_fetch(update, values, NULL, false, row);
+	}
 	clinical_reason_pop(nest_level);
-	return true;
+	return found;
 }
 
 /* SQL: move a center to another status. */
@@ -274,7 +312,7 @@ clinical_set_center_status(PG_FUNCTION_ARGS)
 	};
 	static ClinicalPlan update = {
 		"UPDATE clinical.center AS c SET status = $2"
-		" WHERE c.id OPERATOR(pg_catalog.=) $1 RETURNING c",
+		" WHERE c.id OPERATOR(pg_catalog.=) $1 RETURNING (c.*)::clinical.center",
 		2, {INT8OID, TEXTOID}
 	};
 	int64		center_id = center_arg(fcinfo, 0);
@@ -298,7 +336,7 @@ clinical_set_project_status(PG_FUNCTION_ARGS)
 	};
 	static ClinicalPlan update = {
 		"UPDATE clinical.project AS p SET status = $2"
-		" WHERE p.id OPERATOR(pg_catalog.=) $1 RETURNING p",
+		" WHERE p.id OPERATOR(pg_catalog.=) $1 RETURNING (p.*)::clinical.project",
 		2, {INT8OID, TEXTOID}
 	};
 	Datum		values[2];

@@ -8,7 +8,10 @@
 #ifndef CLINICAL_PROJECT_H
 #define CLINICAL_PROJECT_H
 
-#include "fmgr.h"
+#include "core.h"
+
+extern const ClinicalInvariant clinical_project_invariants[];
+extern const int clinical_project_ninvariants;
 
 extern int64 clinical_project_id(FunctionCallInfo fcinfo, int argno, bool read_only);
 extern void clinical_check_project_way(const char *what, const char *from, const char *to);

@@ -18,6 +18,9 @@
 
 PG_FUNCTION_INFO_V1(clinical_create_project_with_centers);
 
+/* So many codes that the server would give may be somebody's own */
+#define MAX_CODES_TRIED 10000
+
 /* An error that names at most so many ids */
 #define MAX_IDS_NAMED 20
 
@@ -129,6 +132,7 @@ insert_project(FunctionCallInfo fcinfo)
 	Datum		values[4];
 	char		nulls[4];
 	Datum		id;
+	int			tried = 0;
 
 	for (int i = 0; i < 4; i++)
 	{
@@ -140,6 +144,11 @@ insert_project(FunctionCallInfo fcinfo)
 		if (!PG_ARGISNULL(2))
 			return Int64GetDatum(0);
 		CHECK_FOR_INTERRUPTS();
+		if (++tried == MAX_CODES_TRIED)
+			ereport(ERROR,
+					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+					 errmsg("could not give the project a code"),
+					 errhint("Pass a code.")));
 	}
 	return id;
 }
@@ -149,7 +158,7 @@ static Datum
 existing_project(FunctionCallInfo fcinfo, Datum array)
 {
 	static ClinicalPlan plan = {
-		"SELECT p FROM clinical.project p"
+		"SELECT (p.*)::clinical.project FROM clinical.project p"
 		" WHERE p.code OPERATOR(pg_catalog.=) $1 AND p.name OPERATOR(pg_catalog.=) $2"
 		"   AND p.time_zone OPERATOR(pg_catalog.=) COALESCE($3, 'UTC')"
 		"   AND $4 OPERATOR(pg_catalog.=) ARRAY(SELECT pc.center_id FROM clinical.project_center pc"
@@ -181,7 +190,7 @@ link_centers(Datum project_id, Datum array)
 		2, {INT8OID, INT8ARRAYOID}
 	};
 	static ClinicalPlan select = {
-		"SELECT p FROM clinical.project p WHERE p.id OPERATOR(pg_catalog.=) $1",
+		"SELECT (p.*)::clinical.project FROM clinical.project p WHERE p.id OPERATOR(pg_catalog.=) $1",
 		1, {INT8OID}
 	};
 	Datum		values[2] = {project_id, array};

@@ -24,6 +24,8 @@ PG_FUNCTION_INFO_V1(clinical_center_history);
 PG_FUNCTION_INFO_V1(clinical_project_history);
 PG_FUNCTION_INFO_V1(clinical_project_center_history);
 
+#define MAX_CODE_BYTES 255
+
 /* The ways of centers and of projects */
 static const ClinicalWay ways[] = {
 	{NULL, "planned"},
@@ -48,6 +50,15 @@ require_text(const ClinicalRow *row, const char *column, const char *message)
 	char	   *value = clinical_text_column(row, row->new_tuple, column);
 
 	clinical_require_arg(value != NULL && *value != '\0', message);
+}
+
+/* A code that has an index must not be endless. */
+static void
+check_code(const ClinicalRow *row, const char *column, const char *message)
+{
+	char	   *code = clinical_text_column(row, row->new_tuple, column);
+
+	clinical_require_arg(code == NULL || (*code != '\0' && strlen(code) <= MAX_CODE_BYTES), message);
 }
 
 /* The row's time zone must be one, where it is new. */
@@ -105,12 +116,13 @@ clinical_center_check(PG_FUNCTION_ARGS)
 	bool		never_active;
 	char	   *status;
 
-	clinical_load_row(fcinfo, &row);
+	clinical_load_row(fcinfo, &row, "center", CLINICAL_BEFORE_ROW);
 	if (clinical_restore)
 		PG_RETURN_POINTER(row.new_tuple);
 	check_id_kept(&row, "id of a center cannot change");
 	require_text(&row, "name", "center name is required");
 	check_time_zone(&row);
+	check_code(&row, "site_id", "site id must have 1 to 255 bytes");
 	check_country(&row);
 	check_status(&row, "center");
 
@@ -127,7 +139,7 @@ clinical_project_check(PG_FUNCTION_ARGS)
 {
 	ClinicalRow row;
 
-	clinical_load_row(fcinfo, &row);
+	clinical_load_row(fcinfo, &row, "project", CLINICAL_BEFORE_ROW);
 	if (clinical_restore)
 		PG_RETURN_POINTER(row.new_tuple);
 	check_id_kept(&row, "id of a project cannot change");
@@ -139,7 +151,7 @@ clinical_project_check(PG_FUNCTION_ARGS)
 		clinical_set_column(&row, "code",
 							CStringGetTextDatum(psprintf("PJ-%lld", (long long) id)), false);
 	}
-	require_text(&row, "code", "project code is required");
+	check_code(&row, "code", "project code must have 1 to 255 bytes");
 	require_text(&row, "name", "project name is required");
 	check_time_zone(&row);
 	check_status(&row, "project");
@@ -164,10 +176,12 @@ clinical_project_center_check(PG_FUNCTION_ARGS)
 	ClinicalRow row;
 	DateADT		from_day;
 	DateADT		to_day;
+	bool		has_from;
+	bool		has_to;
 	bool		isnull;
 	int32		planned;
 
-	clinical_load_row(fcinfo, &row);
+	clinical_load_row(fcinfo, &row, "project_center", CLINICAL_BEFORE_ROW);
 	if (clinical_restore)
 		PG_RETURN_POINTER(row.new_tuple);
 	if (row.old_tuple != NULL &&
@@ -179,8 +193,10 @@ clinical_project_center_check(PG_FUNCTION_ARGS)
 
 	planned = DatumGetInt32(clinical_column(&row, row.new_tuple, "planned_enrolment", &isnull));
 	clinical_require_arg(isnull || planned >= 0, "planned enrolment must not be negative");
-	if (day_is_finite(&row, "enrolment_from", &from_day) & day_is_finite(&row, "enrolment_to", &to_day))
-		clinical_require_arg(from_day <= to_day, "enrolment must not end before it begins");
+	has_from = day_is_finite(&row, "enrolment_from", &from_day);
+	has_to = day_is_finite(&row, "enrolment_to", &to_day);
+	clinical_require_arg(!has_from || !has_to || from_day <= to_day,
+						 "enrolment must not end before it begins");
 	PG_RETURN_POINTER(row.new_tuple);
 }
 
@@ -211,7 +227,7 @@ clinical_center_history(PG_FUNCTION_ARGS)
 	};
 	ClinicalRow row;
 
-	clinical_load_row(fcinfo, &row);
+	clinical_load_row(fcinfo, &row, "center", CLINICAL_AFTER_ROW);
 	if (!clinical_restore)
 		write_status(&row, &plan);
 	return PointerGetDatum(NULL);
@@ -227,7 +243,7 @@ clinical_project_history(PG_FUNCTION_ARGS)
 	};
 	ClinicalRow row;
 
-	clinical_load_row(fcinfo, &row);
+	clinical_load_row(fcinfo, &row, "project", CLINICAL_AFTER_ROW);
 	if (!clinical_restore)
 		write_status(&row, &plan);
 	return PointerGetDatum(NULL);
@@ -252,7 +268,7 @@ clinical_project_center_history(PG_FUNCTION_ARGS)
 	Datum		value = PointerGetDatum(reason);
 	bool		is_removal;
 
-	clinical_load_row(fcinfo, &row);
+	clinical_load_row(fcinfo, &row, "project_center", CLINICAL_AFTER_STATEMENT);
 	if (clinical_restore)
 		return PointerGetDatum(NULL);
 	is_removal = TRIGGER_FIRED_BY_DELETE(row.trigger->tg_event);

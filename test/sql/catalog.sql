@@ -40,6 +40,9 @@ CREATE FUNCTION test.lint() RETURNS TABLE (rule text, object text) LANGUAGE sql 
     SELECT 'no privilege for PUBLIC', nspname::text FROM pg_namespace, aclexplode(nspacl) a
      WHERE nspname = 'clinical' AND a.grantee = 0
     UNION ALL
+    SELECT 'no TRIGGER privilege but the owner''s', title || ' to ' || a.grantee::regrole
+      FROM r, aclexplode(relacl) a WHERE a.privilege_type = 'TRIGGER' AND a.grantee <> relowner
+    UNION ALL
     SELECT 'has a comment', pg_describe_object('pg_proc'::regclass, f.oid, 0) FROM f
      WHERE obj_description(f.oid, 'pg_proc') IS NULL
     UNION ALL
@@ -108,9 +111,30 @@ CREATE TRIGGER bad_trigger BEFORE DELETE ON clinical.center FOR EACH ROW EXECUTE
 CREATE FUNCTION clinical.bad_event_trigger() RETURNS event_trigger LANGUAGE plpgsql AS 'BEGIN END';
 CREATE EVENT TRIGGER bad_event_trigger ON sql_drop EXECUTE FUNCTION clinical.bad_event_trigger();
 GRANT SELECT ON clinical.patient TO PUBLIC;
+CREATE ROLE regress_clinical_joe;
+GRANT ALL ON clinical.center TO regress_clinical_joe;
 GRANT USAGE ON SCHEMA clinical TO PUBLIC;
 ALTER EXTENSION clinical ADD TABLE clinical.bad_table;
 SELECT * FROM test.lint();
+ROLLBACK;
+
+-- trigger functions do nothing on tables that are not theirs, nor at another moment than theirs
+CREATE TABLE test.foreign_table (id bigint, status text);
+CREATE FUNCTION test.misuse(function regprocedure, moment text, level text) RETURNS text LANGUAGE plpgsql AS $$
+BEGIN
+    EXECUTE format('CREATE TRIGGER misuse %s INSERT ON test.foreign_table FOR EACH %s EXECUTE FUNCTION %s', moment, level, function);
+    RAISE EXCEPTION USING MESSAGE = test.try('INSERT INTO test.foreign_table VALUES (7001, ''active'')'), ERRCODE = 'ZZZZZ';
+EXCEPTION WHEN SQLSTATE 'ZZZZZ' THEN
+    RETURN SQLERRM;
+END
+$$;
+SELECT test.misuse(f.oid, m, l) AS answer, count(*) AS functions_and_moments
+  FROM pg_proc f, unnest('{BEFORE,AFTER}'::text[]) m, unnest('{ROW,STATEMENT}'::text[]) l
+ WHERE pronamespace = 'clinical'::regnamespace AND prorettype = 'trigger'::regtype GROUP BY 1;
+-- the right table, but not as a statement's trigger
+BEGIN;
+CREATE TRIGGER zz_misuse AFTER INSERT ON clinical.center FOR EACH STATEMENT EXECUTE FUNCTION clinical.center_history();
+SELECT test.try('SELECT clinical.create_center(''misuse'')');
 ROLLBACK;
 
 -- what there is: a change here is a change of the public face

@@ -275,6 +275,8 @@ C5	enrolled	2026-02-20	9000000000
 COPY clinical.enrollment_event (status, effective_on) FROM stdin;
 completed	2026-02-20
 \.
+SELECT test.try($$WITH p AS (INSERT INTO clinical.patient (id, project_id, center_id, status, status_on) VALUES ('CTE', 7001, 7001, 'screened', '2026-01-10') RETURNING id)
+    INSERT INTO clinical.enrollment_event (patient_id, status, effective_on) SELECT id, 'enrolled', '2026-01-11' FROM p$$);
 COPY clinical.patient_time_zone (patient_id, effective_from, time_zone) FROM stdin;
 C1	2026-01-25 00:00+00	Asia/Tokyo
 C1	2026-01-15 00:00+00	Asia/Seoul
@@ -296,6 +298,41 @@ MERGE INTO clinical.patient p USING (VALUES ('C6'), ('C7')) AS s (id) ON p.id = 
  WHEN NOT MATCHED THEN INSERT (id, project_id, center_id, status, status_on) VALUES (s.id, 7001, 7001, 'enrolled', '2026-01-10');
 COMMIT;
 SELECT patient_id, version, record, changes, reason FROM clinical.record_version WHERE patient_id IN ('C5', 'C6', 'C7') ORDER BY 1, 2;
+
+-- a reason that is gone before the version is written
+SELECT test.try($$UPDATE clinical.patient SET record = '{"a": 1}' WHERE id = 'C7' RETURNING set_config('clinical.reason', '', false) $$);
+BEGIN;
+SET LOCAL clinical.reason = 'here and gone';
+UPDATE clinical.patient SET record = '{"a": 1}' WHERE id = 'C7' RETURNING set_config('clinical.reason', '', true) IS NOT NULL AS cleared;
+ROLLBACK;
+-- triggers of others meet the rules, although they run below ours
+CREATE FUNCTION test.follow() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF NEW.id = 'C5' THEN
+        PERFORM clinical.set_patient_time_zone(NEW.id, 'Europe/Madrid', '2026-02-20 00:00+00');
+    ELSE
+        UPDATE clinical.patient SET status = 'died' WHERE id = 'C6';
+    END IF;
+    RETURN NULL;
+END
+$$;
+CREATE TRIGGER follow AFTER UPDATE OF status ON clinical.patient FOR EACH ROW EXECUTE FUNCTION test.follow();
+SELECT status FROM clinical.set_patient_status('C5', 'enrolled', '2026-02-20');
+SELECT time_zone FROM clinical.get_patient('C5');
+SELECT test.try($$SELECT clinical.set_patient_status('C4', 'completed', '2026-02-20')$$);
+DROP TRIGGER follow ON clinical.patient;
+-- a birth date is checked against the day of entry, and when it is told only
+SELECT id FROM clinical.enroll_patient('OLD', NULL, NULL, 'PT-C', 7001, birth_year => 1875, effective_on => '2025-06-01');
+SELECT status FROM clinical.set_patient_status('OLD', 'completed', '2026-01-01');
+SELECT test.try($$UPDATE clinical.patient SET birth_year = NULL, birth_date = '2025-12-31' WHERE id = 'OLD'$$);
+SELECT test.try($$SELECT clinical.enroll_patient('X', NULL, NULL, 'PT-C', 7001, effective_on => '0026-01-10')$$);
+-- a column that is dropped or added beside ours does no harm
+BEGIN;
+ALTER TABLE clinical.patient DROP COLUMN ethnicity, ADD COLUMN p text DEFAULT 'p', ADD COLUMN c text DEFAULT 'c';
+SELECT id, record, p FROM clinical.find_patients('PT-C', record_contains => '{"merge": 1}');
+SELECT id, record FROM clinical.find_patients('PT-C', page_size => 1);
+SELECT id, record, p FROM clinical.get_patient('C6');
+ROLLBACK;
 
 -- find_patients: pages in the order of bytes
 SELECT id FROM clinical.find_patients(page_size => 5);

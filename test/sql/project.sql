@@ -17,6 +17,7 @@ SELECT test.try($$SELECT clinical.create_center('Rotterdam', '101', 'Europe/Amst
 SELECT test.try($$SELECT clinical.create_center(NULL)$$);
 SELECT test.try($$SELECT clinical.create_center('')$$);
 SELECT test.try($$SELECT clinical.create_center('X', '')$$);
+SELECT test.try($$SELECT clinical.create_center('X', repeat('s', 256))$$);
 SELECT test.try($$SELECT clinical.create_center('X', status => 'open')$$);
 SELECT test.try($$SELECT clinical.create_center('X', status => 'closed')$$);
 SELECT test.try($$SELECT clinical.create_center('X', status => NULL)$$);
@@ -24,7 +25,7 @@ SELECT c, test.try(format('SELECT clinical.create_center(%L, country => %L)', 'X
   FROM unnest('{nl,N,NLDX,N1,""}'::text[]) c;
 -- time zones: names as the server spells them, no POSIX rules, no abbreviations
 SELECT z, test.try(format('SELECT (clinical.create_center(%L, time_zone => %L)).time_zone', 'Z', z))
-  FROM unnest('{UTC,Etc/GMT+5,America/Port-au-Prince,Africa/Porto-Novo,Foo5,EST5EDT,<+03>-3,America/Foo5,europe/amsterdam,Mars/Phobos,right/UTC,../UTC,"",1,CEST}'::text[]) z;
+  FROM unnest('{UTC,Etc/GMT+5,America/Port-au-Prince,Africa/Porto-Novo,Foo5,EST5EDT,CET,localtime,Factory,posix/Europe/Rome,<+03>-3,America/Foo5,europe/amsterdam,Mars/Phobos,right/UTC,../UTC,"",1,CEST}'::text[]) z;
 SELECT test.try(format('SELECT clinical.create_center(%L, time_zone => %L)', 'Z', repeat('z', 100000)));
 DELETE FROM clinical.center WHERE name = 'Z';
 
@@ -193,5 +194,14 @@ COMMIT;
 -- of a function that fails, too
 SELECT test.try(format('SELECT clinical.remove_center(''DIARY-1'', %s, %L)', 9000000000, 'fails'));
 SHOW clinical.reason;
+-- the invariants hold, and each is seen broken
+SELECT count(*) FROM clinical.check();
+BEGIN;
+SET LOCAL clinical.restore = on;
+UPDATE clinical.center SET status = 'closed' WHERE id = :c1;
+UPDATE clinical.project SET status = 'planned' WHERE code = 'SHIFT';
+DELETE FROM clinical.project_center WHERE center_id = :c1 AND project_id = (SELECT id FROM clinical.project WHERE code = 'SHIFT');
+SELECT invariant, detail FROM clinical.check() ORDER BY 1;
+ROLLBACK;
 DROP FUNCTION test.way;
 DROP TABLE test.state;
