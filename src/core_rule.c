@@ -204,7 +204,8 @@ clinical_check_way(const ClinicalWay *ways, int nways, const char *what,
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("%s status is required", what)));
-	if (!leads_to(ways, nways, to))	/* it may be anything, so it is not shown */
+	/* an unknown state may be anything, so it is not shown */
+	if (!leads_to(ways, nways, to))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("unknown %s status", what),

@@ -63,7 +63,7 @@ const ClinicalInvariant clinical_patient_invariants[] = {
 		"SELECT v.patient_id, 'changes of a version are not the difference from the one before'"
 		"  FROM clinical.record_version v JOIN clinical.record_version b"
 		"    ON b.patient_id OPERATOR(pg_catalog.=) v.patient_id AND b.version OPERATOR(pg_catalog.+) 1 OPERATOR(pg_catalog.=) v.version"
-		" WHERE clinical.record_changes(b.record, v.record)::pg_catalog.text OPERATOR(pg_catalog.<>) v.changes::pg_catalog.text"},
+	" WHERE clinical.record_changes(b.record, v.record)::pg_catalog.text OPERATOR(pg_catalog.<>) v.changes::pg_catalog.text"},
 	{"histories have no holes",
 		"SELECT c.patient_id, pg_catalog.concat('numbers of its rows in ', c.history, ' do not count from 1')"
 		"  FROM (SELECT e.patient_id, 'enrollment_event' AS history, pg_catalog.min(e.event_no) AS first,"

@@ -311,7 +311,8 @@ clinical_record_changed(PG_FUNCTION_ARGS)
 	clinical_load_row(fcinfo, &row, "patient", CLINICAL_AFTER_ROW);
 	if (clinical_restore)
 		return PointerGetDatum(NULL);
-	clinical_require_reason();	/* RETURNING may have cleared it since the row was checked */
+	/* RETURNING may have cleared it since the row was checked */
+	clinical_require_reason();
 	before = clinical_column(&row, row.old_tuple, "record", &isnull);
 	values[0] = clinical_column(&row, row.new_tuple, "id", &isnull);
 	values[1] = clinical_column(&row, row.new_tuple, "record_version", &isnull);

@@ -35,14 +35,14 @@ const ClinicalInvariant clinical_project_invariants[] = {
 		"  LEFT JOIN (SELECT DISTINCT ON (e.center_id) e.center_id, e.status"
 		"               FROM clinical.center_event e ORDER BY e.center_id, e.id DESC) l"
 		"    ON l.center_id OPERATOR(pg_catalog.=) c.id"
-		" WHERE (c.status OPERATOR(pg_catalog.=) l.status) IS NOT TRUE"},
+	" WHERE (c.status OPERATOR(pg_catalog.=) l.status) IS NOT TRUE"},
 	{"project follows its last event",
 		"SELECT p.code, 'status differs from the last row of project_event'"
 		"  FROM clinical.project p"
 		"  LEFT JOIN (SELECT DISTINCT ON (e.project_id) e.project_id, e.status FROM clinical.project_event e"
 		"              WHERE e.event OPERATOR(pg_catalog.=) 'status' ORDER BY e.project_id, e.id DESC) l"
 		"    ON l.project_id OPERATOR(pg_catalog.=) p.id"
-		" WHERE (p.status OPERATOR(pg_catalog.=) l.status) IS NOT TRUE"},
+	" WHERE (p.status OPERATOR(pg_catalog.=) l.status) IS NOT TRUE"},
 	{"project has the centers that joined it",
 		"SELECT pg_catalog.concat(COALESCE(pc.project_id, l.project_id), ' ', COALESCE(pc.center_id, l.center_id)),"
 		"       'project_center differs from the last row of project_event for the two'"
@@ -52,11 +52,11 @@ const ClinicalInvariant clinical_project_invariants[] = {
 		"              ORDER BY e.project_id, e.center_id, e.id DESC) l"
 		"    ON l.project_id OPERATOR(pg_catalog.=) pc.project_id AND l.center_id OPERATOR(pg_catalog.=) pc.center_id"
 		" WHERE (pc.project_id IS NOT NULL) OPERATOR(pg_catalog.<>)"
-		"       COALESCE(l.event OPERATOR(pg_catalog.=) 'center_added', false)"},
+	"       COALESCE(l.event OPERATOR(pg_catalog.=) 'center_added', false)"},
 	{"histories of projects and centers have known events",
 		"SELECT e.id::pg_catalog.text, 'status in center_event is none'"
 		"  FROM clinical.center_event e"
-		" WHERE e.status OPERATOR(pg_catalog.<>) ALL (ARRAY['planned', 'active', 'suspended', 'closed'])"},
+	" WHERE e.status OPERATOR(pg_catalog.<>) ALL (ARRAY['planned', 'active', 'suspended', 'closed'])"},
 };
 const int	clinical_project_ninvariants = lengthof(clinical_project_invariants);
 
