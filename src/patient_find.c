@@ -151,9 +151,9 @@ search_conditions(FunctionCallInfo fcinfo, Datum *values)
  * For a search by the record there are two ways, and the planner, which knows
  * little of what jsonb values contain, cannot choose.  What most patients have
  * is soon met by walking along the ids: with 1,000,000 patients of whom half
- * match, a page takes 0.25 ms, but 343 ms by the index over records, which
+ * match, a page takes 1 ms, but 343 ms by the index over records, which
  * gives all matches at once.  What few have is found by the index: with 0.1 %
- * matching, 2 ms instead of 48.  So walk a little, and if that does not fill
+ * matching, 3 ms instead of 48.  So walk a little, and if that does not fill
  * the page, use the index; OFFSET 0 is a fence that keeps the planner from
  * walking on, or from reading half of the primary key beside it (49 ms).
  */
