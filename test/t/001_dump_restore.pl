@@ -20,7 +20,7 @@ SELECT clinical.create_project_with_centers('Study', '{1, 2}', 'S-1', 'Europe/Zu
 SELECT clinical.create_project_with_centers('Other', '{2}');
 SELECT clinical.plan_enrolment('S-1', 1, 20, '2026-01-01', '2026-06-30');
 SELECT clinical.enroll_patient('P' || g, CASE WHEN g % 2 = 0 THEN 'Name ü ' || g END, NULL, 'S-1', 1 + g % 2,
-       jsonb_build_object('g', g, 'dose', 1.50, 'text', repeat(md5(g::text), g * 5)), status => 'screened',
+       jsonb_build_object('g', g, 'dose', 1.50, 'text', (SELECT string_agg(md5(g || ' ' || i), '') FROM generate_series(1, g * 5) i)), status => 'screened',
        time_zone => CASE WHEN g % 3 = 0 THEN 'Asia/Tokyo' END, effective_on => '2026-01-10', birth_year => 1950)
   FROM generate_series(1, 60) g;
 SELECT clinical.enroll_patient(' P1', 'look-alike', '1950-01-01', 'S-1', 1, effective_on => '2026-01-10');
@@ -34,6 +34,9 @@ SELECT clinical.set_center_status(2, 'suspended', 'audit'), clinical.set_center_
 SELECT clinical.set_project_status('S-1', 'suspended', 'interim analysis');
 });
 
+is($node->safe_psql('source', q{
+SELECT pg_table_size(c.reltoastrelid) > 8192 FROM pg_class c WHERE c.oid IN ('clinical.patient'::regclass, 'clinical.record_version'::regclass)}),
+	"t\nt", 'long records are stored out of line');
 my @tables = split /\n/, $node->safe_psql('source', q{
 SELECT c.oid::regclass FROM pg_class c WHERE relnamespace = 'clinical'::regnamespace AND relkind = 'r' ORDER BY 1});
 cmp_ok(@tables, '>=', 9, 'there are tables to compare');

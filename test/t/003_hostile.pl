@@ -11,7 +11,13 @@ $node->init;
 $node->append_conf('postgresql.conf', "shared_preload_libraries = 'clinical'");
 $node->start;
 
-# For each operator and each function that SQL of ours may name: one of the same name and types.
+# The functions and types that SQL of ours names.
+my $text = join '', map { slurp_file($_) } glob('src/*.[ch]'), glob('sql/*.sql');
+my %names = map { $_ => 1 } $text =~ /\bpg_catalog\.(\w+)/g;
+$names{$_} = 1 for qw(now timezone lower length current_setting jsonb_typeof);
+my $names = join ', ', map { "'$_'" } sort keys %names;
+
+# For each operator and each of those functions: one of the same name and types.
 my $traps = q{
 CREATE FUNCTION SCHEMA.trap() RETURNS void LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'TRAPPED'; END $$;
 DO $do$
@@ -31,10 +37,9 @@ BEGIN
     END LOOP;
     FOR o IN SELECT p.oid, proname, pg_get_function_identity_arguments(p.oid) AS args, prorettype::regtype::text AS result, proretset
                FROM pg_proc p
-              WHERE pronamespace = 'pg_catalog'::regnamespace AND prokind = 'f' AND proargmodes IS NULL
-                AND proname IN ('clock_timestamp', 'now', 'current_setting', 'max', 'count', 'unnest', 'concat', 'jsonb_build_object',
-                                'jsonb_typeof', 'num_nonnulls', 'timezone', 'lower', 'length', 'pg_extension_config_dump')
-                AND prorettype::regtype::text !~ 'any' AND pg_get_function_identity_arguments(p.oid) !~ 'any|VARIADIC'
+              WHERE pronamespace = 'pg_catalog'::regnamespace AND prokind IN ('f', 'a', 'w') AND proargmodes IS NULL
+                AND proname IN (NAMES)
+                AND prorettype::regtype::text !~ 'any|internal|cstring' AND pg_get_function_identity_arguments(p.oid) !~ '"any"|VARIADIC|ORDER BY|internal|cstring'
     LOOP
         EXECUTE format('CREATE FUNCTION SCHEMA.%I(%s) RETURNS %s %s LANGUAGE plpgsql AS $f$ BEGIN RAISE EXCEPTION ''TRAPPED''; END $f$',
                        o.proname, o.args, CASE WHEN o.proretset THEN 'SETOF' ELSE '' END, o.result);
@@ -44,11 +49,15 @@ $do$;
 CREATE TABLE SCHEMA.patient (id int);
 CREATE TABLE SCHEMA.center (id int);
 CREATE TABLE SCHEMA.project (id int);
+CREATE TABLE SCHEMA.enrollment_event (id int);
+CREATE TABLE SCHEMA.record_version (id int);
+CREATE TABLE SCHEMA.pg_roles (id int);
 CREATE TABLE SCHEMA.pg_extension (id int);
 CREATE TABLE SCHEMA.pg_namespace (id int);
 CREATE TABLE SCHEMA.created_rows (id int);
 CREATE TABLE SCHEMA.changed_rows (id int);
 CREATE DOMAIN SCHEMA.jsonb AS text CHECK (false);
+CREATE DOMAIN SCHEMA.date AS int CHECK (false);
 CREATE DOMAIN SCHEMA.text AS int CHECK (false);
 };
 
@@ -91,11 +100,24 @@ SELECT * FROM clinical.check();
 SELECT * FROM clinical.health();
 };
 
+# What that prints where there are no traps; the clock apart.
+sub timeless
+{
+	my ($printed) = @_;
+	$printed =~ s/\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d+\+\d\d/(time)/g;
+	$printed =~ s/^psql:<stdin>:\d+: //mg;
+	$printed =~ s/^LINE \d+:.*\n.*\n//mg;
+	return $printed;
+}
+$node->safe_psql('postgres', 'CREATE DATABASE plain TEMPLATE template0');
+my ($done, $plain, $plain_error) = $node->psql('plain', "CREATE EXTENSION clinical;\n" . $calls, on_error_stop => 0);
+cmp_ok(scalar(() = $plain_error =~ /ERROR:/g), '>=', 8, 'some of the calls fail');
+
 for my $case ([ 'public', 'public, pg_catalog' ], [ 'pg_temp', 'pg_temp, public, pg_catalog' ])
 {
 	my ($schema, $path) = @$case;
 	$node->safe_psql('postgres', "CREATE DATABASE hostile_$schema TEMPLATE template0");
-	my $script = ($traps =~ s/SCHEMA/$schema/gr) . "SET search_path = $path;\n";
+	my $script = ($traps =~ s/SCHEMA/$schema/gr =~ s/NAMES/$names/r) . "SET search_path = $path;\n";
 	my ($status, $out, $error) = $node->psql("hostile_$schema", $script, on_error_stop => 0);
 	is($error, '', "$schema: the traps are laid");
 	my $fresh = $schema eq 'public' ? "SET search_path = $path;\n" : $script;
@@ -109,19 +131,26 @@ SELECT 'found instead' FROM (SELECT 1) x WHERE pg_catalog.to_regclass('patient')
 
 	($status, $out, $error) = $node->psql("hostile_$schema", $fresh . "CREATE EXTENSION clinical;\n" . $calls, on_error_stop => 0);
 	unlike($error, qr/TRAPPED/, "$schema: nothing of ours steps into them") or diag $error;
-	unlike($error, qr/does not exist|is ambiguous|cannot cast/, "$schema: nothing else is found instead") or diag $error;
+	is(timeless($out), timeless($plain), "$schema: all answers are what they are without");
+	is(timeless($error), timeless($plain_error), "$schema: and all errors");
 	is($node->safe_psql("hostile_$schema", q{SELECT count(*) FROM clinical.patient}), 2, "$schema: and it works");
 	($status, $out, $error) = $node->psql("hostile_$schema", $fresh . $calls, on_error_stop => 0) if $schema eq 'public';
 	unlike($error, qr/TRAPPED/, "$schema: nor in a new session");
 }
 
+is(scalar(() = slurp_file($node->logfile) =~ /ERROR:  TRAPPED/g), 2, 'nor does the server log know of other steps');
+
 # a schema that was there before
-$node->safe_psql('postgres', 'CREATE ROLE regress_mallory');
+$node->safe_psql('postgres', 'CREATE ROLE regress_mallory; CREATE ROLE regress_root SUPERUSER');
 for my $case (
 	[ 'owned by another', 'CREATE SCHEMA clinical AUTHORIZATION regress_mallory', 1 ],
 	[ 'with a function', 'CREATE SCHEMA clinical; CREATE FUNCTION clinical.f() RETURNS int LANGUAGE sql AS $$SELECT 1$$', 1 ],
 	[ 'with a table', 'CREATE SCHEMA clinical; CREATE TABLE clinical.t ()', 1 ],
 	[ 'with a type', q{CREATE SCHEMA clinical; CREATE TYPE clinical.e AS ENUM ('a')}, 1 ],
+	[ 'with an operator', 'CREATE SCHEMA clinical; CREATE OPERATOR clinical.= (FUNCTION = int4eq, LEFTARG = int, RIGHTARG = int)', 1 ],
+	[ 'with a sequence', 'CREATE SCHEMA clinical; CREATE SEQUENCE clinical.s', 1 ],
+	[ 'with a view', 'CREATE SCHEMA clinical; CREATE VIEW clinical.v AS SELECT 1', 1 ],
+	[ 'empty, of another superuser', 'CREATE SCHEMA clinical AUTHORIZATION regress_root', 0 ],
 	[ 'empty', 'CREATE SCHEMA clinical', 0 ])
 {
 	my ($name, $sql, $refused) = @$case;

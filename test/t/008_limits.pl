@@ -20,6 +20,7 @@ CREATE TABLE extreme (type regtype, value text);
 INSERT INTO extreme VALUES
     ('text', 'NULL'), ('text', ''''''), ('text', '''P'''), ('text', '''P1'''), ('text', 'repeat(''x'', 1000000)'), ('text', '''a''''b\c"d{}%s$1'''),
     ('text', 'E''\n\t'''), ('text', '''active'''), ('text', '''enrolled'''), ('text', '''UTC'''), ('text', '''2'''), ('text', 'chr(1114111)'),
+    ('text', '''No/Where'''), ('text', '''../../../etc/passwd'''), ('text', '''America/new_york'''), ('text', '''Europe/Amsterdam'''),
     ('bigint', 'NULL'), ('bigint', '1'), ('bigint', '0'), ('bigint', '-9223372036854775808'), ('bigint', '9223372036854775807'),
     ('integer', 'NULL'), ('integer', '1'), ('integer', '0'), ('integer', '-2147483648'), ('integer', '2147483647'),
     ('date', 'NULL'), ('date', '''2026-02-01'''), ('date', '''-infinity'''), ('date', '''infinity'''), ('date', '''4713-01-01 BC'''), ('date', '''5874897-12-31'''), ('date', '''2024-02-29'''),
@@ -31,78 +32,132 @@ INSERT INTO extreme VALUES
     ('jsonb', '''"\u00e9"'''), ('jsonb', '(repeat(''{"a":'', 4000) || ''1'' || repeat(''}'', 4000))::jsonb'),
     ('jsonb', 'jsonb_build_object(''k'', repeat(''long'', 1000000))'), ('jsonb', '(SELECT jsonb_object_agg(g, g) FROM generate_series(1, 20000) g)');
 
--- SQLSTATEs of every call in which one or two arguments are extreme and the others are plain
-CREATE FUNCTION fuzz(function regprocedure) RETURNS TABLE (state text, calls bigint) LANGUAGE plpgsql AS $$
+-- The SQLSTATEs of calls that differ from a plain one, which succeeds, in one argument (each extreme
+-- value) or in two (some pairs of them, the same each time).  All is undone.
+CREATE FUNCTION fuzz(function regprocedure, plain text[]) RETURNS TABLE (changed int, state text, calls bigint, example text) LANGUAGE plpgsql AS $$
 DECLARE
-    types regtype[] := (SELECT proargtypes FROM pg_proc WHERE oid = function);
-    plain text[] := ARRAY(SELECT (SELECT value FROM extreme e WHERE e.type = t AND value <> 'NULL' ORDER BY value = '''P1''' DESC, random() LIMIT 1) FROM unnest(types) t);
-    args text[];
-    states text[] := '{}';
+    types regtype[] := ARRAY(SELECT t::regtype FROM unnest((SELECT proargtypes::oid[] FROM pg_proc WHERE oid = function)) WITH ORDINALITY u (t, i) ORDER BY i);
     one record;
 BEGIN
-    FOR one IN SELECT a.i AS i, e.value AS v, b.i AS j, f.value AS w
-                 FROM generate_subscripts(types::oid[], 1) a (i) JOIN extreme e ON e.type = types[a.i]
-                 LEFT JOIN LATERAL (SELECT i, value FROM generate_subscripts(types::oid[], 1) i, extreme x WHERE x.type = types[i] AND i <> a.i ORDER BY random() LIMIT 3) f ON true
-                 LEFT JOIN LATERAL (SELECT f.i) b (i) ON true LOOP
-        args := plain;
-        args[one.i + (1 - array_lower(types::oid[], 1))] := one.v;
-        IF one.j IS NOT NULL THEN
-            args[one.j + (1 - array_lower(types::oid[], 1))] := one.w;
-        END IF;
+    CREATE TEMP TABLE call AS
+    WITH single AS (SELECT i, format('(%s)::%s', value, type) AS v FROM generate_subscripts(types, 1) i JOIN extreme ON type = types[i])
+    SELECT 0 AS changed, plain AS args, NULL::text AS state
+    UNION ALL SELECT 1, plain[:i - 1] || v || plain[i + 1:], NULL FROM single
+    UNION ALL (SELECT 2, plain[:a.i - 1] || a.v || plain[a.i + 1:b.i - 1] || b.v || plain[b.i + 1:], NULL
+                 FROM single a JOIN single b ON b.i > a.i ORDER BY md5(a.i || a.v || b.i || b.v) LIMIT 300);
+    FOR one IN SELECT c.ctid, c.* FROM call c LOOP
         BEGIN
-            EXECUTE format('SELECT count(*) FROM %s(%s)', function::regproc, array_to_string(args, ', '));
-            states := states || '00000'::text;
-            RAISE EXCEPTION USING ERRCODE = 'ZZZZZ';  -- undo it
-        EXCEPTION
-            WHEN SQLSTATE 'ZZZZZ' THEN NULL;
-            WHEN OTHERS THEN
-                states := states || SQLSTATE::text;
-                IF SQLSTATE = 'XX000' THEN RAISE WARNING 'XX000 % %: %', function, left(args::text, 300), SQLERRM; END IF;
+            EXECUTE format('SELECT count(*) FROM %s(%s)', function::regproc, array_to_string(one.args, ', '));
+            RAISE EXCEPTION USING ERRCODE = 'ZZZZZ';
+        EXCEPTION WHEN OTHERS THEN
+            UPDATE call SET state = CASE SQLSTATE WHEN 'ZZZZZ' THEN '00000' ELSE SQLSTATE || ' ' || SQLERRM END WHERE ctid = one.ctid;
         END;
     END LOOP;
-    RETURN QUERY SELECT s, count(*) FROM unnest(states) s GROUP BY 1 ORDER BY 1;
+    RETURN QUERY SELECT c.changed, c.state, count(*), min(left(c.args::text, 200)) FROM call c GROUP BY 1, 2 ORDER BY 1, 2;
+    DROP TABLE call;
 END
 $$;
-SELECT setseed(0.42);
 });
 
+# A call of each function that succeeds; function and argument types, as PostgreSQL prints them.
+my %plain = (
+	'add_center(text,bigint)' => q{'P', 3},
+	'amend_record(text,jsonb,text,integer)' => q{'P1', '{"b": 1}', 'r', 1},
+	'create_center(text,text,text,text,text)' => q{'New', 'N', 'UTC', 'NOR', 'planned'},
+	'create_project_with_centers(text,bigint[],text,text,text)' => q{'New', '{1,2}', 'N', 'UTC', 'active'},
+	'enroll_patient(text,text,date,text,bigint,jsonb,text,text,text,date,integer,text,text,integer)' =>
+	  q{'P2', 'Bob', '1950-01-01', 'P', 1, '{}', 'M', 'UTC', 'enrolled', '2026-01-10', NULL, 'race', 'ethnic', NULL},
+	'find_patients(text,bigint,jsonb,text,integer)' => q{'P', 1, '{"a": 1}', '', 10},
+	'get_patient(text)' => q{'P1'},
+	'merge_patch(jsonb,jsonb)' => q{'{}', '{}'},
+	'patient_json(text)' => q{'P1'},
+	'plan_enrolment(text,bigint,integer,date,date)' => q{'P', 1, 10, '2026-01-01', '2026-02-01'},
+	'project_json(text)' => q{'P'},
+	'record_changes(jsonb,jsonb)' => q{'{}', '{"a": 1}'},
+	'remove_center(text,bigint,text)' => q{'P', 2, 'r'},
+	'set_center_status(bigint,text,text)' => q{1, 'suspended', 'r'},
+	'set_patient_status(text,text,date,text)' => q{'P1', 'completed', '2026-02-01', 'r'},
+	'set_patient_time_zone(text,text,timestamp with time zone)' => q{'P1', 'Asia/Tokyo', '2026-02-01 00:00+00'},
+	'set_project_status(text,text,text)' => q{'P', 'suspended', 'r'},
+	'time_zone_at(text,timestamp with time zone)' => q{'P1', '2026-02-01 00:00+00'},
+	'transfer_patient(text,bigint,date,text)' => q{'P1', 2, '2026-02-01', 'r'});
+
 my @functions = split /\n/, $node->safe_psql('postgres', q{
-SELECT oid::regprocedure FROM pg_proc WHERE pronamespace = 'clinical'::regnamespace AND prorettype <> 'trigger'::regtype AND pronargs > 0 ORDER BY 1});
+SELECT substr(oid::regprocedure::text, length('clinical.') + 1) FROM pg_proc
+ WHERE pronamespace = 'clinical'::regnamespace AND prorettype <> 'trigger'::regtype AND pronargs > 0 ORDER BY 1});
+is("@functions", join(' ', sort keys %plain), 'all functions with arguments are tried');
 my $before = $node->safe_psql('postgres', 'SELECT pg_postmaster_start_time()');
 my $calls = 0;
 for my $function (@functions)
 {
-	my ($status, $out, $error) = $node->psql('postgres', "SELECT setseed(0.42); SELECT string_agg(state || ' x' || calls, ', '), sum(calls) FROM fuzz('$function')");
-	unlike($error, qr/XX000|PANIC|terminat|crash/, "$function") or diag $error;
-	$calls += $1 if $out =~ /\|(\d+)$/;
+	my $plain = join ', ', map { "\$_\$$_\$_\$" } split /,\s+/, $plain{$function} // next;
+	my ($status, $out, $error) = $node->psql('postgres', "SELECT * FROM fuzz('clinical.$function', ARRAY[$plain])");
+	is($error, '', "$function: all calls were made");
+	like($out, qr/^0\|00000\|1\|/, "$function: the plain call succeeds");
+	# class 42 is what our own SQL would raise if it were wrong
+	unlike($out, qr/^\d\|(XX|42)/m, "$function: no error of ours") or diag $out;
+	$calls += $_ for $out =~ /^\d\|.*?\|(\d+)\|\{/mg;
 }
-cmp_ok($calls, '>', 1000, "$calls calls were made");
+cmp_ok($calls, '>', 3000, "$calls calls were made");
 is($node->safe_psql('postgres', 'SELECT pg_postmaster_start_time()'), $before, 'the server stayed up');
 is($node->safe_psql('postgres', 'SELECT count(*) FROM clinical.check()'), 0, 'and is sound');
 
 # a large record, many versions of it
 is($node->safe_psql('postgres', q{
-SELECT clinical.amend_record('P1', jsonb_build_object('big', (SELECT jsonb_object_agg(g, md5(g::text)) FROM generate_series(1, 100000) g)), 'large');
+SELECT clinical.amend_record('P1', jsonb_build_object('big', (SELECT jsonb_object_agg(g, md5(g::text)) FROM generate_series(1, 125000) g)), 'large');
 SELECT clinical.amend_record('P1', '{"big": {"77": null}}', 'smaller');
 SELECT changes #> '{0,path}' FROM clinical.record_version WHERE version = 3;
+SELECT pg_catalog.length((clinical.get_patient('P1')).record::text) > 5000000;
 SELECT clinical.patient_json('P1') #>> '{record,big,99999}' = md5('99999');
-SELECT count(*) FROM clinical.check()}), "2\n3\n[\"big\", \"77\"]\nt\n0", 'a record of megabytes');
+SELECT count(*) FROM clinical.check()}), "2\n3\n[\"big\", \"77\"]\nt\nt\n0", 'a record of 5 MB');
 
-# deeper than the stack: an error of its own
-$node->append_conf('postgresql.conf', 'max_stack_depth = 200kB');
-$node->reload;
-my ($status, $out, $error) = $node->psql('postgres', q{\set VERBOSITY verbose
-SELECT length(clinical.merge_patch(j, j)::text) FROM (SELECT (repeat('{"a":', 600) || '1' || repeat('}', 600))::jsonb) d (j);
+# deep documents: a value, or where the stack ends an error of the caller's
+my $deep = q{(SELECT (repeat('{"a":', 10000) || '1' || repeat('}', 10000))::jsonb)};
+my $deeper = q{(SELECT (repeat('{"a":', 10000) || '{"b": 2}' || repeat('}', 10000))::jsonb)};
+my ($status, $out, $error);
+my $high = $node->psql('postgres', "SET max_stack_depth = '6MB'") == 0 ? "SET max_stack_depth = '6MB';" : '';
+if ($high)
+{
+	is($node->safe_psql('postgres', qq{$high
+SELECT clinical.merge_patch($deep, $deep) = $deep;
+SELECT jsonb_array_length(clinical.record_changes($deep, $deeper) #> '{0,path}');
+SELECT id FROM clinical.enroll_patient('D1', NULL, NULL, 'P', 1, $deep, effective_on => '2026-01-10');
+SELECT clinical.amend_record('D1', $deeper, 'deeper');
+SELECT clinical.patient_json('D1') -> 'record' = $deeper;
+SELECT id FROM clinical.find_patients(record_contains => $deeper);
+SELECT count(*) FROM clinical.check()}), "t\n10000\nD1\n2\nt\nD1\n0", 'records of 10,000 levels');
+}
+else
+{
+	note 'the system gives no stack of 6 MB';
+	$node->safe_psql('postgres', qq{SELECT clinical.enroll_patient('D1', NULL, NULL, 'P', 1, '{"a": {"a": 1}}', effective_on => '2026-01-10')});
+}
+for my $call ("clinical.merge_patch(j, j)", "clinical.record_changes(j, k)", "clinical.enroll_patient('D2', NULL, NULL, 'P', 1, j)",
+	"clinical.amend_record('P1', j, 'deep')", "clinical.amend_record('D1', k, 'deep')", "clinical.patient_json('D1')", "clinical.find_patients(record_contains => j)")
+{
+	($status, $out, $error) = $node->psql('postgres', qq{\\set VERBOSITY verbose
+CREATE TEMP TABLE deep AS SELECT (repeat('{"a":', 3000) || '1' || repeat('}', 3000))::jsonb AS j, (repeat('{"a":', 3000) || '2' || repeat('}', 3000))::jsonb AS k;
+BEGIN;
+SET LOCAL max_stack_depth = '100kB';
+SELECT count(r) FROM (SELECT $call AS r FROM deep OFFSET 0) c;
+ROLLBACK;
 SELECT 'alive'}, on_error_stop => 0);
-like($out, qr/alive/, 'a deep document does no harm');
-like("$out$error", qr/54001|^\d+$/m, 'it is a value or 54001');
+	like($out, qr/alive/, "$call: a deep document does no harm");
+	like("$out\n$error", qr/ERROR:  54001: |\A\d+\nalive\n*\z/, "$call: it is a value or 54001");
+	like($error, qr/54001/, "$call: it is 54001") if $call =~ /merge_patch|record_changes|amend_record/;
+}
+is($node->safe_psql('postgres', qq{$high SELECT count(*) FROM clinical.check(); SELECT clinical.amend_record('P1', '{"after": 1}', 'goes on') > 1}), "0\nt", 'and goes on');
 
 # cancelled, nothing is left
 $node->safe_psql('postgres', q{INSERT INTO clinical.center (name) SELECT 'many' FROM generate_series(1, 100000)});
+my $projects = $node->safe_psql('postgres', q{
+SELECT (SELECT count(*) FROM clinical.project), (SELECT count(*) FROM clinical.project_center), (SELECT count(*) FROM clinical.project_event), 0});
 ($status, $out, $error) = $node->psql('postgres', q{\set VERBOSITY verbose
 SET statement_timeout = '200ms';
 SELECT clinical.create_project_with_centers('Many', ARRAY(SELECT id FROM clinical.center), 'MANY')});
 like($error, qr/ERROR:  57014/, 'a project of 100,000 centers was cancelled');
-is($node->safe_psql('postgres', q{SELECT count(*) FROM clinical.project WHERE code = 'MANY'}), 0, 'and left nothing');
+is($node->safe_psql('postgres', qq{$high
+SELECT (SELECT count(*) FROM clinical.project), (SELECT count(*) FROM clinical.project_center), (SELECT count(*) FROM clinical.project_event),
+       (SELECT count(*) FROM clinical.check())}), $projects, 'and left nothing');
 
 done_testing();

@@ -41,12 +41,17 @@ SELECT site_id, count(*), count(*) FILTER (WHERE p.status = 'screen_failed'),
   FROM clinical.patient p JOIN clinical.center c ON c.id = p.center_id GROUP BY 1 ORDER BY 1});
 figure('disposition (14-1.02, end of study)', "completed|110\ndied|3\nlost_to_follow_up|2\nscreen_failed|52\nwithdrawn|139",
 	'SELECT status, count(*) FROM clinical.patient GROUP BY 1 ORDER BY 1');
+figure('withdrawn by reason (subjects.csv: DISPTERM)', "ADVERSE EVENT|92\nLACK OF EFFICACY|4\nPROTOCOL|6\nSPONSOR DECISION|7\n|30", q{
+SELECT g, count(*) FROM clinical.enrollment_event,
+       coalesce(substring(reason FROM '^(ADVERSE EVENT|LACK OF EFFICACY|PROTOCOL|SPONSOR DECISION)'), '') AS g WHERE status = 'withdrawn' GROUP BY 1 ORDER BY g = '', g});
+figure('each patient begins once, 254 are enrolled', '306|306|254', q{
+SELECT count(*), count(DISTINCT patient_id), (SELECT count(*) FROM clinical.enrollment_event WHERE status = 'enrolled') FROM clinical.enrollment_event WHERE event_no = 1});
 figure('populations by arm (14-1.01)', "Placebo|86|79|60\nXanomeline High Dose|84|74|30\nXanomeline Low Dose|84|81|28", q{
 SELECT record ->> 'arm', count(*), count(*) FILTER (WHERE record @> '{"flags": {"efficacy": true}}'),
        count(*) FILTER (WHERE record @> '{"flags": {"completed_week_24": true}}')
   FROM clinical.find_patients(record_contains => '{"flags": {"intention_to_treat": true}}', page_size => 1000) GROUP BY 1 ORDER BY 1});
-figure('age (14-2.01)', '254|75.1|8.25|51|89', q{
-SELECT count(age), round(avg(age), 1), round(stddev(age), 2), min(age), max(age) FROM clinical.patient WHERE status <> 'screen_failed'});
+figure('age (14-2.01)', '254|75.1|8.25|77|51|89', q{
+SELECT count(age), round(avg(age), 1), round(stddev(age), 2), percentile_cont(0.5) WITHIN GROUP (ORDER BY age), min(age), max(age) FROM clinical.patient WHERE status <> 'screen_failed'});
 figure('sex and ethnicity', "F|179\nM|127\n17", q{SELECT sex, count(*) FROM clinical.patient GROUP BY 1 ORDER BY 1;
 SELECT count(*) FROM clinical.patient WHERE ethnicity = 'HISPANIC OR LATINO'});
 figure('education (14-2.01)', '254|12.8|3.38', q{
