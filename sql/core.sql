@@ -26,7 +26,7 @@ $$;
 
 REVOKE ALL ON SCHEMA clinical FROM PUBLIC;
 
-COMMENT ON SCHEMA clinical IS 'Clinical research platform: projects, centers, patients.';
+COMMENT ON SCHEMA clinical IS 'Clinical research platform: projects, centers, patients, and who did what.';
 
 CREATE FUNCTION clinical.require_preload() RETURNS void
     LANGUAGE C STABLE STRICT PARALLEL SAFE

@@ -98,43 +98,35 @@ CREATE FUNCTION clinical.patient_check() RETURNS trigger
 COMMENT ON FUNCTION clinical.patient_check() IS
 'Trigger: the rules of a patient''s row. A changed record needs clinical.reason and becomes the next version; status, center and time zone change by rows in enrollment_event and patient_time_zone. SQLSTATE: 22023, 55000.';
 
--- SECURITY DEFINER here and below: who may change a patient must leave the
--- trace of it, but may not write traces of his own.
 CREATE FUNCTION clinical.patient_created() RETURNS trigger
-    LANGUAGE C SECURITY DEFINER SET search_path = pg_catalog, pg_temp
-    AS 'MODULE_PATHNAME', 'clinical_patient_created';
+    LANGUAGE C AS 'MODULE_PATHNAME', 'clinical_patient_created';
 COMMENT ON FUNCTION clinical.patient_created() IS
-'Trigger: project and center of new patients must be active; writes their first rows in enrollment_event, record_version and patient_time_zone. SECURITY DEFINER, so that who creates a patient leaves the trace without the right to write others. SQLSTATE: 23503, 55000.';
+'Trigger: project and center of new patients must be active; writes their first rows in enrollment_event, record_version and patient_time_zone. It acts with the rights of the owner, so that nobody needs the right to write there. SQLSTATE: 23503, 55000.';
 
 CREATE FUNCTION clinical.record_changed() RETURNS trigger
-    LANGUAGE C SECURITY DEFINER SET search_path = pg_catalog, pg_temp
-    AS 'MODULE_PATHNAME', 'clinical_record_changed';
+    LANGUAGE C AS 'MODULE_PATHNAME', 'clinical_record_changed';
 COMMENT ON FUNCTION clinical.record_changed() IS
-'Trigger: writes record_version. SECURITY DEFINER, so that who amends a record leaves the trace without the right to write others.';
+'Trigger: writes record_version. It acts with the rights of the owner, so that nobody needs the right to write there.';
 
 CREATE FUNCTION clinical.enrollment_event_check() RETURNS trigger
-    LANGUAGE C SECURITY DEFINER SET search_path = pg_catalog, pg_temp
-    AS 'MODULE_PATHNAME', 'clinical_enrollment_event_check';
+    LANGUAGE C AS 'MODULE_PATHNAME', 'clinical_enrollment_event_check';
 COMMENT ON FUNCTION clinical.enrollment_event_check() IS
-'Trigger: the ways between the states of a patient, their days, and transfers. SECURITY DEFINER, since it locks the patient''s row. SQLSTATE: 22023, 23503, 55000, P0002.';
+'Trigger: the ways between the states of a patient, their days, and transfers. Who may not see the patient learns nothing. SQLSTATE: 22023, 23503, 55000, P0002.';
 
 CREATE FUNCTION clinical.enrollment_event_apply() RETURNS trigger
-    LANGUAGE C SECURITY DEFINER SET search_path = pg_catalog, pg_temp
-    AS 'MODULE_PATHNAME', 'clinical_enrollment_event_apply';
+    LANGUAGE C AS 'MODULE_PATHNAME', 'clinical_enrollment_event_apply';
 COMMENT ON FUNCTION clinical.enrollment_event_apply() IS
-'Trigger: puts the new status and center into the patient''s row. SECURITY DEFINER, since nobody changes them there directly.';
+'Trigger: puts the new status and center into the patient''s row. It acts with the rights of the owner, since nobody changes them there directly.';
 
 CREATE FUNCTION clinical.patient_time_zone_check() RETURNS trigger
-    LANGUAGE C SECURITY DEFINER SET search_path = pg_catalog, pg_temp
-    AS 'MODULE_PATHNAME', 'clinical_patient_time_zone_check';
+    LANGUAGE C AS 'MODULE_PATHNAME', 'clinical_patient_time_zone_check';
 COMMENT ON FUNCTION clinical.patient_time_zone_check() IS
-'Trigger: the rules of patient_time_zone. SECURITY DEFINER, since it locks the patient''s row. SQLSTATE: 22023, P0002.';
+'Trigger: the rules of patient_time_zone. Who may not see the patient learns nothing. SQLSTATE: 22023, P0002.';
 
 CREATE FUNCTION clinical.patient_time_zone_apply() RETURNS trigger
-    LANGUAGE C SECURITY DEFINER SET search_path = pg_catalog, pg_temp
-    AS 'MODULE_PATHNAME', 'clinical_patient_time_zone_apply';
+    LANGUAGE C AS 'MODULE_PATHNAME', 'clinical_patient_time_zone_apply';
 COMMENT ON FUNCTION clinical.patient_time_zone_apply() IS
-'Trigger: puts the newest time zone into the patient''s row. SECURITY DEFINER, since nobody changes it there directly.';
+'Trigger: puts the newest time zone into the patient''s row. It acts with the rights of the owner, since nobody changes it there directly.';
 
 CREATE TRIGGER patient_check BEFORE INSERT OR UPDATE ON clinical.patient
     FOR EACH ROW EXECUTE FUNCTION clinical.patient_check();
@@ -255,5 +247,55 @@ CREATE FUNCTION clinical.record_changes(old_record jsonb, new_record jsonb) RETU
 COMMENT ON FUNCTION clinical.record_changes(jsonb, jsonb) IS
 'What differs between two records: an array, by path, of objects with path (array of keys), old (absent: added) and new (absent: removed). Objects are compared key by key, all other values whole and exactly (1.0 is not 1.00). SQLSTATE: 54001 nested too deeply.';
 
+ALTER TABLE clinical.patient ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
+ALTER TABLE clinical.enrollment_event ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
+ALTER TABLE clinical.record_version ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
+ALTER TABLE clinical.patient_time_zone ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
+CREATE POLICY owner ON clinical.patient TO clinical_owner USING (true);
+CREATE POLICY owner ON clinical.enrollment_event TO clinical_owner USING (true);
+CREATE POLICY owner ON clinical.record_version TO clinical_owner USING (true);
+CREATE POLICY owner ON clinical.patient_time_zone TO clinical_owner USING (true);
+-- What is told of a patient is seen, and may be added, by those who see the
+-- patient where it is now.
+CREATE POLICY member ON clinical.patient USING (clinical.sees(project_id, center_id));
+CREATE POLICY member ON clinical.enrollment_event
+    USING (EXISTS (SELECT FROM clinical.patient p WHERE p.id OPERATOR(pg_catalog.=) enrollment_event.patient_id));
+CREATE POLICY member ON clinical.record_version FOR SELECT
+    USING (EXISTS (SELECT FROM clinical.patient p WHERE p.id OPERATOR(pg_catalog.=) record_version.patient_id));
+CREATE POLICY member ON clinical.patient_time_zone
+    USING (EXISTS (SELECT FROM clinical.patient p WHERE p.id OPERATOR(pg_catalog.=) patient_time_zone.patient_id));
+
 REVOKE ALL ON ALL TABLES IN SCHEMA clinical FROM PUBLIC;
 REVOKE ALL ON ALL FUNCTIONS IN SCHEMA clinical FROM PUBLIC;
+GRANT SELECT ON clinical.patient, clinical.enrollment_event, clinical.record_version, clinical.patient_time_zone
+    TO clinical_investigator, clinical_monitor, clinical_data_manager, clinical_auditor;
+-- no name, no day of birth, no free text
+GRANT SELECT (id, project_id, center_id, status, status_on, birth_year, age, sex, race, ethnicity, time_zone, record,
+              record_version, created_at) ON clinical.patient TO clinical_statistician;
+GRANT SELECT (patient_id, event_no, status, effective_on, center_id, recorded_at) ON clinical.enrollment_event
+    TO clinical_statistician;
+GRANT SELECT (patient_id, event_no, effective_from, time_zone, recorded_at) ON clinical.patient_time_zone
+    TO clinical_statistician;
+GRANT INSERT ON clinical.patient TO clinical_investigator;
+GRANT INSERT (patient_id, status, effective_on, center_id, reason) ON clinical.enrollment_event TO clinical_investigator;
+GRANT INSERT (patient_id, effective_from, time_zone) ON clinical.patient_time_zone TO clinical_investigator;
+GRANT UPDATE (name, birth_date, birth_year, age, sex, race, ethnicity, record) ON clinical.patient
+    TO clinical_investigator, clinical_data_manager;
+GRANT EXECUTE ON FUNCTION
+    clinical.enroll_patient(text, text, date, text, bigint, jsonb, text, text, text, date, integer, text, text, integer),
+    clinical.set_patient_status(text, text, date, text),
+    clinical.transfer_patient(text, bigint, date, text),
+    clinical.set_patient_time_zone(text, text, timestamptz)
+    TO clinical_investigator;
+GRANT EXECUTE ON FUNCTION clinical.amend_record(text, jsonb, text, integer)
+    TO clinical_investigator, clinical_data_manager;
+GRANT EXECUTE ON FUNCTION
+    clinical.get_patient(text),
+    clinical.patient_json(text),
+    clinical.find_patients(text, bigint, jsonb, text, integer)
+    TO clinical_investigator, clinical_monitor, clinical_data_manager, clinical_auditor;
+GRANT EXECUTE ON FUNCTION clinical.time_zone_at(text, timestamptz)
+    TO clinical_investigator, clinical_monitor, clinical_data_manager, clinical_statistician, clinical_auditor;
+GRANT EXECUTE ON FUNCTION clinical.merge_patch(jsonb, jsonb), clinical.record_changes(jsonb, jsonb)
+    TO clinical_admin, clinical_intake, clinical_investigator, clinical_monitor, clinical_data_manager,
+       clinical_statistician, clinical_auditor;

@@ -106,25 +106,20 @@ CREATE FUNCTION clinical.project_center_check() RETURNS trigger
 COMMENT ON FUNCTION clinical.project_center_check() IS
 'Trigger: a row of project_center keeps its project and its center; days and number of its plan. SQLSTATE: 22023, 55000.';
 
--- SECURITY DEFINER: who may change a center or a project must leave the trace
--- of it, but may not write traces of his own.
 CREATE FUNCTION clinical.center_history() RETURNS trigger
-    LANGUAGE C SECURITY DEFINER SET search_path = pg_catalog, pg_temp
-    AS 'MODULE_PATHNAME', 'clinical_center_history';
+    LANGUAGE C AS 'MODULE_PATHNAME', 'clinical_center_history';
 COMMENT ON FUNCTION clinical.center_history() IS
-'Trigger: writes center_event. SECURITY DEFINER, so that who changes a center leaves the trace without the right to write others.';
+'Trigger: writes center_event. It acts with the rights of the owner, so that nobody needs the right to write there.';
 
 CREATE FUNCTION clinical.project_history() RETURNS trigger
-    LANGUAGE C SECURITY DEFINER SET search_path = pg_catalog, pg_temp
-    AS 'MODULE_PATHNAME', 'clinical_project_history';
+    LANGUAGE C AS 'MODULE_PATHNAME', 'clinical_project_history';
 COMMENT ON FUNCTION clinical.project_history() IS
-'Trigger: writes project_event for a project. SECURITY DEFINER, so that who changes a project leaves the trace without the right to write others.';
+'Trigger: writes project_event for a project. It acts with the rights of the owner, so that nobody needs the right to write there.';
 
 CREATE FUNCTION clinical.project_center_history() RETURNS trigger
-    LANGUAGE C SECURITY DEFINER SET search_path = pg_catalog, pg_temp
-    AS 'MODULE_PATHNAME', 'clinical_project_center_history';
+    LANGUAGE C AS 'MODULE_PATHNAME', 'clinical_project_center_history';
 COMMENT ON FUNCTION clinical.project_center_history() IS
-'Trigger: writes project_event for centers added and removed; removal needs clinical.reason. SECURITY DEFINER, so that who changes the list of centers leaves the trace without the right to write others. SQLSTATE: 22023.';
+'Trigger: writes project_event for centers added and removed; removal needs clinical.reason. It acts with the rights of the owner, so that nobody needs the right to write there. SQLSTATE: 22023.';
 
 CREATE TRIGGER center_check BEFORE INSERT OR UPDATE ON clinical.center
     FOR EACH ROW EXECUTE FUNCTION clinical.center_check();
@@ -227,6 +222,100 @@ CREATE FUNCTION clinical.projects_json() RETURNS jsonb
 COMMENT ON FUNCTION clinical.projects_json() IS
 'All projects with their centers as one array of the documents that project_json gives, by code; an empty array if there are none. SQLSTATE: none of its own.';
 
+-- Who may see which center: membership holds centers and projects.
+
+ALTER TABLE clinical.membership
+    ADD FOREIGN KEY (center_id) REFERENCES clinical.center (id),
+    ADD FOREIGN KEY (project_id) REFERENCES clinical.project (id);
+CREATE INDEX membership_center_id_idx ON clinical.membership (center_id);
+CREATE INDEX membership_project_id_idx ON clinical.membership (project_id);
+
+CREATE FUNCTION clinical.grant_center(role_name name, center_id bigint, project_code text DEFAULT NULL)
+    RETURNS clinical.membership
+    LANGUAGE C VOLATILE PARALLEL UNSAFE
+    AS 'MODULE_PATHNAME', 'clinical_grant_center';
+COMMENT ON FUNCTION clinical.grant_center(name, bigint, text) IS
+'Lets a role, and the roles that have its rights, see a center, in one project or (NULL) in all, and returns the row of membership, also if it was there. Counts from the next statement of every session. What the role may do there is what the roles of clinical that it has been granted may do. SQLSTATE: 22023 role or center id missing; 42704 no such role; P0002 center or project not found; 40001 membership was changed meanwhile.';
+
+CREATE FUNCTION clinical.revoke_center(role_name name, center_id bigint, project_code text DEFAULT NULL)
+    RETURNS clinical.membership
+    LANGUAGE C VOLATILE PARALLEL UNSAFE
+    AS 'MODULE_PATHNAME', 'clinical_revoke_center';
+COMMENT ON FUNCTION clinical.revoke_center(name, bigint, text) IS
+'Takes back what grant_center granted with the same arguments, and returns the row as it was. Counts from the next statement of every session. SQLSTATE: 22023 role or center id missing; 42704 no such role; P0002 center, project or membership not found.';
+
+CREATE FUNCTION clinical.grant_all_centers(role_name name, project_code text DEFAULT NULL)
+    RETURNS clinical.membership
+    LANGUAGE C VOLATILE PARALLEL UNSAFE
+    AS 'MODULE_PATHNAME', 'clinical_grant_all_centers';
+COMMENT ON FUNCTION clinical.grant_all_centers(name, text) IS
+'Lets a role see every center that there is or will be, in one project or (NULL) in all, and returns the row of membership. SQLSTATE: 22023 role missing; 42704 no such role; P0002 project not found; 40001 membership was changed meanwhile.';
+
+CREATE FUNCTION clinical.revoke_all_centers(role_name name, project_code text DEFAULT NULL)
+    RETURNS clinical.membership
+    LANGUAGE C VOLATILE PARALLEL UNSAFE
+    AS 'MODULE_PATHNAME', 'clinical_revoke_all_centers';
+COMMENT ON FUNCTION clinical.revoke_all_centers(name, text) IS
+'Takes back what grant_all_centers granted with the same arguments, and returns the row as it was; centers granted one by one stay. SQLSTATE: 22023 role missing; 42704 no such role; P0002 project or membership not found.';
+
+CREATE FUNCTION clinical.whoami(OUT login name, OUT role name, OUT actor text, OUT roles name[], OUT centers jsonb, OUT problem text)
+    RETURNS record
+    LANGUAGE C STABLE STRICT PARALLEL UNSAFE
+    AS 'MODULE_PATHNAME', 'clinical_whoami';
+COMMENT ON FUNCTION clinical.whoami() IS
+'Who calls: the session''s user, the role in force, the application''s user, the roles of clinical whose rights the role has, the centers granted to it (center, siteID, project, null: every, and through which role), and why it sees no patients, if so. SQLSTATE: none of its own.';
+
+ALTER TABLE clinical.center ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
+ALTER TABLE clinical.project ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
+ALTER TABLE clinical.project_center ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
+ALTER TABLE clinical.center_event ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
+ALTER TABLE clinical.project_event ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
+CREATE POLICY owner ON clinical.center TO clinical_owner USING (true);
+CREATE POLICY owner ON clinical.project TO clinical_owner USING (true);
+CREATE POLICY owner ON clinical.project_center TO clinical_owner USING (true);
+CREATE POLICY owner ON clinical.center_event TO clinical_owner USING (true);
+CREATE POLICY owner ON clinical.project_event TO clinical_owner USING (true);
+CREATE POLICY admin ON clinical.center TO clinical_admin USING (true);
+CREATE POLICY admin ON clinical.project TO clinical_admin USING (true);
+CREATE POLICY admin ON clinical.project_center TO clinical_admin USING (true);
+CREATE POLICY admin ON clinical.center_event FOR SELECT TO clinical_admin USING (true);
+CREATE POLICY admin ON clinical.project_event FOR SELECT TO clinical_admin USING (true);
+-- A center is seen by those who see it, alone or in a project; a project by
+-- those who see one of its centers.
+CREATE POLICY member ON clinical.project_center FOR SELECT USING (clinical.sees(project_id, center_id));
+CREATE POLICY member ON clinical.center FOR SELECT USING (clinical.sees(NULL, id)
+    OR EXISTS (SELECT FROM clinical.project_center pc WHERE pc.center_id OPERATOR(pg_catalog.=) center.id));
+CREATE POLICY member ON clinical.project FOR SELECT USING (clinical.sees(id, NULL)
+    OR EXISTS (SELECT FROM clinical.project_center pc WHERE pc.project_id OPERATOR(pg_catalog.=) project.id));
+CREATE POLICY member ON clinical.center_event FOR SELECT
+    USING (EXISTS (SELECT FROM clinical.center c WHERE c.id OPERATOR(pg_catalog.=) center_event.center_id));
+-- also what is told of a center is for those who see the center
+CREATE POLICY member ON clinical.project_event FOR SELECT
+    USING (EXISTS (SELECT FROM clinical.project p WHERE p.id OPERATOR(pg_catalog.=) project_event.project_id)
+           AND (center_id IS NULL
+                OR EXISTS (SELECT FROM clinical.center c WHERE c.id OPERATOR(pg_catalog.=) project_event.center_id)));
+
 REVOKE ALL ON ALL TABLES IN SCHEMA clinical FROM PUBLIC;
 REVOKE ALL ON ALL SEQUENCES IN SCHEMA clinical FROM PUBLIC;
 REVOKE ALL ON ALL FUNCTIONS IN SCHEMA clinical FROM PUBLIC;
+GRANT SELECT ON clinical.center, clinical.project, clinical.project_center, clinical.center_event, clinical.project_event
+    TO clinical_admin, clinical_investigator, clinical_monitor, clinical_data_manager, clinical_statistician, clinical_auditor;
+GRANT INSERT, UPDATE, DELETE ON clinical.center, clinical.project, clinical.project_center TO clinical_admin;
+GRANT EXECUTE ON FUNCTION
+    clinical.create_center(text, text, text, text, text),
+    clinical.create_project_with_centers(text, bigint[], text, text, text),
+    clinical.add_center(text, bigint),
+    clinical.remove_center(text, bigint, text),
+    clinical.plan_enrolment(text, bigint, integer, date, date),
+    clinical.set_center_status(bigint, text, text),
+    clinical.set_project_status(text, text, text),
+    clinical.grant_center(name, bigint, text),
+    clinical.revoke_center(name, bigint, text),
+    clinical.grant_all_centers(name, text),
+    clinical.revoke_all_centers(name, text)
+    TO clinical_admin;
+GRANT EXECUTE ON FUNCTION clinical.project_json(text), clinical.projects_json()
+    TO clinical_admin, clinical_investigator, clinical_monitor, clinical_data_manager, clinical_statistician, clinical_auditor;
+GRANT EXECUTE ON FUNCTION clinical.whoami()
+    TO clinical_admin, clinical_intake, clinical_investigator, clinical_monitor, clinical_data_manager,
+       clinical_statistician, clinical_auditor;

@@ -9,6 +9,7 @@
 
 #include "fmgr.h"
 
+#include "access.h"
 #include "compat.h"
 #include "core.h"
 #include "patient.h"
@@ -21,6 +22,8 @@ void
 _PG_init(void)
 {
 	clinical_core_init();
+	clinical_access_init();
+	clinical_register_invariants(clinical_access_invariants, clinical_access_ninvariants);
 	clinical_register_invariants(clinical_project_invariants, clinical_project_ninvariants);
 	clinical_register_invariants(clinical_patient_invariants, clinical_patient_ninvariants);
 }

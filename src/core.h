@@ -60,8 +60,13 @@ extern bool clinical_fetch(ClinicalPlan *plan, Datum *values, const char *nulls,
 extern bool clinical_fetch_args(ClinicalPlan *plan, FunctionCallInfo fcinfo,
 								bool read_only, Datum *result);
 
-/* core_history.c: what only the server writes */
+/* core_history.c: what the server does itself, with rights that callers have not */
 
+extern Oid	clinical_caller(void);
+extern void clinical_owner_execute(ClinicalPlan *plan, Datum *values, const char *nulls,
+								   bool read_only);
+extern bool clinical_owner_fetch(ClinicalPlan *plan, Datum *values, const char *nulls,
+								 bool read_only, Datum *result);
 extern void clinical_server_execute(ClinicalPlan *plan, Datum *values, const char *nulls);
 extern bool clinical_server_writes(void);
 
@@ -97,6 +102,7 @@ extern Datum clinical_column(const ClinicalRow *row, HeapTuple tuple,
 extern char *clinical_text_column(const ClinicalRow *row, HeapTuple tuple, const char *name);
 extern bool clinical_column_changed(const ClinicalRow *row, const char *name);
 extern void clinical_set_column(ClinicalRow *row, const char *name, Datum value, bool isnull);
+extern void clinical_stamp_row(ClinicalRow *row);
 extern void clinical_check_way(const ClinicalWay *ways, int nways, const char *what,
 							   const char *from, const char *to);
 extern void clinical_check_time_zone(const char *name);

@@ -12,6 +12,8 @@
  */
 #include "postgres.h"
 
+#include "miscadmin.h"
+#include "utils/acl.h"
 #include "utils/fmgroids.h"
 #include "utils/rel.h"
 
@@ -33,20 +35,79 @@ trigger_depth(void)
 	return DatumGetInt32(OidFunctionCall0(F_PG_TRIGGER_DEPTH));
 }
 
-/* Run a plan, inside SPI in a trigger, whose writes are the server's own. */
+/* The user for whom the server writes at the moment */
+static Oid	server_caller = InvalidOid;
+
+/*
+ * Become the owner of our tables, until the user that is given back is set
+ * again; an error does that by itself.  Nothing but SQL of ours may run
+ * meanwhile.
+ */
+static void
+become_owner(Oid *user, int *sec_context)
+{
+	GetUserIdAndSecContext(user, sec_context);
+	SetUserIdAndSecContext(get_role_oid("clinical_owner", false),
+						   *sec_context | SECURITY_LOCAL_USERID_CHANGE);
+}
+
+/* Whoever wants something: the current user, or for whom the server writes. */
+Oid
+clinical_caller(void)
+{
+	return OidIsValid(server_caller) ? server_caller : GetUserId();
+}
+
+/*
+ * Run a plan, inside SPI, that reads and locks with the rights of the owner,
+ * to whom all rows are visible: who calls this has seen to it that the caller
+ * may have the answer.
+ */
+void
+clinical_owner_execute(ClinicalPlan *plan, Datum *values, const char *nulls, bool read_only)
+{
+	Oid			user;
+	int			sec_context;
+
+	become_owner(&user, &sec_context);
+	clinical_execute(plan, values, nulls, read_only);
+	SetUserIdAndSecContext(user, sec_context);
+}
+
+/* The same for the first column of the first row, as clinical_fetch gives it. */
+bool
+clinical_owner_fetch(ClinicalPlan *plan, Datum *values, const char *nulls, bool read_only, Datum *result)
+{
+	Oid			user;
+	int			sec_context;
+	bool		found;
+
+	become_owner(&user, &sec_context);
+	found = clinical_fetch(plan, values, nulls, read_only, result);
+	SetUserIdAndSecContext(user, sec_context);
+	return found;
+}
+
+/*
+ * Run a plan, inside SPI, whose writes are the server's own: with the rights of
+ * the owner, and known to our triggers for what they are.
+ */
 void
 clinical_server_execute(ClinicalPlan *plan, Datum *values, const char *nulls)
 {
 	int			outer_depth = server_depth;
+	Oid			outer_caller = server_caller;
 
+	server_caller = clinical_caller();
 	server_depth = trigger_depth() + 1;
 	PG_TRY();
 	{
-		clinical_execute(plan, values, nulls, false);
+		clinical_owner_execute(plan, values, nulls, false);
 	}
 	PG_FINALLY();
 	{
 		server_depth = outer_depth;
+		server_caller = outer_caller;
 	}
 	PG_END_TRY();
 }

@@ -13,11 +13,13 @@
 #include "access/htup_details.h"
 #include "executor/spi.h"
 #include "lib/stringinfo.h"
+#include "miscadmin.h"
 #include "pgtime.h"
 #include "utils/builtins.h"
 #include "utils/datum.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
+#include "utils/timestamp.h"
 
 #include "compat.h"
 #include "core.h"
@@ -149,6 +151,19 @@ clinical_set_column(ClinicalRow *row, const char *name, Datum value, bool isnull
 
 	row->new_tuple = heap_modify_tuple_by_cols(row->new_tuple, row->desc, 1,
 											   &number, &value, &isnull);
+}
+
+/* Who told the server of a row, and when, is not for the teller to say. */
+void
+clinical_stamp_row(ClinicalRow *row)
+{
+	text	   *actor = clinical_actor_in_force();
+	NameData	user;
+
+	namestrcpy(&user, GetUserNameFromId(GetSessionUserId(), false));
+	clinical_set_column(row, "recorded_at", TimestampTzGetDatum(GetCurrentTimestamp()), false);
+	clinical_set_column(row, "recorded_by", NameGetDatum(&user), false);
+	clinical_set_column(row, "actor", PointerGetDatum(actor), actor == NULL);
 }
 
 /* Does a way before number n lead to this state? */

@@ -81,18 +81,12 @@ clinical_check_day(Datum value, bool isnull, const char *what)
 	return day;
 }
 
-/* Who told the server of an event, and when, is not for the teller to say. */
+/* Number an event, and stamp it. */
 static void
 stamp_event(ClinicalRow *row, int32 event_no)
 {
-	text	   *actor = clinical_actor_in_force();
-	NameData	user;
-
-	namestrcpy(&user, GetUserNameFromId(GetSessionUserId(), false));
 	clinical_set_column(row, "event_no", Int32GetDatum(event_no), false);
-	clinical_set_column(row, "recorded_at", TimestampTzGetDatum(GetCurrentTimestamp()), false);
-	clinical_set_column(row, "recorded_by", NameGetDatum(&user), false);
-	clinical_set_column(row, "actor", PointerGetDatum(actor), actor == NULL);
+	clinical_stamp_row(row);
 }
 
 /* The id of the patient that an event is about. */
@@ -105,18 +99,26 @@ event_patient(const ClinicalRow *row)
 	return CStringGetTextDatum(id);
 }
 
-/* Lock the patient that an event is about; others' events wait until we are done. */
+/*
+ * Lock the patient that an event is about; others' events wait until we are
+ * done.  Who may not see the patient learns nothing: to him there is none.
+ */
 static int64
 lock_patient(Datum id)
 {
-	static ClinicalPlan plan = {
+	static ClinicalPlan look = {
+		"SELECT true FROM clinical.patient p WHERE p.id OPERATOR(pg_catalog.=) $1",
+		1, {TEXTOID}
+	};
+	static ClinicalPlan lock = {
 		"SELECT p.project_id FROM clinical.patient p WHERE p.id OPERATOR(pg_catalog.=) $1"
 		" FOR NO KEY UPDATE",
 		1, {TEXTOID}
 	};
 	Datum		project_id;
 
-	if (!clinical_fetch(&plan, &id, NULL, false, &project_id))
+	if (!clinical_fetch(&look, &id, NULL, false, &project_id) ||
+		!clinical_owner_fetch(&lock, &id, NULL, false, &project_id))
 		clinical_patient_not_found();
 	return DatumGetInt64(project_id);
 }
@@ -142,7 +144,7 @@ load_last_event(Datum id, LastEvent *last)
 
 	last->project_id = lock_patient(id);
 	SPI_connect();
-	clinical_execute(&plan, &id, NULL, false);
+	clinical_owner_execute(&plan, &id, NULL, false);
 	if (SPI_processed != 1)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
@@ -291,7 +293,7 @@ clinical_patient_time_zone_check(PG_FUNCTION_ARGS)
 	clinical_check_time_zone(zone);
 
 	(void) lock_patient(id);
-	(void) clinical_fetch(&plan, &id, NULL, false, &last);
+	(void) clinical_owner_fetch(&plan, &id, NULL, false, &last);
 	stamp_event(&row, DatumGetInt32(last) + 1);
 	PG_RETURN_POINTER(row.new_tuple);
 }

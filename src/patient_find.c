@@ -8,10 +8,14 @@
 #include "postgres.h"
 
 #include "access/htup_details.h"
+#include "catalog/namespace.h"
 #include "catalog/pg_type.h"
 #include "funcapi.h"
 #include "lib/stringinfo.h"
+#include "miscadmin.h"
+#include "utils/acl.h"
 #include "utils/jsonb.h"
+#include "utils/lsyscache.h"
 #include "utils/memutils.h"
 
 #include "compat.h"
@@ -45,6 +49,7 @@ append_conditions(StringInfo sql, int conditions)
 		appendStringInfoString(sql, " AND p.center_id OPERATOR(pg_catalog.=) $2");
 	if (conditions & AFTER_ID)
 		appendStringInfoString(sql, " AND p.id OPERATOR(pg_catalog.>) $4");
+	appendStringInfoString(sql, " AND clinical.role_sees($6, p.project_id, p.center_id)");
 }
 
 /*
@@ -86,7 +91,7 @@ search_sql(int conditions, bool walk)
 static ClinicalPlan *
 search_plan(int conditions, bool walk)
 {
-	static const Oid argtypes[5] = {INT8OID, INT8OID, JSONBOID, TEXTOID, INT4OID};
+	static const Oid argtypes[6] = {INT8OID, INT8OID, JSONBOID, TEXTOID, INT4OID, OIDOID};
 	static ClinicalPlan plans[2][NPLANS];
 	ClinicalPlan *plan = &plans[walk ? 1 : 0][conditions];
 
@@ -142,11 +147,16 @@ search_conditions(FunctionCallInfo fcinfo, Datum *values)
 		values[3] = PG_GETARG_DATUM(3);
 	}
 	values[4] = Int32GetDatum(page_size(fcinfo, 4));
+	values[5] = ObjectIdGetDatum(GetUserId());
 	return conditions;
 }
 
 /*
  * Find a page of patients; the rows are in SPI_tuptable.
+ *
+ * The search runs with the rights of the owner and asks for each row whether
+ * the caller may see it: under the caller's policy the index over records could
+ * not be used, since containment is not leakproof.
  *
  * For a search by the record there are two ways, and the planner, which knows
  * little of what jsonb values contain, cannot choose.  What most patients have
@@ -162,12 +172,22 @@ find_page(int conditions, Datum *values)
 {
 	if (conditions & CONTAINING)
 	{
-		clinical_execute(search_plan(conditions, true), values, NULL, true);
+		clinical_owner_execute(search_plan(conditions, true), values, NULL, true);
 		if (SPI_processed == (uint64) DatumGetInt32(values[4]))
 			return;
 		SPI_freetuptable(SPI_tuptable);
 	}
-	clinical_execute(search_plan(conditions, false), values, NULL, true);
+	clinical_owner_execute(search_plan(conditions, false), values, NULL, true);
+}
+
+/* Raise an error unless the caller could read whole rows of patients himself. */
+static void
+require_select(void)
+{
+	Oid			patient = get_relname_relid("patient", get_namespace_oid("clinical", false));
+
+	if (pg_class_aclcheck(patient, GetUserId(), ACL_SELECT) != ACLCHECK_OK)
+		aclcheck_error(ACLCHECK_NO_PRIV, OBJECT_TABLE, "patient");
 }
 
 /* Put a whole row, a composite value in the first column, into the result. */
@@ -190,9 +210,10 @@ Datum
 clinical_find_patients(PG_FUNCTION_ARGS)
 {
 	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
-	Datum		values[5] = {0};
+	Datum		values[6] = {0};
 	int			conditions = search_conditions(fcinfo, values);
 
+	require_select();
 	InitMaterializedSRF(fcinfo, 0);
 	SPI_connect();
 	find_page(conditions, values);

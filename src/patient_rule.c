@@ -96,7 +96,7 @@ day_of_entry(const ClinicalRow *row)
 	Datum		id = clinical_column(row, row->old_tuple, "id", &isnull);
 	Datum		day;
 
-	if (!clinical_fetch(&plan, &id, NULL, false, &day))
+	if (!clinical_owner_fetch(&plan, &id, NULL, false, &day))
 		elog(ERROR, "patient has no first event");
 	return DatumGetDateADT(day);
 }

@@ -131,8 +131,9 @@ clinical_require_center(int64 center_id)
 
 /*
  * Raise an error unless the center takes part in the project and both are
- * active.  With lock they stay so until the end of the transaction; that takes
- * rights on their rows, which triggers have and callers need not.
+ * active.  With lock they stay so until the end of the transaction: that takes
+ * rights on their rows, which callers need not have; that they may see the
+ * center is asked first.
  */
 void
 clinical_require_active_center(int64 project_id, int64 center_id, bool lock)
@@ -143,7 +144,8 @@ clinical_require_active_center(int64 project_id, int64 center_id, bool lock)
 	Datum		result;
 	char	   *idle;
 
-	if (!clinical_fetch(lock ? &hold : &look, values, NULL, false, &result))
+	if (!clinical_fetch(&look, values, NULL, false, &result) ||
+		(lock && !clinical_owner_fetch(&hold, values, NULL, false, &result)))
 		center_not_in_project(ERRCODE_FOREIGN_KEY_VIOLATION, center_id);
 	idle = TextDatumGetCString(result);
 	if (*idle != '\0')

@@ -7,7 +7,8 @@ INSERT INTO test.not_strict VALUES
     ('create_center'), ('create_project_with_centers'), ('add_center'), ('remove_center'), ('plan_enrolment'),
     ('set_center_status'), ('set_project_status'), ('project_json'), ('enroll_patient'), ('get_patient'),
     ('patient_json'), ('find_patients'), ('amend_record'), ('set_patient_status'), ('transfer_patient'),
-    ('set_patient_time_zone'), ('time_zone_at');
+    ('set_patient_time_zone'), ('time_zone_at'), ('grant_center'), ('revoke_center'), ('grant_all_centers'), ('revoke_all_centers'),
+    ('sees'), ('role_sees');
 -- Functions that anybody may call.
 CREATE TABLE test.public_function (name text);
 
@@ -76,6 +77,17 @@ CREATE FUNCTION test.lint() RETURNS TABLE (rule text, object text) LANGUAGE sql 
     SELECT 'registered for pg_dump', title FROM r, extension
      WHERE relkind IN ('r', 'p', 'S') AND NOT r.oid = ANY (coalesce(extconfig, '{}'))
     UNION ALL
+    SELECT 'row level security is forced', title FROM r
+     WHERE relkind IN ('r', 'p') AND NOT (relrowsecurity AND relforcerowsecurity)
+    UNION ALL
+    SELECT 'owner sees all', title FROM r
+     WHERE relkind IN ('r', 'p') AND NOT EXISTS (SELECT FROM pg_policy p WHERE p.polrelid = r.oid AND p.polroles = ARRAY['clinical_owner'::regrole::oid]
+                                                    AND pg_get_expr(p.polqual, r.oid) = 'true' AND p.polcmd = '*')
+    UNION ALL
+    SELECT 'belongs to clinical_owner', title FROM r WHERE relowner <> 'clinical_owner'::regrole AND relkind IN ('r', 'p', 'v', 'm', 'S')
+    UNION ALL
+    SELECT 'belongs to clinical_owner', signature FROM f WHERE proowner <> 'clinical_owner'::regrole
+    UNION ALL
     SELECT 'view is security_invoker', title FROM r
      WHERE relkind IN ('v', 'm') AND NOT 'security_invoker=true' = ANY (coalesce(reloptions, '{}'))
     UNION ALL
@@ -115,6 +127,8 @@ CREATE ROLE regress_clinical_joe;
 GRANT ALL ON clinical.center TO regress_clinical_joe;
 GRANT USAGE ON SCHEMA clinical TO PUBLIC;
 ALTER EXTENSION clinical ADD TABLE clinical.bad_table;
+ALTER TABLE clinical.center NO FORCE ROW LEVEL SECURITY;
+ALTER POLICY owner ON clinical.project USING (id > 0);
 SELECT * FROM test.lint();
 ROLLBACK;
 

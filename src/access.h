@@ -1,0 +1,18 @@
+/*-------------------------------------------------------------------------
+ *
+ * access.h
+ *		Who may see which center.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef CLINICAL_ACCESS_H
+#define CLINICAL_ACCESS_H
+
+#include "core.h"
+
+extern const ClinicalInvariant clinical_access_invariants[];
+extern const int clinical_access_ninvariants;
+
+extern void clinical_access_init(void);
+
+#endif							/* CLINICAL_ACCESS_H */
