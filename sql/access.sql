@@ -44,11 +44,12 @@ GRANT USAGE ON SCHEMA clinical TO clinical_owner, clinical_admin, clinical_intak
     clinical_monitor, clinical_data_manager, clinical_statistician, clinical_auditor, clinical_worker;
 
 -- A role is held by its number: one that is dropped and made again inherits
--- nothing.  The number of a role that is gone means nothing elsewhere, so such
--- rows are not dumped.
+-- nothing.  Its name at the time of the grant is kept beside it: a dump has only
+-- the number of a role that is gone, which may be somebody else's elsewhere.
 CREATE TABLE clinical.membership (
     id          bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     role        regrole NOT NULL,
+    role_name   name NOT NULL,
     center_id   bigint,
     project_id  bigint,
     recorded_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
@@ -57,10 +58,10 @@ CREATE TABLE clinical.membership (
     UNIQUE NULLS NOT DISTINCT (role, center_id, project_id)
 );
 COMMENT ON TABLE clinical.membership IS 'Which centers a role may see, in which project. Rows are added and removed, never changed.';
+COMMENT ON COLUMN clinical.membership.role_name IS 'What the role was called when this was granted; set by the server. A restored row whose role is called otherwise is nobody''s.';
 COMMENT ON COLUMN clinical.membership.center_id IS 'NULL: every center.';
 COMMENT ON COLUMN clinical.membership.project_id IS 'NULL: in every project.';
-SELECT pg_catalog.pg_extension_config_dump('clinical.membership',
-    'WHERE EXISTS (SELECT FROM pg_catalog.pg_roles r WHERE r.oid OPERATOR(pg_catalog.=) role)');
+SELECT pg_catalog.pg_extension_config_dump('clinical.membership', '');
 SELECT pg_catalog.pg_extension_config_dump('clinical.membership_id_seq', '');
 
 CREATE FUNCTION clinical.membership_check() RETURNS trigger

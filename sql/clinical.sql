@@ -16,7 +16,7 @@ DECLARE
 BEGIN
     FOR object IN
         SELECT CASE WHEN d.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_proc'::pg_catalog.regclass
-                    THEN pg_catalog.concat('FUNCTION ', d.objid::pg_catalog.regprocedure)
+                    THEN pg_catalog.concat('ROUTINE ', d.objid::pg_catalog.regprocedure)
                     ELSE pg_catalog.concat(CASE c.relkind WHEN 'v' THEN 'VIEW ' ELSE 'TABLE ' END, c.oid::pg_catalog.regclass)
                END AS name
           FROM pg_catalog.pg_depend d

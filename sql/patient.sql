@@ -146,16 +146,10 @@ CREATE TRIGGER patient_time_zone_apply AFTER INSERT ON clinical.patient_time_zon
     FOR EACH ROW EXECUTE FUNCTION clinical.patient_time_zone_apply();
 CREATE TRIGGER history_rows BEFORE UPDATE OR DELETE ON clinical.enrollment_event
     FOR EACH ROW EXECUTE FUNCTION clinical.history_guard();
-CREATE TRIGGER history_truncate BEFORE TRUNCATE ON clinical.enrollment_event
-    FOR EACH STATEMENT EXECUTE FUNCTION clinical.history_guard();
 CREATE TRIGGER history_rows BEFORE INSERT OR UPDATE OR DELETE ON clinical.record_version
     FOR EACH ROW EXECUTE FUNCTION clinical.history_guard();
-CREATE TRIGGER history_truncate BEFORE TRUNCATE ON clinical.record_version
-    FOR EACH STATEMENT EXECUTE FUNCTION clinical.history_guard();
 CREATE TRIGGER history_rows BEFORE UPDATE OR DELETE ON clinical.patient_time_zone
     FOR EACH ROW EXECUTE FUNCTION clinical.history_guard();
-CREATE TRIGGER history_truncate BEFORE TRUNCATE ON clinical.patient_time_zone
-    FOR EACH STATEMENT EXECUTE FUNCTION clinical.history_guard();
 
 -- ALWAYS: session_replication_role must not switch them off.
 ALTER TABLE clinical.patient ENABLE ALWAYS TRIGGER patient_check;
@@ -164,13 +158,10 @@ ALTER TABLE clinical.patient ENABLE ALWAYS TRIGGER record_changed;
 ALTER TABLE clinical.enrollment_event ENABLE ALWAYS TRIGGER enrollment_event_check;
 ALTER TABLE clinical.enrollment_event ENABLE ALWAYS TRIGGER enrollment_event_apply;
 ALTER TABLE clinical.enrollment_event ENABLE ALWAYS TRIGGER history_rows;
-ALTER TABLE clinical.enrollment_event ENABLE ALWAYS TRIGGER history_truncate;
 ALTER TABLE clinical.record_version ENABLE ALWAYS TRIGGER history_rows;
-ALTER TABLE clinical.record_version ENABLE ALWAYS TRIGGER history_truncate;
 ALTER TABLE clinical.patient_time_zone ENABLE ALWAYS TRIGGER patient_time_zone_check;
 ALTER TABLE clinical.patient_time_zone ENABLE ALWAYS TRIGGER patient_time_zone_apply;
 ALTER TABLE clinical.patient_time_zone ENABLE ALWAYS TRIGGER history_rows;
-ALTER TABLE clinical.patient_time_zone ENABLE ALWAYS TRIGGER history_truncate;
 
 CREATE FUNCTION clinical.enroll_patient(id text, name text, birth_date date, project_code text, center_id bigint,
     record jsonb DEFAULT '{}', sex text DEFAULT NULL, time_zone text DEFAULT NULL, status text DEFAULT 'enrolled',
@@ -235,6 +226,14 @@ CREATE FUNCTION clinical.time_zone_at(patient_id text, at timestamptz) RETURNS t
 COMMENT ON FUNCTION clinical.time_zone_at(text, timestamptz) IS
 'The time zone in which a patient lives at a moment: the one of patient_time_zone in force, else that of the center the patient was at. SQLSTATE: 22023 an argument missing; P0002 patient not found.';
 
+CREATE FUNCTION clinical.patient_history(id text, OUT recorded_at timestamptz, OUT login text, OUT role text, OUT actor text,
+    OUT table_name text, OUT operation text, OUT row_key jsonb, OUT item text, OUT old_value text, OUT new_value text,
+    OUT reason text, OUT xid xid8, OUT record_id bigint) RETURNS SETOF record
+    LANGUAGE C STABLE PARALLEL UNSAFE
+    AS 'MODULE_PATHNAME', 'clinical_patient_history';
+COMMENT ON FUNCTION clinical.patient_history(text) IS
+'Everything that ever happened to a patient, in order: a row for each value entered, changed or removed, with who, when and why; item is the column and, in a record, the keys that lead to the value. recorded_at is the clock, the order is the trail''s. SQLSTATE: 22023 patient id is required; P0002 patient not found.';
+
 CREATE FUNCTION clinical.merge_patch(target jsonb, patch jsonb) RETURNS jsonb
     LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE
     AS 'MODULE_PATHNAME', 'clinical_merge_patch';
@@ -247,6 +246,29 @@ CREATE FUNCTION clinical.record_changes(old_record jsonb, new_record jsonb) RETU
 COMMENT ON FUNCTION clinical.record_changes(jsonb, jsonb) IS
 'What differs between two records: an array, by path, of objects with path (array of keys), old (absent: added) and new (absent: removed). Objects are compared key by key, all other values whole and exactly (1.0 is not 1.00). SQLSTATE: 54001 nested too deeply.';
 
+-- All that becomes of these rows is recorded; changes of a patient give a reason.
+-- A version has in it what the record of the patient's row has already.
+CREATE TRIGGER audit AFTER INSERT OR UPDATE OR DELETE ON clinical.patient
+    FOR EACH ROW EXECUTE FUNCTION clinical.audit_row('reason', 'id');
+CREATE TRIGGER audit_truncate BEFORE TRUNCATE ON clinical.patient
+    FOR EACH STATEMENT EXECUTE FUNCTION clinical.audit_truncate();
+ALTER TABLE clinical.patient ENABLE ALWAYS TRIGGER audit, ENABLE ALWAYS TRIGGER audit_truncate;
+CREATE TRIGGER audit AFTER INSERT OR UPDATE OR DELETE ON clinical.enrollment_event
+    FOR EACH ROW EXECUTE FUNCTION clinical.audit_row('values', 'patient_id');
+CREATE TRIGGER audit_truncate BEFORE TRUNCATE ON clinical.enrollment_event
+    FOR EACH STATEMENT EXECUTE FUNCTION clinical.audit_truncate();
+ALTER TABLE clinical.enrollment_event ENABLE ALWAYS TRIGGER audit, ENABLE ALWAYS TRIGGER audit_truncate;
+CREATE TRIGGER audit AFTER INSERT OR UPDATE OR DELETE ON clinical.record_version
+    FOR EACH ROW EXECUTE FUNCTION clinical.audit_row('digest', 'patient_id');
+CREATE TRIGGER audit_truncate BEFORE TRUNCATE ON clinical.record_version
+    FOR EACH STATEMENT EXECUTE FUNCTION clinical.audit_truncate();
+ALTER TABLE clinical.record_version ENABLE ALWAYS TRIGGER audit, ENABLE ALWAYS TRIGGER audit_truncate;
+CREATE TRIGGER audit AFTER INSERT OR UPDATE OR DELETE ON clinical.patient_time_zone
+    FOR EACH ROW EXECUTE FUNCTION clinical.audit_row('values', 'patient_id');
+CREATE TRIGGER audit_truncate BEFORE TRUNCATE ON clinical.patient_time_zone
+    FOR EACH STATEMENT EXECUTE FUNCTION clinical.audit_truncate();
+ALTER TABLE clinical.patient_time_zone ENABLE ALWAYS TRIGGER audit, ENABLE ALWAYS TRIGGER audit_truncate;
+
 ALTER TABLE clinical.patient ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
 ALTER TABLE clinical.enrollment_event ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
 ALTER TABLE clinical.record_version ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
@@ -258,6 +280,8 @@ CREATE POLICY owner ON clinical.patient_time_zone TO clinical_owner USING (true)
 -- What is told of a patient is seen, and may be added, by those who see the
 -- patient where it is now.
 CREATE POLICY member ON clinical.patient USING (clinical.sees(project_id, center_id));
+CREATE POLICY member ON clinical.audit_record FOR SELECT
+    USING (EXISTS (SELECT FROM clinical.patient p WHERE p.id OPERATOR(pg_catalog.=) audit_record.patient_id));
 CREATE POLICY member ON clinical.enrollment_event
     USING (EXISTS (SELECT FROM clinical.patient p WHERE p.id OPERATOR(pg_catalog.=) enrollment_event.patient_id));
 CREATE POLICY member ON clinical.record_version FOR SELECT
@@ -269,6 +293,7 @@ REVOKE ALL ON ALL TABLES IN SCHEMA clinical FROM PUBLIC;
 REVOKE ALL ON ALL FUNCTIONS IN SCHEMA clinical FROM PUBLIC;
 GRANT SELECT ON clinical.patient, clinical.enrollment_event, clinical.record_version, clinical.patient_time_zone
     TO clinical_investigator, clinical_monitor, clinical_data_manager, clinical_auditor;
+GRANT SELECT ON clinical.audit_record TO clinical_investigator, clinical_monitor, clinical_data_manager;
 -- no name, no day of birth, no free text
 GRANT SELECT (id, project_id, center_id, status, status_on, birth_year, age, sex, race, ethnicity, time_zone, record,
               record_version, created_at) ON clinical.patient TO clinical_statistician;
@@ -292,6 +317,7 @@ GRANT EXECUTE ON FUNCTION clinical.amend_record(text, jsonb, text, integer)
 GRANT EXECUTE ON FUNCTION
     clinical.get_patient(text),
     clinical.patient_json(text),
+    clinical.patient_history(text),
     clinical.find_patients(text, bigint, jsonb, text, integer)
     TO clinical_investigator, clinical_monitor, clinical_data_manager, clinical_auditor;
 GRANT EXECUTE ON FUNCTION clinical.time_zone_at(text, timestamptz)

@@ -143,12 +143,8 @@ CREATE TRIGGER project_center_removed AFTER DELETE ON clinical.project_center
     FOR EACH STATEMENT EXECUTE FUNCTION clinical.project_center_history();
 CREATE TRIGGER history_rows BEFORE INSERT OR UPDATE OR DELETE ON clinical.center_event
     FOR EACH ROW EXECUTE FUNCTION clinical.history_guard();
-CREATE TRIGGER history_truncate BEFORE TRUNCATE ON clinical.center_event
-    FOR EACH STATEMENT EXECUTE FUNCTION clinical.history_guard();
 CREATE TRIGGER history_rows BEFORE INSERT OR UPDATE OR DELETE ON clinical.project_event
     FOR EACH ROW EXECUTE FUNCTION clinical.history_guard();
-CREATE TRIGGER history_truncate BEFORE TRUNCATE ON clinical.project_event
-    FOR EACH STATEMENT EXECUTE FUNCTION clinical.history_guard();
 
 -- ALWAYS: session_replication_role must not switch them off.
 ALTER TABLE clinical.center ENABLE ALWAYS TRIGGER center_check;
@@ -161,9 +157,7 @@ ALTER TABLE clinical.project_center ENABLE ALWAYS TRIGGER project_center_check;
 ALTER TABLE clinical.project_center ENABLE ALWAYS TRIGGER project_center_added;
 ALTER TABLE clinical.project_center ENABLE ALWAYS TRIGGER project_center_removed;
 ALTER TABLE clinical.center_event ENABLE ALWAYS TRIGGER history_rows;
-ALTER TABLE clinical.center_event ENABLE ALWAYS TRIGGER history_truncate;
 ALTER TABLE clinical.project_event ENABLE ALWAYS TRIGGER history_rows;
-ALTER TABLE clinical.project_event ENABLE ALWAYS TRIGGER history_truncate;
 
 CREATE FUNCTION clinical.create_center(name text, site_id text DEFAULT NULL, time_zone text DEFAULT NULL,
     country text DEFAULT NULL, status text DEFAULT 'active') RETURNS clinical.center
@@ -221,6 +215,33 @@ CREATE FUNCTION clinical.projects_json() RETURNS jsonb
     AS 'MODULE_PATHNAME', 'clinical_projects_json';
 COMMENT ON FUNCTION clinical.projects_json() IS
 'All projects with their centers as one array of the documents that project_json gives, by code; an empty array if there are none. SQLSTATE: none of its own.';
+
+-- All that becomes of these rows is recorded.
+CREATE TRIGGER audit AFTER INSERT OR UPDATE OR DELETE ON clinical.center
+    FOR EACH ROW EXECUTE FUNCTION clinical.audit_row('values');
+CREATE TRIGGER audit_truncate BEFORE TRUNCATE ON clinical.center
+    FOR EACH STATEMENT EXECUTE FUNCTION clinical.audit_truncate();
+ALTER TABLE clinical.center ENABLE ALWAYS TRIGGER audit, ENABLE ALWAYS TRIGGER audit_truncate;
+CREATE TRIGGER audit AFTER INSERT OR UPDATE OR DELETE ON clinical.project
+    FOR EACH ROW EXECUTE FUNCTION clinical.audit_row('values');
+CREATE TRIGGER audit_truncate BEFORE TRUNCATE ON clinical.project
+    FOR EACH STATEMENT EXECUTE FUNCTION clinical.audit_truncate();
+ALTER TABLE clinical.project ENABLE ALWAYS TRIGGER audit, ENABLE ALWAYS TRIGGER audit_truncate;
+CREATE TRIGGER audit AFTER INSERT OR UPDATE OR DELETE ON clinical.project_center
+    FOR EACH ROW EXECUTE FUNCTION clinical.audit_row('values');
+CREATE TRIGGER audit_truncate BEFORE TRUNCATE ON clinical.project_center
+    FOR EACH STATEMENT EXECUTE FUNCTION clinical.audit_truncate();
+ALTER TABLE clinical.project_center ENABLE ALWAYS TRIGGER audit, ENABLE ALWAYS TRIGGER audit_truncate;
+CREATE TRIGGER audit AFTER INSERT OR UPDATE OR DELETE ON clinical.center_event
+    FOR EACH ROW EXECUTE FUNCTION clinical.audit_row('values');
+CREATE TRIGGER audit_truncate BEFORE TRUNCATE ON clinical.center_event
+    FOR EACH STATEMENT EXECUTE FUNCTION clinical.audit_truncate();
+ALTER TABLE clinical.center_event ENABLE ALWAYS TRIGGER audit, ENABLE ALWAYS TRIGGER audit_truncate;
+CREATE TRIGGER audit AFTER INSERT OR UPDATE OR DELETE ON clinical.project_event
+    FOR EACH ROW EXECUTE FUNCTION clinical.audit_row('values');
+CREATE TRIGGER audit_truncate BEFORE TRUNCATE ON clinical.project_event
+    FOR EACH STATEMENT EXECUTE FUNCTION clinical.audit_truncate();
+ALTER TABLE clinical.project_event ENABLE ALWAYS TRIGGER audit, ENABLE ALWAYS TRIGGER audit_truncate;
 
 -- Who may see which center: membership holds centers and projects.
 

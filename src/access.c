@@ -32,6 +32,11 @@
 PG_FUNCTION_INFO_V1(clinical_sees);
 PG_FUNCTION_INFO_V1(clinical_role_sees);
 
+/* The columns of membership that are read */
+#define MEMBERSHIP_ROLE		2
+#define MEMBERSHIP_CENTER	4
+#define MEMBERSHIP_PROJECT	5
+
 /* Stands for every center, or every project, in a grant */
 #define EVERY PG_INT64_MIN
 
@@ -67,10 +72,11 @@ static Oid	membership_oid = InvalidOid;
 
 /* What clinical.check() tests of access */
 const ClinicalInvariant clinical_access_invariants[] = {
-	{"membership is of a role that exists",
-		"SELECT m.id::pg_catalog.text, 'the role was dropped: revoke it'"
-		"  FROM clinical.membership m WHERE NOT EXISTS"
-	"       (SELECT FROM pg_catalog.pg_roles r WHERE r.oid OPERATOR(pg_catalog.=) m.role)"},
+	{"membership is of the role that it was granted to",
+		"SELECT m.id::pg_catalog.text, pg_catalog.concat('role ', m.role_name,"
+		"       ' was dropped, renamed or not restored: revoke this, and grant it to whom it belongs')"
+		"  FROM clinical.membership m"
+	" WHERE pg_catalog.pg_get_userbyid(m.role) OPERATOR(pg_catalog.<>) m.role_name"},
 };
 const int	clinical_access_ninvariants = lengthof(clinical_access_invariants);
 
@@ -162,8 +168,8 @@ add_grant(Scope *scope, int *room, HeapTuple tuple, TupleDesc desc)
 			repalloc_huge(scope->grants, *room * sizeof(Grant));
 	}
 	grant = &scope->grants[scope->ngrants++];
-	grant->center_id = grant_column(tuple, desc, 3);
-	grant->project_id = grant_column(tuple, desc, 4);
+	grant->center_id = grant_column(tuple, desc, MEMBERSHIP_CENTER);
+	grant->project_id = grant_column(tuple, desc, MEMBERSHIP_PROJECT);
 	if (grant->center_id == EVERY)
 		scope->every_center = true;
 	if (grant->center_id == EVERY && grant->project_id == EVERY)
@@ -190,7 +196,7 @@ read_grants(Scope *scope)
 	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
 	{
 		bool		isnull;
-		Datum		role = heap_getattr(tuple, 2, RelationGetDescr(membership), &isnull);
+		Datum		role = heap_getattr(tuple, MEMBERSHIP_ROLE, RelationGetDescr(membership), &isnull);
 
 		CHECK_FOR_INTERRUPTS();
 		if (has_privs_of_role(scope->role, DatumGetObjectId(role)))

@@ -10,6 +10,7 @@
 #include "fmgr.h"
 
 #include "access.h"
+#include "audit.h"
 #include "compat.h"
 #include "core.h"
 #include "patient.h"
@@ -23,6 +24,8 @@ _PG_init(void)
 {
 	clinical_core_init();
 	clinical_access_init();
+	clinical_audit_init();
+	clinical_redact_related = clinical_patient_redact;
 	clinical_register_invariants(clinical_access_invariants, clinical_access_ninvariants);
 	clinical_register_invariants(clinical_project_invariants, clinical_project_ninvariants);
 	clinical_register_invariants(clinical_patient_invariants, clinical_patient_ninvariants);

@@ -38,4 +38,11 @@ extern PGDLLEXPORT void _PG_init(void);
 #define CLINICAL_MODULE_MAGIC PG_MODULE_MAGIC
 #endif
 
+/* 18 has generated columns that are not stored */
+#if PG_VERSION_NUM >= 180000
+#define CLINICAL_VIRTUAL_COLUMN(attribute) ((attribute)->attgenerated == 'v')
+#else
+#define CLINICAL_VIRTUAL_COLUMN(attribute) false
+#endif
+
 #endif							/* CLINICAL_COMPAT_H */

@@ -23,6 +23,7 @@ PG_FUNCTION_INFO_V1(clinical_health);
 PG_FUNCTION_INFO_V1(clinical_require_preload_sql);
 
 bool		clinical_restore = false;
+bool		clinical_redacting = false;
 
 static char *clinical_reason = NULL;
 static char *clinical_actor = NULL;
@@ -55,6 +56,13 @@ clinical_core_init(void)
 							 &clinical_restore, false, PGC_SUSET, GUC_NOT_IN_SAMPLE,
 							 NULL, NULL, NULL);
 	MarkGUCPrefixReserved("clinical");
+}
+
+/* Are rows let through as they are? */
+bool
+clinical_as_is(void)
+{
+	return clinical_restore || clinical_redacting;
 }
 
 /* Is there anything but white space? */

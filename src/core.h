@@ -14,10 +14,12 @@
 #include "commands/trigger.h"
 #include "executor/spi.h"
 #include "fmgr.h"
+#include "utils/jsonb.h"
 
 /* core.c: settings, and what is asked about the installation */
 
 extern bool clinical_restore;
+extern bool clinical_redacting; /* a value is being destroyed */
 
 /* For errors that a restore meets if it forgets the setting */
 #define CLINICAL_RESTORE_HINT \
@@ -25,6 +27,7 @@ extern bool clinical_restore;
 	"for example by PGOPTIONS='-c clinical.restore=on'."
 
 extern void clinical_core_init(void);
+extern bool clinical_as_is(void);
 extern text *clinical_reason_in_force(void);
 extern void clinical_require_reason(void);
 extern text *clinical_actor_in_force(void);
@@ -62,7 +65,15 @@ extern bool clinical_fetch_args(ClinicalPlan *plan, FunctionCallInfo fcinfo,
 
 /* core_history.c: what the server does itself, with rights that callers have not */
 
+typedef struct ClinicalUser
+{
+	Oid			id;
+	int			context;
+} ClinicalUser;
+
 extern Oid	clinical_caller(void);
+extern void clinical_owner_begin(ClinicalUser *saved);
+extern void clinical_owner_end(const ClinicalUser *saved);
 extern void clinical_owner_execute(ClinicalPlan *plan, Datum *values, const char *nulls,
 								   bool read_only);
 extern bool clinical_owner_fetch(ClinicalPlan *plan, Datum *values, const char *nulls,
@@ -106,5 +117,18 @@ extern void clinical_stamp_row(ClinicalRow *row);
 extern void clinical_check_way(const ClinicalWay *ways, int nways, const char *what,
 							   const char *from, const char *to);
 extern void clinical_check_time_zone(const char *name);
+
+/* core_json.c: jsonb documents, and what differs between two */
+
+extern JsonbContainer *clinical_json_object(const JsonbValue *value);
+extern JsonbValue *clinical_json_member(JsonbContainer *object, const JsonbValue *key,
+										JsonbValue *buffer);
+extern bool clinical_json_next(JsonbIterator **iterator, JsonbValue *key, JsonbValue *value);
+extern bool clinical_json_same(const JsonbValue *a, const JsonbValue *b);
+extern void clinical_json_value(Jsonb *document, JsonbValue *value);
+extern void clinical_json_key(JsonbParseState **state, const char *name);
+extern void clinical_push_changes(JsonbParseState **state, const char *column,
+								  Jsonb *old_document, Jsonb *new_document);
+extern Jsonb *clinical_changes(Jsonb *old_document, Jsonb *new_document);
 
 #endif							/* CLINICAL_CORE_H */

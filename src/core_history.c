@@ -39,16 +39,24 @@ trigger_depth(void)
 static Oid	server_caller = InvalidOid;
 
 /*
- * Become the owner of our tables, until the user that is given back is set
- * again; an error does that by itself.  Nothing but SQL of ours may run
- * meanwhile.
+ * Become the owner of our tables until clinical_owner_end; an error ends it by
+ * itself.  Nothing but SQL of ours may run meanwhile.  Row level security does
+ * not apply, not even where the session, like that of pg_restore, has set
+ * row_security to off, and so would rather fail than see less.
  */
-static void
-become_owner(Oid *user, int *sec_context)
+void
+clinical_owner_begin(ClinicalUser *saved)
 {
-	GetUserIdAndSecContext(user, sec_context);
+	GetUserIdAndSecContext(&saved->id, &saved->context);
 	SetUserIdAndSecContext(get_role_oid("clinical_owner", false),
-						   *sec_context | SECURITY_LOCAL_USERID_CHANGE);
+						   saved->context | SECURITY_LOCAL_USERID_CHANGE | SECURITY_NOFORCE_RLS);
+}
+
+/* The end of clinical_owner_begin. */
+void
+clinical_owner_end(const ClinicalUser *saved)
+{
+	SetUserIdAndSecContext(saved->id, saved->context);
 }
 
 /* Whoever wants something: the current user, or for whom the server writes. */
@@ -66,25 +74,23 @@ clinical_caller(void)
 void
 clinical_owner_execute(ClinicalPlan *plan, Datum *values, const char *nulls, bool read_only)
 {
-	Oid			user;
-	int			sec_context;
+	ClinicalUser saved;
 
-	become_owner(&user, &sec_context);
+	clinical_owner_begin(&saved);
 	clinical_execute(plan, values, nulls, read_only);
-	SetUserIdAndSecContext(user, sec_context);
+	clinical_owner_end(&saved);
 }
 
 /* The same for the first column of the first row, as clinical_fetch gives it. */
 bool
 clinical_owner_fetch(ClinicalPlan *plan, Datum *values, const char *nulls, bool read_only, Datum *result)
 {
-	Oid			user;
-	int			sec_context;
+	ClinicalUser saved;
 	bool		found;
 
-	become_owner(&user, &sec_context);
+	clinical_owner_begin(&saved);
 	found = clinical_fetch(plan, values, nulls, read_only, result);
-	SetUserIdAndSecContext(user, sec_context);
+	clinical_owner_end(&saved);
 	return found;
 }
 
@@ -127,7 +133,7 @@ clinical_history_guard(PG_FUNCTION_ARGS)
 	const char *table;
 
 	clinical_load_row(fcinfo, &row, NULL, 0);
-	if (clinical_restore || (row.old_tuple == NULL && row.new_tuple != NULL &&
+	if (clinical_as_is() || (row.old_tuple == NULL && row.new_tuple != NULL &&
 							 clinical_server_writes()))
 		PG_RETURN_POINTER(row.new_tuple != NULL ? row.new_tuple : row.old_tuple);
 

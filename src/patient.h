@@ -22,7 +22,8 @@ CLINICAL_NORETURN extern void clinical_patient_not_found(void);
 extern void clinical_check_patient_way(const char *from, const char *to);
 extern DateADT clinical_check_day(Datum value, bool isnull, const char *what);
 
+extern Datum clinical_patient_redact(const char *table_name, Datum row_key, Datum path);
+
 extern Jsonb *clinical_merge(Jsonb *target, Jsonb *patch);
-extern Jsonb *clinical_changes(Jsonb *old_record, Jsonb *new_record);
 
 #endif							/* CLINICAL_PATIENT_H */

@@ -224,7 +224,7 @@ clinical_enrollment_event_check(PG_FUNCTION_ARGS)
 	int			nest_level;
 
 	clinical_load_row(fcinfo, &row, "enrollment_event", CLINICAL_BEFORE_ROW);
-	if (clinical_restore || clinical_server_writes())
+	if (clinical_as_is() || clinical_server_writes())
 		PG_RETURN_POINTER(row.new_tuple);
 	load_last_event(event_patient(&row), &last);
 
@@ -253,7 +253,7 @@ clinical_enrollment_event_apply(PG_FUNCTION_ARGS)
 	bool		isnull;
 
 	clinical_load_row(fcinfo, &row, "enrollment_event", CLINICAL_AFTER_ROW);
-	if (clinical_restore)
+	if (clinical_as_is())
 		return PointerGetDatum(NULL);
 	values[0] = clinical_column(&row, row.new_tuple, "patient_id", &isnull);
 	values[1] = clinical_column(&row, row.new_tuple, "status", &isnull);
@@ -282,7 +282,7 @@ clinical_patient_time_zone_check(PG_FUNCTION_ARGS)
 	char	   *zone;
 
 	clinical_load_row(fcinfo, &row, "patient_time_zone", CLINICAL_BEFORE_ROW);
-	if (clinical_restore || clinical_server_writes())
+	if (clinical_as_is() || clinical_server_writes())
 		PG_RETURN_POINTER(row.new_tuple);
 	id = event_patient(&row);
 	from = clinical_column(&row, row.new_tuple, "effective_from", &isnull);
@@ -315,7 +315,7 @@ clinical_patient_time_zone_apply(PG_FUNCTION_ARGS)
 	Datum		id;
 
 	clinical_load_row(fcinfo, &row, "patient_time_zone", CLINICAL_AFTER_ROW);
-	if (clinical_restore || clinical_server_writes())
+	if (clinical_as_is() || clinical_server_writes())
 		return PointerGetDatum(NULL);
 	id = clinical_column(&row, row.new_tuple, "patient_id", &isnull);
 	SPI_connect();

@@ -214,7 +214,7 @@ clinical_patient_check(PG_FUNCTION_ARGS)
 	Datum		day;
 
 	clinical_load_row(fcinfo, &row, "patient", CLINICAL_BEFORE_ROW);
-	if (clinical_restore)
+	if (clinical_as_is())
 		PG_RETURN_POINTER(row.new_tuple);
 	if (row.old_tuple == NULL)
 		check_new_patient(&row);
@@ -282,7 +282,7 @@ clinical_patient_created(PG_FUNCTION_ARGS)
 	const char *nulls = reason == NULL ? "n" : NULL;
 
 	clinical_load_row(fcinfo, &row, "patient", CLINICAL_AFTER_STATEMENT);
-	if (clinical_restore)
+	if (clinical_as_is())
 		return PointerGetDatum(NULL);
 	SPI_connect();
 	SPI_register_trigger_data(row.trigger);
@@ -309,7 +309,7 @@ clinical_record_changed(PG_FUNCTION_ARGS)
 	bool		isnull;
 
 	clinical_load_row(fcinfo, &row, "patient", CLINICAL_AFTER_ROW);
-	if (clinical_restore)
+	if (clinical_as_is())
 		return PointerGetDatum(NULL);
 	/* RETURNING may have cleared it since the row was checked */
 	clinical_require_reason();

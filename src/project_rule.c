@@ -117,7 +117,7 @@ clinical_center_check(PG_FUNCTION_ARGS)
 	char	   *status;
 
 	clinical_load_row(fcinfo, &row, "center", CLINICAL_BEFORE_ROW);
-	if (clinical_restore)
+	if (clinical_as_is())
 		PG_RETURN_POINTER(row.new_tuple);
 	check_id_kept(&row, "id of a center cannot change");
 	require_text(&row, "name", "center name is required");
@@ -140,7 +140,7 @@ clinical_project_check(PG_FUNCTION_ARGS)
 	ClinicalRow row;
 
 	clinical_load_row(fcinfo, &row, "project", CLINICAL_BEFORE_ROW);
-	if (clinical_restore)
+	if (clinical_as_is())
 		PG_RETURN_POINTER(row.new_tuple);
 	check_id_kept(&row, "id of a project cannot change");
 	if (row.old_tuple == NULL && clinical_text_column(&row, row.new_tuple, "code") == NULL)
@@ -182,7 +182,7 @@ clinical_project_center_check(PG_FUNCTION_ARGS)
 	int32		planned;
 
 	clinical_load_row(fcinfo, &row, "project_center", CLINICAL_BEFORE_ROW);
-	if (clinical_restore)
+	if (clinical_as_is())
 		PG_RETURN_POINTER(row.new_tuple);
 	if (row.old_tuple != NULL &&
 		(clinical_column_changed(&row, "project_id") || clinical_column_changed(&row, "center_id")))
@@ -228,7 +228,7 @@ clinical_center_history(PG_FUNCTION_ARGS)
 	ClinicalRow row;
 
 	clinical_load_row(fcinfo, &row, "center", CLINICAL_AFTER_ROW);
-	if (!clinical_restore)
+	if (!clinical_as_is())
 		write_status(&row, &plan);
 	return PointerGetDatum(NULL);
 }
@@ -244,7 +244,7 @@ clinical_project_history(PG_FUNCTION_ARGS)
 	ClinicalRow row;
 
 	clinical_load_row(fcinfo, &row, "project", CLINICAL_AFTER_ROW);
-	if (!clinical_restore)
+	if (!clinical_as_is())
 		write_status(&row, &plan);
 	return PointerGetDatum(NULL);
 }
@@ -269,7 +269,7 @@ clinical_project_center_history(PG_FUNCTION_ARGS)
 	bool		is_removal;
 
 	clinical_load_row(fcinfo, &row, "project_center", CLINICAL_AFTER_STATEMENT);
-	if (clinical_restore)
+	if (clinical_as_is())
 		return PointerGetDatum(NULL);
 	is_removal = TRIGGER_FIRED_BY_DELETE(row.trigger->tg_event);
 	if (is_removal)

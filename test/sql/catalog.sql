@@ -8,7 +8,10 @@ INSERT INTO test.not_strict VALUES
     ('set_center_status'), ('set_project_status'), ('project_json'), ('enroll_patient'), ('get_patient'),
     ('patient_json'), ('find_patients'), ('amend_record'), ('set_patient_status'), ('transfer_patient'),
     ('set_patient_time_zone'), ('time_zone_at'), ('grant_center'), ('revoke_center'), ('grant_all_centers'), ('revoke_all_centers'),
-    ('sees'), ('role_sees');
+    ('sees'), ('role_sees'), ('verify_audit'), ('redact'), ('audit_content_hash'), ('patient_history');
+-- The trail itself, which nothing else records.
+CREATE TABLE test.trail (name text);
+INSERT INTO test.trail VALUES ('audit_record'), ('audit_block'), ('audit_generation'), ('audit_restore');
 -- Functions that anybody may call.
 CREATE TABLE test.public_function (name text);
 
@@ -22,7 +25,7 @@ CREATE VIEW test.member AS
 
 CREATE FUNCTION test.lint() RETURNS TABLE (rule text, object text) LANGUAGE sql AS $$
     WITH extension AS (SELECT * FROM pg_extension WHERE extname = 'clinical'),
-         f AS (SELECT p.*, p.oid::regprocedure::text AS signature, p.prorettype = 'trigger'::regtype AS is_trigger
+         f AS (SELECT p.*, p.oid::regprocedure::text AS signature, p.prorettype IN ('trigger'::regtype, 'event_trigger'::regtype) AS is_trigger
                  FROM pg_proc p JOIN test.member m ON m.oid = p.oid AND m.class = 'pg_proc'::regclass),
          r AS (SELECT c.*, c.oid::regclass::text AS title
                  FROM pg_class c JOIN test.member m ON m.oid = c.oid AND m.class = 'pg_class'::regclass)
@@ -77,6 +80,16 @@ CREATE FUNCTION test.lint() RETURNS TABLE (rule text, object text) LANGUAGE sql 
     SELECT 'registered for pg_dump', title FROM r, extension
      WHERE relkind IN ('r', 'p', 'S') AND NOT r.oid = ANY (coalesce(extconfig, '{}'))
     UNION ALL
+    SELECT 'is audited', title FROM r
+     WHERE relkind IN ('r', 'p') AND r.relname NOT IN (SELECT name FROM test.trail)
+       AND NOT EXISTS (SELECT FROM pg_trigger t WHERE t.tgrelid = r.oid AND t.tgname = 'audit' AND t.tgfoid = 'clinical.audit_row'::regproc
+                          AND t.tgtype = 1 + 4 + 8 + 16 AND t.tgqual IS NULL AND t.tgattr = '')
+    UNION ALL
+    SELECT 'cannot be truncated', title FROM r
+     WHERE relkind IN ('r', 'p')
+       AND NOT EXISTS (SELECT FROM pg_trigger t WHERE t.tgrelid = r.oid AND t.tgtype = 2 + 32
+                          AND t.tgfoid IN ('clinical.audit_truncate'::regproc, 'clinical.audit_guard'::regproc))
+    UNION ALL
     SELECT 'row level security is forced', title FROM r
      WHERE relkind IN ('r', 'p') AND NOT (relrowsecurity AND relforcerowsecurity)
     UNION ALL
@@ -97,7 +110,7 @@ CREATE FUNCTION test.lint() RETURNS TABLE (rule text, object text) LANGUAGE sql 
     SELECT 'patient_id leads every unique index', i.indexrelid::regclass::text
       FROM r JOIN pg_index i ON i.indrelid = r.oid AND i.indisunique
       JOIN pg_attribute a ON a.attrelid = r.oid AND a.attname = 'patient_id' AND NOT a.attisdropped
-     WHERE i.indkey[0] <> a.attnum
+     WHERE i.indkey[0] <> a.attnum AND r.relname NOT IN (SELECT name FROM test.trail)
     UNION ALL
     SELECT 'patient ids compare by bytes', r.title || '.' || a.attname FROM r
       JOIN pg_attribute a ON a.attrelid = r.oid AND (a.attname = 'patient_id' OR (a.attname = 'id' AND r.relname = 'patient'))
@@ -119,6 +132,11 @@ CREATE FUNCTION clinical.bad_c(int) RETURNS int LANGUAGE internal AS 'int4abs';
 UPDATE pg_proc SET prolang = (SELECT oid FROM pg_language WHERE lanname = 'c') WHERE proname = 'bad_c';
 CREATE TABLE clinical.bad_table (id bigint GENERATED ALWAYS AS IDENTITY, patient_id text, UNIQUE (id, patient_id));
 CREATE VIEW clinical.bad_view AS SELECT 1 AS one;
+ALTER EVENT TRIGGER clinical_ddl DISABLE;
+ALTER EVENT TRIGGER clinical_drop DISABLE;
+DROP TRIGGER audit ON clinical.center;
+DROP TRIGGER audit_truncate ON clinical.center;
+CREATE TRIGGER audit AFTER INSERT OR UPDATE ON clinical.center FOR EACH ROW EXECUTE FUNCTION clinical.audit_row('values');
 CREATE TRIGGER bad_trigger BEFORE DELETE ON clinical.center FOR EACH ROW EXECUTE FUNCTION clinical.history_guard();
 CREATE FUNCTION clinical.bad_event_trigger() RETURNS event_trigger LANGUAGE plpgsql AS 'BEGIN END';
 CREATE EVENT TRIGGER bad_event_trigger ON sql_drop EXECUTE FUNCTION clinical.bad_event_trigger();
@@ -155,7 +173,7 @@ ROLLBACK;
 \pset format unaligned
 SELECT p.proname || '(' || pg_get_function_arguments(p.oid) || ')' AS function, pg_get_function_result(p.oid) AS returns,
        provolatile AS volatility, proparallel AS parallel
-  FROM pg_proc p WHERE pronamespace = 'clinical'::regnamespace AND prorettype <> 'trigger'::regtype ORDER BY 1;
+  FROM pg_proc p WHERE pronamespace = 'clinical'::regnamespace AND prorettype NOT IN ('trigger'::regtype, 'event_trigger'::regtype) ORDER BY 1;
 SELECT c.relname AS "table", string_agg(a.attname || ' ' || format_type(a.atttypid, a.atttypmod), ', ' ORDER BY a.attnum) AS columns
   FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
  WHERE relnamespace = 'clinical'::regnamespace AND relkind IN ('r', 'v') GROUP BY 1 ORDER BY 1;

@@ -32,13 +32,21 @@ SELECT clinical.set_patient_time_zone('P8', 'Asia/Seoul', '2026-02-01 00:00+00')
 SELECT clinical.remove_center('PJ-2', 2, 'wrong one');
 SELECT clinical.set_center_status(2, 'suspended', 'audit'), clinical.set_center_status(2, 'closed', 'left');
 SELECT clinical.set_project_status('S-1', 'suspended', 'interim analysis');
+CREATE ROLE regress_kept;
+CREATE ROLE regress_gone;
+SELECT clinical.grant_center('regress_kept', 1), clinical.grant_center('regress_gone', 2);
+DROP ROLE regress_gone;
+SELECT clinical.seal_audit();
+SELECT clinical.amend_record('P9', '{"not": "sealed yet"}', 'later');
 });
+my $digest = $node->safe_psql('source', 'SELECT clinical.audit_digest()');
+is($node->safe_psql('source', "SELECT * FROM clinical.verify_audit('$digest')"), '', 'the trail is sound');
 
 is($node->safe_psql('source', q{
 SELECT pg_table_size(c.reltoastrelid) > 8192 FROM pg_class c WHERE c.oid IN ('clinical.patient'::regclass, 'clinical.record_version'::regclass)}),
 	"t\nt", 'long records are stored out of line');
 my @tables = split /\n/, $node->safe_psql('source', q{
-SELECT c.oid::regclass FROM pg_class c WHERE relnamespace = 'clinical'::regnamespace AND relkind = 'r' ORDER BY 1});
+SELECT c.oid::regclass FROM pg_class c WHERE relnamespace = 'clinical'::regnamespace AND relkind = 'r' AND relname <> 'audit_restore' ORDER BY 1});
 cmp_ok(@tables, '>=', 9, 'there are tables to compare');
 
 # Of each table and sequence the rows, as a number and a digest of all columns.
@@ -54,7 +62,8 @@ SELECT sequencename, last_value FROM pg_sequences WHERE schemaname = 'clinical' 
 
 my $source = content('source');
 like($source, qr/^clinical\.patient\|61\|/m, 'there are rows to compare');
-is($node->safe_psql('source', 'SELECT * FROM clinical.check()'), '', 'the source is sound');
+like($node->safe_psql('source', 'SELECT * FROM clinical.check()'), qr/^membership is of [^\n]*\|2\|role regress_gone was dropped[^\n]*$/,
+	'the source is sound, but for a role that was dropped');
 
 my $backup = $node->basedir . '/dump';
 mkdir $backup;
@@ -77,15 +86,32 @@ for my $format (sort keys %restore)
 		$ENV{PGOPTIONS} .= ' -c session_replication_role=replica' if $format eq 'directory';
 		$node->command_ok($restore{$format}->($node->connstr("copy_$format")), "restore, $format");
 	}
-	is(content("copy_$format"), $source, "restore, $format: all rows are the same");
-	is($node->safe_psql("copy_$format", 'SELECT * FROM clinical.check()'), '', "restore, $format: sound");
+	(my $expected = $source) =~ s/^clinical\.membership\|.*/clinical.membership/m;
+	(my $restored = content("copy_$format")) =~ s/^clinical\.membership\|.*/clinical.membership/m;
+	is($restored, $expected, "restore, $format: all rows are the same");
+	is($node->safe_psql("copy_$format", 'SELECT role, role_name, center_id FROM clinical.membership ORDER BY 1'),
+		"-|regress_gone|2\nregress_kept|regress_kept|1", "restore, $format: the center of a role that is gone is nobody's");
+	is($node->safe_psql("copy_$format", "SELECT * FROM clinical.verify_audit('$digest')"), '', "restore, $format: the trail is sound");
+	is($node->safe_psql("copy_$format", q{
+SELECT login, role, digest IS NOT DISTINCT FROM clinical.audit_digest() AS late, count(*) > 0 FROM clinical.audit_restore GROUP BY 1, 2, 3 ORDER BY 3 LIMIT 1}) =~ /^(\w+)\|\1\|/,
+		1, "restore, $format: word is left of it");
 	is($node->safe_psql("copy_$format", q{
 SELECT id FROM clinical.create_center('New', '703');
 SELECT code FROM clinical.create_project_with_centers('New', '{4}');
 SELECT id FROM clinical.enroll_patient('New', NULL, NULL, 'PJ-3', 4, effective_on => '2026-01-10');
 SELECT clinical.amend_record('P7', '{"after": "restore"}', 'goes on');
 SELECT status FROM clinical.set_patient_status('P8', 'completed', '2026-05-01');
-SELECT count(*) FROM clinical.check()}), "4\nPJ-3\nNew\n4\ncompleted\n0", "restore, $format: and it goes on");
+SELECT count(*) FROM clinical.check()}), "4\nPJ-3\nNew\n4\ncompleted\n1", "restore, $format: and it goes on");
+	is($node->safe_psql("copy_$format", qq{
+SELECT clinical.seal_audit() IS NOT NULL;
+SELECT clinical.seal_audit() IS NULL;
+SELECT * FROM clinical.verify_audit('$digest');
+SELECT generation, min(operation) FROM clinical.audit_record WHERE operation IN ('BEGIN') GROUP BY 1 ORDER BY 1;
+SELECT generation, count(*) > 0 FROM clinical.audit_record WHERE operation = 'RESTORE' GROUP BY 1;
+SELECT count(*) FROM clinical.audit_restore;
+SELECT count(DISTINCT generation) FROM clinical.audit_block;
+SELECT id, count(*) FROM clinical.audit_record GROUP BY 1 HAVING count(*) > 1}), "t\nt\n1|BEGIN\n2|BEGIN\n2|t\n0\n2",
+		"restore, $format: the trail goes on in its next generation, and tells of the restore");
 
 	$node->safe_psql('postgres', "CREATE DATABASE forgot_$format TEMPLATE template0");
 	my ($out, $error);

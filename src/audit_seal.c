@@ -1,0 +1,311 @@
+/*-------------------------------------------------------------------------
+ *
+ * audit_seal.c
+ *		Sealing the audit trail.
+ *
+ * A block takes the records of all transactions that are over, in the order of
+ * the trail: those before the oldest one that still runs, so that no record can
+ * come to stand among them later.  Writers neither wait nor know.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "catalog/pg_type.h"
+#include "miscadmin.h"
+#include "tcop/utility.h"
+#include "utils/builtins.h"
+#include "utils/timestamp.h"
+
+#include "audit_block.h"
+#include "compat.h"
+
+PG_FUNCTION_INFO_V1(clinical_seal_audit);
+PG_FUNCTION_INFO_V1(clinical_audit_digest);
+PG_FUNCTION_INFO_V1(clinical_audit_head);
+
+#define DIGEST_FORMAT "clinical-1:" INT64_FORMAT ":%s"
+
+/* Read a value that cannot be NULL from the first row that SPI found. */
+static Datum
+found_value(int column)
+{
+	bool		isnull;
+	Datum		value = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, column, &isnull);
+
+	if (isnull)
+		elog(ERROR, "unexpected null in column %d", column);
+	return value;
+}
+
+/* Copy the hash in a column of the first row that SPI found. */
+static void
+found_hash(int column, uint8 *hash)
+{
+	bytea	   *value = DatumGetByteaPP(found_value(column));
+
+	if (VARSIZE_ANY_EXHDR(value) != HASH_BYTES)
+		elog(ERROR, "hash in column %d has another length", column);
+	memcpy(hash, VARDATA_ANY(value), HASH_BYTES);
+}
+
+/* The last block; number 0 and a hash of zeros if there is none. */
+static void
+last_block(AuditBlock *block)
+{
+	static ClinicalPlan plan = {
+		"SELECT b.block_no, b.generation, b.to_xid, b.hash FROM clinical.audit_block b"
+		" ORDER BY b.block_no DESC LIMIT 1"
+	};
+
+	memset(block, 0, sizeof(AuditBlock));
+	SPI_connect();
+	clinical_owner_execute(&plan, NULL, NULL, false);
+	if (SPI_processed > 0)
+	{
+		block->block_no = DatumGetInt64(found_value(1));
+		block->generation = DatumGetInt32(found_value(2));
+		block->to_xid = DatumGetUInt64(found_value(3));
+		found_hash(4, block->hash);
+	}
+	SPI_finish();
+}
+
+/* What a block's hash is of. */
+void
+clinical_audit_block_hash(pg_cryptohash_ctx *ctx, StringInfo bytes, const AuditBlock *block, uint8 *hash)
+{
+	resetStringInfo(bytes);
+	appendStringInfoChar(bytes, BLOCK_PREFIX);
+	clinical_field_number(bytes, block->block_no);
+	clinical_field_number(bytes, block->generation);
+	clinical_field_xid(bytes, block->from_xid);
+	clinical_field_xid(bytes, block->to_xid);
+	clinical_field_number(bytes, block->records);
+	clinical_field(bytes, (const char *) block->root, HASH_BYTES);
+	clinical_field(bytes, (const char *) block->previous, HASH_BYTES);
+	clinical_field_moment(bytes, block->sealed_at);
+	clinical_hash(ctx, bytes->data, bytes->len, hash);
+}
+
+/*
+ * The first generation with records that no block has, from the last block's
+ * on, and up to where its transactions are over; false if there is none.  Of
+ * all generations but the newest that is the end, since no other place writes
+ * them any more.
+ */
+static bool
+next_range(const AuditBlock *last, AuditBlock *next)
+{
+	static ClinicalPlan plan = {
+		"SELECT r.generation,"
+		"       CASE WHEN r.generation OPERATOR(pg_catalog.=)"
+		"                 (SELECT pg_catalog.max(g.generation) FROM clinical.audit_generation g)"
+		"            THEN pg_catalog.pg_snapshot_xmin(pg_catalog.pg_current_snapshot())"
+		"            ELSE '18446744073709551615'::pg_catalog.xid8 END"
+		"  FROM clinical.audit_record r"
+		" WHERE (r.generation OPERATOR(pg_catalog.=) $1 AND r.xid OPERATOR(pg_catalog.>=) $2)"
+		"    OR r.generation OPERATOR(pg_catalog.>) $1"
+		" ORDER BY r.generation, r.xid LIMIT 1",
+		2, {INT4OID, XID8OID}
+	};
+	Datum		values[2] = {Int32GetDatum(last->generation), UInt64GetDatum(last->to_xid)};
+	bool		found;
+
+	SPI_connect();
+	clinical_owner_execute(&plan, values, NULL, false);
+	found = SPI_processed > 0;
+	if (found)
+	{
+		next->generation = DatumGetInt32(found_value(1));
+		next->to_xid = DatumGetUInt64(found_value(2));
+		next->from_xid = next->generation == last->generation ? last->to_xid : 0;
+	}
+	SPI_finish();
+	return found;
+}
+
+/* Build the tree over the leaves in a block's range. */
+static void
+collect_leaves(pg_cryptohash_ctx *ctx, const AuditBlock *block, MerkleTree *tree)
+{
+	Oid			argtypes[3] = {INT4OID, XID8OID, XID8OID};
+	Datum		values[3] = {Int32GetDatum(block->generation), UInt64GetDatum(block->from_xid),
+	UInt64GetDatum(block->to_xid)};
+	Portal		portal;
+
+	SPI_connect();
+	portal = SPI_cursor_open_with_args(NULL,
+									   "SELECT r.leaf FROM clinical.audit_record r"
+									   " WHERE r.generation OPERATOR(pg_catalog.=) $1"
+									   "   AND r.xid OPERATOR(pg_catalog.>=) $2 AND r.xid OPERATOR(pg_catalog.<) $3"
+									   " ORDER BY r.generation, r.xid, r.id",
+									   3, argtypes, values, NULL, false, CURSOR_OPT_NO_SCROLL);
+	for (;;)
+	{
+		SPI_cursor_fetch(portal, true, 1000);
+		if (SPI_processed == 0)
+			break;
+		for (uint64 i = 0; i < SPI_processed; i++)
+		{
+			bool		isnull;
+			bytea	   *leaf = DatumGetByteaPP(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1, &isnull));
+
+			if (isnull || VARSIZE_ANY_EXHDR(leaf) != HASH_BYTES)
+				elog(ERROR, "leaf of an audit record has another length");
+			clinical_merkle_add(ctx, tree, (const uint8 *) VARDATA_ANY(leaf));
+		}
+		SPI_freetuptable(SPI_tuptable);
+		CHECK_FOR_INTERRUPTS();
+	}
+	SPI_cursor_close(portal);
+	SPI_finish();
+}
+
+/* Bytes as a value. */
+static Datum
+hash_datum(const uint8 *hash)
+{
+	bytea	   *value = palloc(VARHDRSZ + HASH_BYTES);
+
+	SET_VARSIZE(value, VARHDRSZ + HASH_BYTES);
+	memcpy(VARDATA(value), hash, HASH_BYTES);
+	return PointerGetDatum(value);
+}
+
+/* Store a block and return its row. */
+static Datum
+store_block(const AuditBlock *block)
+{
+	static ClinicalPlan plan = {
+		"INSERT INTO clinical.audit_block AS b"
+		" (block_no, generation, from_xid, to_xid, records, root, previous, sealed_at, hash)"
+		" VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) RETURNING (b.*)::clinical.audit_block",
+		9, {INT8OID, INT4OID, XID8OID, XID8OID, INT8OID, BYTEAOID, BYTEAOID, TIMESTAMPTZOID, BYTEAOID}
+	};
+	Datum		values[9];
+	Datum		row;
+
+	values[0] = Int64GetDatum(block->block_no);
+	values[1] = Int32GetDatum(block->generation);
+	values[2] = UInt64GetDatum(block->from_xid);
+	values[3] = UInt64GetDatum(block->to_xid);
+	values[4] = Int64GetDatum(block->records);
+	values[5] = hash_datum(block->root);
+	values[6] = hash_datum(block->previous);
+	values[7] = TimestampTzGetDatum(block->sealed_at);
+	values[8] = hash_datum(block->hash);
+	SPI_connect();
+	clinical_server_execute(&plan, values, NULL);
+	row = SPI_datumTransfer(found_value(1), false, -1);
+	SPI_finish();
+	return row;
+}
+
+/* Seal what follows the last block, if there is any; its row. */
+static bool
+seal_next(AuditBlock *last, Datum *row)
+{
+	AuditBlock	block = {0};
+	MerkleTree	tree = {0};
+	pg_cryptohash_ctx *ctx;
+	StringInfoData bytes;
+	ClinicalUser saved;
+
+	if (!next_range(last, &block))
+		return false;
+	ctx = clinical_hash_begin();
+	clinical_owner_begin(&saved);
+	collect_leaves(ctx, &block, &tree);
+	clinical_owner_end(&saved);
+	if (tree.leaves > 0)
+	{
+		initStringInfo(&bytes);
+		block.block_no = last->block_no + 1;
+		block.records = tree.leaves;
+		block.sealed_at = GetCurrentTimestamp();
+		memcpy(block.previous, last->hash, HASH_BYTES);
+		clinical_merkle_root(ctx, &tree, block.root);
+		clinical_audit_block_hash(ctx, &bytes, &block, block.hash);
+		*row = store_block(&block);
+		*last = block;
+	}
+	clinical_hash_end(ctx);
+	return tree.leaves > 0;
+}
+
+/* Seal all that can be sealed, where the trail is written; the last block made, if any. */
+bool
+clinical_audit_seal(Datum *row)
+{
+	static ClinicalPlan lock = {"LOCK TABLE clinical.audit_block IN SHARE ROW EXCLUSIVE MODE"};
+	AuditBlock	last;
+	bool		any = false;
+	Datum		nothing;
+
+	if (!clinical_audit_is_ours())
+		return false;
+	clinical_audit_adopt_restores();
+	(void) clinical_owner_fetch(&lock, NULL, NULL, false, &nothing);
+	last_block(&last);
+	while (seal_next(&last, row))
+		any = true;
+	return any;
+}
+
+/* SQL: seal now; NULL if there is nothing to seal. */
+Datum
+clinical_seal_audit(PG_FUNCTION_ARGS)
+{
+	Datum		row = (Datum) 0;
+
+	PreventCommandDuringRecovery("seal_audit()");
+	if (IsolationUsesXactSnapshot())
+		ereport(ERROR,
+				(errcode(ERRCODE_ACTIVE_SQL_TRANSACTION),
+				 errmsg("the audit trail can only be sealed in a READ COMMITTED transaction")));
+	if (!clinical_audit_seal(&row))
+		PG_RETURN_NULL();
+	return row;
+}
+
+/* SQL: the head of the chain of blocks, to be kept elsewhere. */
+Datum
+clinical_audit_digest(PG_FUNCTION_ARGS)
+{
+	AuditBlock	block;
+
+	last_block(&block);
+	PG_RETURN_TEXT_P(cstring_to_text(psprintf(DIGEST_FORMAT, block.block_no,
+											  clinical_hex(block.hash, HASH_BYTES))));
+}
+
+/* SQL: the same for the server itself, NULL if nothing is sealed. */
+Datum
+clinical_audit_head(PG_FUNCTION_ARGS)
+{
+	AuditBlock	block;
+
+	last_block(&block);
+	if (block.block_no == 0)
+		PG_RETURN_NULL();
+	return clinical_audit_digest(fcinfo);
+}
+
+/* Take a digest apart; an error if it is none. */
+void
+clinical_audit_parse_digest(const char *digest, int64 *block_no, char *hex)
+{
+	long long	number = -1;
+	char		digits[2 * HASH_BYTES + 2] = {0};
+
+	if (sscanf(digest, "clinical-1:%18lld:%65[0-9a-f]", &number, digits) != 2 || number < 0 ||
+		strlen(digits) != 2 * HASH_BYTES)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("malformed audit digest"),
+				 errhint("Give what audit_digest() returned.")));
+	*block_no = number;
+	strlcpy(hex, digits, 2 * HASH_BYTES + 1);
+}

@@ -1,0 +1,396 @@
+/*-------------------------------------------------------------------------
+ *
+ * audit_verify.c
+ *		Verifying the audit trail.
+ *
+ * One pass in the order of the trail reads each record and each block: a
+ * record's hash must be that of its content, a block's root that of its
+ * records, and each block must know the one before it.  What the trail says of
+ * the tables is summed up on the way; audit_compare.c sees whether it is true.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "catalog/pg_type.h"
+#include "funcapi.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+#include "utils/memutils.h"
+#include "utils/timestamp.h"
+
+#include "audit_block.h"
+#include "compat.h"
+
+PG_FUNCTION_INFO_V1(clinical_verify_audit);
+
+#define BATCH 1000
+
+/* The block whose records are being read */
+typedef struct BlockReader
+{
+	Portal		portal;
+	AuditBlock	block;
+	bool		present;		/* is there one? */
+	AuditBlock	previous;
+	MerkleTree	tree;
+} BlockReader;
+
+/* Report a fault. */
+void
+clinical_fault(Verification *v, const char *fault, char *place, const char *detail)
+{
+	Datum		values[3];
+	bool		nulls[3] = {false, false, detail == NULL};
+
+	values[0] = CStringGetTextDatum(fault);
+	values[1] = CStringGetTextDatum(place);
+	values[2] = detail == NULL ? (Datum) 0 : CStringGetTextDatum(detail);
+	tuplestore_putvalues(v->result->setResult, v->result->setDesc, values, nulls);
+}
+
+/* The sum for a table; a name that is longer than one is no table's. */
+TableSum *
+clinical_table_sum(Verification *v, const char *table_name)
+{
+	NameData	key;
+	bool		found;
+	TableSum   *sum;
+
+	namestrcpy(&key, table_name);
+	sum = hash_search(v->sums, &key, HASH_ENTER, &found);
+	if (!found)
+		memset(&sum->sum, 0, sizeof(AuditSum));
+	return sum;
+}
+
+/* Where a record stands. */
+static char *
+record_place(const AuditRecord *record)
+{
+	return psprintf("record (%d, " UINT64_FORMAT ", " INT64_FORMAT ")", record->generation, record->xid, record->id);
+}
+
+/* Where a block stands. */
+static char *
+block_place(const AuditBlock *block)
+{
+	return psprintf("block " INT64_FORMAT, block->block_no);
+}
+
+/* A hash of the row at hand; false if it is none. */
+static bool
+hash_value(const Datum *values, const bool *nulls, int column, uint8 *hash)
+{
+	bytea	   *bytes = nulls[column] ? NULL : DatumGetByteaPP(values[column]);
+
+	memset(hash, 0, HASH_BYTES);
+	if (bytes == NULL || VARSIZE_ANY_EXHDR(bytes) != HASH_BYTES)
+		return false;
+	memcpy(hash, VARDATA_ANY(bytes), HASH_BYTES);
+	return true;
+}
+
+/* Read the next block, and see whether it is whole and follows the one before. */
+static void
+next_block(Verification *v, BlockReader *reader)
+{
+	AuditBlock *block = &reader->block;
+	Datum		values[9];
+	bool		nulls[9];
+	Sha256		hash;
+
+	reader->previous = *block;
+	memset(&reader->tree, 0, sizeof(MerkleTree));
+	SPI_cursor_fetch(reader->portal, true, 1);
+	reader->present = SPI_processed > 0;
+	if (!reader->present)
+		return;
+	heap_deform_tuple(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, values, nulls);
+	block->block_no = DatumGetInt64(values[0]);
+	block->generation = DatumGetInt32(values[1]);
+	block->from_xid = DatumGetUInt64(values[2]);
+	block->to_xid = DatumGetUInt64(values[3]);
+	block->records = DatumGetInt64(values[4]);
+	(void) hash_value(values, nulls, 5, block->root);
+	(void) hash_value(values, nulls, 6, block->previous);
+	block->sealed_at = DatumGetTimestampTz(values[7]);
+	(void) hash_value(values, nulls, 8, block->hash);
+	SPI_freetuptable(SPI_tuptable);
+
+	clinical_audit_block_hash(v->ctx, &v->bytes, block, hash);
+	if (memcmp(hash, block->hash, HASH_BYTES) != 0)
+		clinical_fault(v, "block was altered", block_place(block), "its hash is not that of its content");
+	if (block->block_no != reader->previous.block_no + 1)
+		clinical_fault(v, "block is missing",
+					   psprintf("block " INT64_FORMAT, reader->previous.block_no + 1), NULL);
+	else if (memcmp(block->previous, reader->previous.hash, HASH_BYTES) != 0)
+		clinical_fault(v, "chain is broken", block_place(block), "it does not follow the block before it");
+	if (block->from_xid != (block->generation == reader->previous.generation ? reader->previous.to_xid : 0))
+		clinical_fault(v, "chain is broken", block_place(block),
+					   "its records do not begin where those of the block before it end");
+}
+
+/* All records of a block were read. */
+static void
+finish_block(Verification *v, BlockReader *reader)
+{
+	Sha256		root = {0};
+
+	if (reader->tree.leaves > 0)
+		clinical_merkle_root(v->ctx, &reader->tree, root);
+	if (reader->tree.leaves != reader->block.records)
+		clinical_fault(v, reader->tree.leaves < reader->block.records ? "records are missing" : "records were inserted",
+					   block_place(&reader->block),
+					   psprintf("it sealed " INT64_FORMAT ", there are " INT64_FORMAT " from transaction " UINT64_FORMAT " to before " UINT64_FORMAT " of generation %d",
+								reader->block.records, reader->tree.leaves,
+								reader->block.from_xid, reader->block.to_xid, reader->block.generation));
+	else if (memcmp(root, reader->block.root, HASH_BYTES) != 0)
+		clinical_fault(v, "records are not those that were sealed", block_place(&reader->block),
+					   psprintf("altered, exchanged or put in another order, from transaction " UINT64_FORMAT " to before " UINT64_FORMAT " of generation %d",
+								reader->block.from_xid, reader->block.to_xid, reader->block.generation));
+}
+
+/* Does a record come after all of a block's? */
+static bool
+after_block(const AuditBlock *block, const AuditRecord *record)
+{
+	return record->generation > block->generation ||
+		(record->generation == block->generation && record->xid >= block->to_xid);
+}
+
+/* Count a record with its block. */
+static void
+place_record(Verification *v, BlockReader *reader, const AuditRecord *record, const uint8 *leaf)
+{
+	while (reader->present && after_block(&reader->block, record))
+	{
+		finish_block(v, reader);
+		next_block(v, reader);
+	}
+	if (!reader->present)
+		return;					/* not sealed yet */
+	if (record->generation == reader->block.generation && record->xid >= reader->block.from_xid)
+		clinical_merkle_add(v->ctx, &reader->tree, leaf);
+	else
+		clinical_fault(v, "record was inserted", record_place(record), "it stands where all is sealed, in no block");
+}
+
+/* Is the record's hash that of its content? */
+static void
+check_record(Verification *v, const AuditRecord *record, bytea *salt, bool redacted, const uint8 *content_hash,
+			 const uint8 *leaf)
+{
+	Sha256		content;
+	Sha256		hash;
+
+	if (redacted)
+		memcpy(content, content_hash, HASH_BYTES);
+	else if (salt != NULL && VARSIZE_ANY_EXHDR(salt) == SALT_BYTES)
+		clinical_audit_content_hash(v->ctx, &v->bytes, record, (const uint8 *) VARDATA_ANY(salt), content);
+	else
+	{
+		clinical_fault(v, "record was altered", record_place(record), "it has no salt and was not redacted");
+		return;
+	}
+	clinical_audit_leaf(v->ctx, &v->bytes, record, content, hash);
+	if (memcmp(hash, leaf, HASH_BYTES) != 0)
+		clinical_fault(v, "record was altered", record_place(record), "its hash is not that of its content");
+}
+
+/* The columns of a record, in the order of read_trail's query */
+enum
+{
+	GENERATION, XID, ID, RECORDED_AT, LOGIN, ROLE, AUTHENTICATED, ACTOR, CLIENT, TABLE_NAME,
+	OPERATION, ROW_KEY, PATIENT_ID, CHANGES, REASON, SALT, CONTENT_HASH, LEAF, NCOLUMNS
+};
+
+/* A text column of the record at hand, or NULL. */
+static char *
+text_value(const Datum *values, const bool *nulls, int column)
+{
+	return nulls[column] ? NULL : TextDatumGetCString(values[column]);
+}
+
+/* The fields of a record that its hash is of. */
+static void
+read_fields(const Datum *values, const bool *nulls, AuditRecord *record)
+{
+	Jsonb	   *key = DatumGetJsonbP(values[ROW_KEY]);
+	Jsonb	   *changes = DatumGetJsonbP(values[CHANGES]);
+
+	record->generation = DatumGetInt32(values[GENERATION]);
+	record->xid = DatumGetUInt64(values[XID]);
+	record->id = DatumGetInt64(values[ID]);
+	record->recorded_at = DatumGetTimestampTz(values[RECORDED_AT]);
+	record->login = text_value(values, nulls, LOGIN);
+	record->role = text_value(values, nulls, ROLE);
+	record->authenticated = text_value(values, nulls, AUTHENTICATED);
+	record->actor = text_value(values, nulls, ACTOR);
+	record->client = text_value(values, nulls, CLIENT);
+	record->table_name = text_value(values, nulls, TABLE_NAME);
+	record->operation = text_value(values, nulls, OPERATION);
+	record->row_key = JsonbToCString(NULL, &key->root, VARSIZE(key));
+	record->patient_id = text_value(values, nulls, PATIENT_ID);
+	record->changes = JsonbToCString(NULL, &changes->root, VARSIZE(changes));
+	record->reason = text_value(values, nulls, REASON);
+}
+
+/* Does a record tell what became of a row? */
+static bool
+tells_of_row(const AuditRecord *record)
+{
+	return strcmp(record->operation, "INSERT") == 0 || strcmp(record->operation, "UPDATE") == 0 ||
+		strcmp(record->operation, "DELETE") == 0;
+}
+
+/* Read one record. */
+static void
+read_record(Verification *v, BlockReader *reader, HeapTuple tuple, TupleDesc desc)
+{
+	Datum		values[NCOLUMNS];
+	bool		nulls[NCOLUMNS];
+	AuditRecord record;
+	Sha256		content_hash;
+	Sha256		leaf;
+	bool		redacted;
+
+	heap_deform_tuple(tuple, desc, values, nulls);
+	read_fields(values, nulls, &record);
+	redacted = hash_value(values, nulls, CONTENT_HASH, content_hash);
+	(void) hash_value(values, nulls, LEAF, leaf);
+	check_record(v, &record, nulls[SALT] ? NULL : DatumGetByteaPP(values[SALT]), redacted, content_hash, leaf);
+	place_record(v, reader, &record, leaf);
+	if (tells_of_row(&record))
+		clinical_sum_changes(v->ctx, &v->bytes, &clinical_table_sum(v, record.table_name)->sum, 1,
+							 record.table_name, record.row_key, DatumGetJsonbP(values[CHANGES]));
+}
+
+/* Read all records, and the blocks beside them. */
+static void
+read_trail(Verification *v)
+{
+	BlockReader reader = {0};
+	Portal		records;
+
+	reader.portal = SPI_cursor_open_with_args(NULL,
+											  "SELECT b.block_no, b.generation, b.from_xid, b.to_xid, b.records,"
+											  "       b.root, b.previous, b.sealed_at, b.hash"
+											  "  FROM clinical.audit_block b ORDER BY b.block_no",
+											  0, NULL, NULL, NULL, true, CURSOR_OPT_NO_SCROLL);
+	records = SPI_cursor_open_with_args(NULL,
+										"SELECT r.generation, r.xid, r.id, r.recorded_at, r.login, r.role,"
+										"       r.authenticated, r.actor, r.client, r.table_name, r.operation,"
+										"       r.row_key, r.patient_id, r.changes, r.reason, r.salt,"
+										"       r.content_hash, r.leaf"
+										"  FROM clinical.audit_record r ORDER BY r.generation, r.xid, r.id",
+										0, NULL, NULL, NULL, true, CURSOR_OPT_NO_SCROLL);
+	next_block(v, &reader);
+	for (;;)
+	{
+		MemoryContext caller;
+		SPITupleTable *rows;
+
+		SPI_cursor_fetch(records, true, BATCH);
+		rows = SPI_tuptable;
+		if (SPI_processed == 0)
+			break;
+		caller = MemoryContextSwitchTo(v->batch);
+		for (uint64 i = 0, count = SPI_processed; i < count; i++)
+			read_record(v, &reader, rows->vals[i], rows->tupdesc);
+		MemoryContextSwitchTo(caller);
+		MemoryContextReset(v->batch);
+		SPI_freetuptable(rows);
+		CHECK_FOR_INTERRUPTS();
+	}
+	while (reader.present)
+	{
+		finish_block(v, &reader);
+		next_block(v, &reader);
+	}
+	SPI_cursor_close(records);
+	SPI_cursor_close(reader.portal);
+}
+
+/* Is the digest that was kept elsewhere that of a block here? */
+static void
+check_digest(Verification *v, const char *digest)
+{
+	static ClinicalPlan plan = {
+		"SELECT b.hash FROM clinical.audit_block b WHERE b.block_no OPERATOR(pg_catalog.=) $1",
+		1, {INT8OID}
+	};
+	int64		block_no;
+	char		hex[2 * HASH_BYTES + 1];
+	Datum		value;
+	Datum		hash;
+
+	clinical_audit_parse_digest(digest, &block_no, hex);
+	value = Int64GetDatum(block_no);
+	if (block_no == 0)
+		return;					/* of an empty trail */
+	if (!clinical_fetch(&plan, &value, NULL, true, &hash))
+		clinical_fault(v, "trail is cut off", psprintf("block " INT64_FORMAT, block_no),
+					   "the digest is of a block that is not here");
+	else if (VARSIZE_ANY_EXHDR(DatumGetByteaPP(hash)) != HASH_BYTES ||
+			 strcmp(clinical_hex((uint8 *) VARDATA_ANY(DatumGetByteaPP(hash)), HASH_BYTES), hex) != 0)
+		clinical_fault(v, "trail is not the one of the digest", psprintf("block " INT64_FORMAT, block_no),
+					   "the block has another hash: it, or one before it, was made anew");
+}
+
+/* Each record from which values were redacted must be named by one of a redaction. */
+static void
+check_redactions(Verification *v)
+{
+	static ClinicalPlan plan = {
+		"SELECT pg_catalog.concat('record (', r.generation, ', ', r.xid, ', ', r.id, ')')"
+		"  FROM clinical.audit_record r"
+		" WHERE (r.content_hash IS NOT NULL OR r.salt IS NULL) AND NOT EXISTS"
+		"       (SELECT FROM clinical.audit_record d WHERE d.operation OPERATOR(pg_catalog.=) 'REDACT'"
+		"           AND d.changes OPERATOR(pg_catalog.@>) pg_catalog.jsonb_build_array("
+		"               pg_catalog.jsonb_build_object('records', pg_catalog.jsonb_build_array("
+		"               pg_catalog.jsonb_build_array(r.generation, r.xid::pg_catalog.text, r.id)))))"
+	};
+
+	clinical_execute(&plan, NULL, NULL, true);
+	for (uint64 i = 0; i < SPI_processed; i++)
+		clinical_fault(v, "record was altered", SPI_getvalue(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1),
+					   "values are destroyed, and no redaction says so");
+}
+
+/* The sums by table. */
+static HTAB *
+create_sums(void)
+{
+	HASHCTL		control = {.keysize = sizeof(NameData), .entrysize = sizeof(TableSum), .hcxt = CurrentMemoryContext};
+
+	return hash_create("clinical sums by table", 64, &control, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+}
+
+/* SQL: what is wrong with the trail, or differs from it. */
+Datum
+clinical_verify_audit(PG_FUNCTION_ARGS)
+{
+	Verification v = {0};
+	ClinicalUser saved;
+
+	InitMaterializedSRF(fcinfo, 0);
+	v.result = (ReturnSetInfo *) fcinfo->resultinfo;
+	SPI_connect();
+	clinical_owner_begin(&saved);
+	v.ctx = clinical_hash_begin();
+	v.sums = create_sums();
+	v.batch = AllocSetContextCreate(CurrentMemoryContext, "clinical verification", ALLOCSET_DEFAULT_SIZES);
+	initStringInfo(&v.bytes);
+	read_trail(&v);
+	check_redactions(&v);
+	if (!PG_ARGISNULL(0))
+		check_digest(&v, text_to_cstring(PG_GETARG_TEXT_PP(0)));
+	clinical_compare_tables(&v);
+	clinical_check_guards(&v);
+	clinical_hash_end(v.ctx);
+	clinical_owner_end(&saved);
+	SPI_finish();
+	return (Datum) 0;
+}
