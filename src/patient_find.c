@@ -17,6 +17,7 @@
 #include "utils/jsonb.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
+#include "utils/rls.h"
 
 #include "compat.h"
 #include "core.h"
@@ -180,7 +181,10 @@ find_page(int conditions, Datum *values)
 	clinical_owner_execute(search_plan(conditions, false), values, NULL, true);
 }
 
-/* Raise an error unless the caller could read whole rows of patients himself. */
+/*
+ * Raise an error unless the caller could read whole rows of patients himself:
+ * without the right, or where he has said that no row may be left out.
+ */
 static void
 require_select(void)
 {
@@ -188,6 +192,7 @@ require_select(void)
 
 	if (pg_class_aclcheck(patient, GetUserId(), ACL_SELECT) != ACLCHECK_OK)
 		aclcheck_error(ACLCHECK_NO_PRIV, OBJECT_TABLE, "patient");
+	(void) check_enable_rls(patient, InvalidOid, false);
 }
 
 /* Put a whole row, a composite value in the first column, into the result. */
