@@ -682,4 +682,270 @@ isnt(scalar(wrong_answers($_, qw(r_monitor_site r_statistician_site))), 0, "and 
   for 'ALTER POLICY member ON clinical.patient USING (true)', 'ALTER POLICY member ON clinical.center USING (true)', 'ALTER POLICY member ON clinical.project USING (true)',
 	'GRANT EXECUTE ON FUNCTION clinical.get_patient(text) TO clinical_statistician', 'DROP POLICY member ON clinical.patient';
 
+# ---------------------------------------------------------------------------------------------
+# What a matrix has no room for.  These are the patients that two logins see.
+my ($site, $one) = ('pt-7001-9001-a pt-7001-9001-b', 'pt-7002-9002-a pt-7002-9002-b');
+my $all = join ' ', sort keys %patients;
+my $mine = q{SELECT string_agg(id, ' ' ORDER BY id) FROM clinical.patient};
+
+# What a script prints: values, and the SQLSTATE of errors.
+sub prints
+{
+	my ($sql, @options) = @_;
+	my $output = '';
+	my $input = "\\set VERBOSITY sqlstate\nSET client_min_messages = warning;\n$sql";
+	IPC::Run::run([ 'psql', '-X', '-q', '-A', '-t', '-d', $node->connstr('postgres'), @options ], '<', \$input, '>', \$output, '2>&1');
+	return $output =~ s/\n\z//r;
+}
+
+# Views: of a view that is not security_invoker the rights are its owner's, the centers the caller's;
+# but of the view of one whom no policy limits all rows are shown.
+is(prints(qq{
+CREATE VIEW scratch.invoker WITH (security_invoker) AS SELECT * FROM clinical.patient;
+CREATE VIEW scratch.of_other AS SELECT * FROM clinical.patient;
+CREATE VIEW scratch.of_super AS SELECT * FROM clinical.patient;
+ALTER VIEW scratch.of_other OWNER TO r_monitor_one;
+GRANT SELECT ON scratch.invoker, scratch.of_other, scratch.of_super TO PUBLIC;
+SET ROLE r_monitor_site;
+} . join(';', map { $mine =~ s/clinical.patient/scratch.$_/r } qw(invoker of_other of_super)) . qq{;
+SET ROLE r_nobody;
+} . join(';', map { $mine =~ s/clinical.patient/scratch.$_/r } qw(invoker of_other of_super))), "$site\n$site\n$all\nERROR:  42501\nERROR:  42501\n$all", 'views');
+
+# Kept plans and functions follow the role in force; a SECURITY DEFINER function sees what its owner sees.
+is(prints(qq{
+CREATE FUNCTION scratch.kept() RETURNS text LANGUAGE plpgsql AS \$\$ BEGIN RETURN ($mine); END \$\$;
+CREATE FUNCTION scratch.definer() RETURNS text LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS \$\$ BEGIN RETURN ($mine); END \$\$;
+ALTER FUNCTION scratch.definer() OWNER TO r_monitor_one;
+SET plan_cache_mode = force_generic_plan;
+PREPARE mine AS $mine;
+PREPARE got (text) AS SELECT (clinical.get_patient(\$1)).id;
+} . join '', map { qq{SET ROLE $_;
+EXECUTE mine;
+SELECT scratch.kept();
+SELECT scratch.definer();
+EXECUTE got ('pt-7001-9001-a');
+SELECT string_agg(id, ' ') FROM clinical.find_patients();
+} } qw(r_monitor_all r_monitor_site r_monitor_none r_auditor_none r_monitor_one)),
+	join("\n", $all, $all, $one, 'pt-7001-9001-a', $all, $site, $site, $one, 'pt-7001-9001-a', $site, '', '', $one, 'ERROR:  P0002', '',
+		$all, $all, $one, 'pt-7001-9001-a', $all, $one, $one, $one, 'ERROR:  P0002', $one), 'kept plans, and functions');
+
+# Leaks: a function that tells what it is called with is not called with hidden rows.
+$node->safe_psql('postgres', q{
+CREATE FUNCTION scratch.leak(text) RETURNS boolean LANGUAGE plpgsql COST 0.0000001 AS $$ BEGIN RAISE NOTICE 'LEAK %', $1; RETURN true; END $$;
+CREATE FUNCTION scratch.leak(text, text) RETURNS boolean LANGUAGE plpgsql COST 0.0000001 AS $$ BEGIN RAISE NOTICE 'LEAK %', $1; RETURN true; END $$;
+CREATE OPERATOR scratch.### (FUNCTION = scratch.leak, LEFTARG = text, RIGHTARG = text, RESTRICT = eqsel);
+CREATE OPERATOR scratch.<## (FUNCTION = scratch.leak, LEFTARG = text, RIGHTARG = text, RESTRICT = scalarltsel);
+GRANT USAGE ON SCHEMA scratch TO PUBLIC});
+my $patients = "SELECT count(*) FROM clinical.patient p";
+my @leaks = (
+	"$patients WHERE scratch.leak(p.id)", "$patients WHERE scratch.leak(p.name) AND p.center_id IS NOT NULL", "$patients WHERE p.name OPERATOR(scratch.###) 'x'",
+	"$patients WHERE p.name OPERATOR(scratch.<##) 'x'", "EXPLAIN $patients WHERE p.name OPERATOR(scratch.<##) 'x'", "EXPLAIN $patients WHERE p.id OPERATOR(scratch.###) 'x'",
+	"$patients WHERE (p.record ->> 'n')::int > 0", "$patients WHERE p.id >= 'pt-7' AND scratch.leak(p.record::text)", "$patients TABLESAMPLE SYSTEM (100) WHERE scratch.leak(p.id)",
+	"$patients JOIN clinical.enrollment_event e ON scratch.leak(e.patient_id) AND scratch.leak(p.id)", "$patients LEFT JOIN clinical.record_version v ON scratch.leak(v.record::text)",
+	'SELECT (SELECT count(*) FROM clinical.patient p WHERE scratch.leak(p.id || o.code)) FROM clinical.project o WHERE scratch.leak(o.name)',
+	'SELECT p.id FROM clinical.patient p ORDER BY scratch.leak(p.id) LIMIT 1', 'SELECT count(*) FROM clinical.patient p GROUP BY scratch.leak(p.id)',
+	'SELECT count(*) FILTER (WHERE scratch.leak(p.id)) FROM clinical.patient p', 'SELECT DISTINCT scratch.leak(p.id) FROM clinical.patient p',
+	'SELECT p.id FROM clinical.patient p WHERE scratch.leak(p.id) FOR UPDATE', 'SELECT count(*) FROM clinical.patient_time_zone z WHERE scratch.leak(z.patient_id)',
+	'SELECT count(*) FROM clinical.center c WHERE scratch.leak(c.name)', 'SELECT count(*) FROM clinical.project_event c WHERE scratch.leak(c.center_id::text)',
+	'SELECT count(*) FROM clinical.project_center c WHERE scratch.leak(c.center_id::text)', 'SELECT count(*) FROM clinical.center_event c WHERE scratch.leak(c.center_id::text)',
+	'SELECT count(*) FROM clinical.membership m WHERE scratch.leak(m.role::text)', q{UPDATE clinical.patient SET race = 'x' WHERE scratch.leak(id)},
+	q{UPDATE clinical.patient SET race = 'x' RETURNING scratch.leak(id)}, q{UPDATE clinical.patient p SET race = 'x' FROM clinical.enrollment_event e WHERE scratch.leak(e.patient_id || p.id)},
+	q{MERGE INTO clinical.patient t USING (VALUES (1)) s (k) ON scratch.leak(t.id) WHEN MATCHED AND scratch.leak(t.name) THEN UPDATE SET race = 'x'},
+	q{MERGE INTO clinical.patient t USING clinical.record_version s ON t.id = s.patient_id AND scratch.leak(s.record::text) WHEN MATCHED THEN DO NOTHING},
+	sprintf($patient, $other, 7001, 9001, q{ON CONFLICT (id) DO UPDATE SET race = 'y' WHERE scratch.leak(patient.name)}),
+	'COPY (SELECT p.id FROM clinical.patient p WHERE scratch.leak(p.name)) TO STDOUT', q{SELECT count(*) FROM pg_stats s WHERE scratch.leak(s::text) AND schemaname = 'clinical'});
+my $debug_parallel = $node->safe_psql('postgres', q{SELECT name FROM pg_settings WHERE name IN ('force_parallel_mode', 'debug_parallel_query') ORDER BY 1 LIMIT 1});
+for my $settings ('', "SET enable_seqscan = off; SET enable_bitmapscan = off;", "SET $debug_parallel = on; SET parallel_setup_cost = 0; SET parallel_tuple_cost = 0; SET min_parallel_table_scan_size = 0;")
+{
+	my ($told, $states) = ('', '');
+	for my $statement (@leaks)
+	{
+		my $output = prints("SET client_min_messages = notice; SET ROLE r_investigator_site; $settings BEGIN; $statement; ROLLBACK");
+		my $named = join ' ', grep { $output =~ /\b$_(?![\w-])/ && $statement !~ /\b$_(?![\w-])/ && !sees($logins{r_investigator_site}, @{ $patients{$_} }) } sort keys %patients;
+		$named .= ' center' if $output =~ /\b(?:CENTER-)?900[345]\b/;
+		$named .= ' role' if $output =~ /LEAK r_(?!investigator_site)/;
+		$told .= "$statement: $named\n" if $named ne '';
+		my ($state) = $output =~ /ERROR:  (\w+)/;
+		$states .= "$statement: $state\n" if defined $state && $state ne ($statement =~ /ON CONFLICT/ ? '42501' : '');
+	}
+	is("$told$states", '', "nothing leaks ($settings)");
+	is(prints("$settings SET ROLE r_monitor_site; $mine"), $site, "and the rows are right ($settings)");
+}
+is(prints("SET client_min_messages = notice; SELECT scratch.leak(id) FROM clinical.patient WHERE id = '$own'"), "NOTICE:  00000\nt", 'the function tells');
+is(prints("SET client_min_messages = notice; \\set VERBOSITY default\nBEGIN; ALTER POLICY member ON clinical.patient USING (true); SET ROLE r_investigator_site; $patients WHERE scratch.leak(p.id)") =~ /LEAK pt-7002/, 1, 'and it is seen to, where a policy is open');
+
+# Errors of constraints name no more than the caller has said.
+for my $case ([ sprintf($patient, $other, 7001, 9001, ''), 'duplicate key value violates unique constraint "patient_pkey"' ],
+	[ "SELECT clinical.enroll_patient('$other', NULL, NULL, 'PROJ-7001', 9001)", 'patient already exists' ])
+{
+	is($node->safe_psql('postgres', "SELECT state, split_part(error, 'SQL statement', 1) FROM test.outcome('r_investigator_site', 'patient', \$\$$case->[0]\$\$)") =~ s/[| ]+\z//r,
+		"23505|$case->[1]", "an id that is taken at another center: $case->[1]");
+}
+
+# Sequences, and what else roles of the server may let one do.
+is($node->safe_psql('postgres', q{
+SELECT string_agg(DISTINCT o.state, ' ') FROM pg_class s, test.login l, LATERAL test.outcome(l.name, NULL, format('SELECT nextval(%L)::text', s.oid::regclass)) o
+ WHERE relkind = 'S' AND relnamespace = 'clinical'::regnamespace AND l.name !~ 'super|owner'}), '42501', 'sequences');
+is(prints(q{
+CREATE ROLE r_reader LOGIN; GRANT pg_read_all_data TO r_reader;
+SET ROLE r_reader;
+SELECT * FROM clinical.patient;
+SELECT * FROM clinical.center;
+SELECT * FROM clinical.membership;
+SELECT clinical.get_patient('pt-moved')}), "ERROR:  42501\nERROR:  42501\nERROR:  42501", 'pg_read_all_data goes around no policy');
+
+# A patient who came from a center that the caller does not see.
+is(prints(q{
+SELECT count(clinical.enroll_patient('pt-came', NULL, NULL, 'PROJ-7001', 9001, effective_on => '2026-01-10'));
+SELECT count(clinical.transfer_patient('pt-came', 9002, '2026-02-01', 'moved'));
+UPDATE clinical.center SET time_zone = 'Asia/Tokyo' WHERE id = 9001;
+SET ROLE r_spare;
+SELECT clinical.time_zone_at('pt-came', '2026-01-15');
+RESET ROLE;
+GRANT clinical_investigator TO r_spare;
+SET ROLE r_spare;
+SELECT clinical.time_zone_at('pt-came', '2026-01-15'), clinical.time_zone_at('pt-came', '2026-02-15');
+SELECT count(clinical.set_patient_status('pt-came', 'completed', '2026-02-10'));
+RESET ROLE;
+REVOKE clinical_investigator FROM r_spare}), "1\n1\nERROR:  42501\nAsia/Tokyo|UTC\n1", 'a patient who came from a hidden center');
+$all = join ' ', sort 'pt-came', keys %patients;
+
+# row_security off: an error for who is limited, and no harm for who is not.
+is(prints(qq{SET row_security = off;
+SELECT count(*) FROM clinical.find_patients();
+SELECT id FROM clinical.enroll_patient('pt-off', NULL, NULL, 'PROJ-7001', 9001, effective_on => '2026-01-10');
+SELECT status FROM clinical.set_patient_status('pt-off', 'died', '2026-01-10');
+SELECT login = role FROM clinical.whoami();
+SET ROLE r_monitor_site;
+SELECT count(*) FROM clinical.find_patients();
+SELECT clinical.get_patient('pt-7001-9001-a');
+SELECT role FROM clinical.whoami()}), "12\npt-off\ndied\nt\nERROR:  42501\nERROR:  42501\nr_monitor_site", 'row_security off');
+$site .= ' pt-off';
+$all .= ' pt-off';
+
+# Grants that are rolled back, to a savepoint and in a block with an exception.
+is(prints(qq{BEGIN;
+SET LOCAL ROLE r_monitor_none; $mine; RESET ROLE;
+SAVEPOINT a;
+SELECT center_id FROM clinical.grant_center('r_monitor_none', 9001);
+SET LOCAL ROLE r_monitor_none; $mine; RESET ROLE;
+SAVEPOINT b;
+SELECT center_id FROM clinical.revoke_center('r_monitor_none', 9001);
+SET LOCAL ROLE r_monitor_none; $mine; RESET ROLE;
+ROLLBACK TO b;
+SET LOCAL ROLE r_monitor_none; $mine; RESET ROLE;
+ROLLBACK TO a;
+SET LOCAL ROLE r_monitor_none; $mine; RESET ROLE;
+DO \$\$ BEGIN PERFORM clinical.grant_all_centers('r_monitor_none'); PERFORM set_config('role', 'r_monitor_none', true); PERFORM count(*) FROM clinical.patient; RAISE 'undo'; EXCEPTION WHEN raise_exception THEN NULL; END \$\$;
+SET LOCAL ROLE r_monitor_none; $mine; RESET ROLE;
+SELECT center_id FROM clinical.grant_center('r_monitor_none', 9001);
+SET LOCAL ROLE r_monitor_none; $mine;
+ROLLBACK;
+SET ROLE r_monitor_none; $mine}), "\n9001\n$site\n9001\n\n$site\n\n\n9001\n$site\n", 'grants that are rolled back');
+
+# Cursors: what one WITH HOLD has read is kept; another asks for the role that fetches.
+is(prints(qq{
+SET ROLE r_monitor_all;
+BEGIN;
+DECLARE held CURSOR WITH HOLD FOR $mine;
+COMMIT;
+BEGIN;
+DECLARE open CURSOR FOR SELECT id FROM clinical.patient ORDER BY id;
+SET LOCAL ROLE r_monitor_none;
+FETCH ALL FROM open;
+COMMIT;
+SET ROLE r_monitor_site;
+FETCH ALL FROM held;
+$mine}), "$all\n$site", 'cursors and SET ROLE');
+
+# NOINHERIT: nothing until SET ROLE, and then what that role may; and no way to the owner.
+is(prints(qq{$mine;
+SELECT clinical.whoami();
+SET ROLE r_group_inv; $mine;
+SELECT role, login, roles FROM clinical.whoami();
+SET ROLE r_group_mon; $mine;
+SELECT clinical.amend_record('pt-7002-9002-a', '{"x": 1}', 'r');
+SET ROLE clinical_investigator; $mine;
+SET ROLE clinical_owner;
+SET ROLE clinical_worker;
+SET SESSION AUTHORIZATION r_super;
+SET clinical.restore = on;
+SET session_replication_role = replica}, '-U', 'r_noinherit'),
+	"ERROR:  42501\nERROR:  42501\n$site\nr_group_inv|r_noinherit|{clinical_investigator}\n$one\nERROR:  42501\n" . ("\nERROR:  42501\nERROR:  42501\nERROR:  42501\nERROR:  42501\nERROR:  42501"),
+	'a login that inherits nothing');
+
+# ---------------------------------------------------------------------------------------------
+# Another session grants and revokes: that counts from the next statement on.
+sub admin { my ($sql) = @_; $node->safe_psql('postgres', "SET client_min_messages = warning; SET clinical.reason = 'test'; $sql"); return; }
+
+# Run statements in a session of a login's own; a code reference runs in between.
+sub session_is
+{
+	my ($name, $user, @steps) = @_;
+	my $test = pop @steps;
+	my $session = $node->background_psql('postgres', on_error_stop => 0, extra_params => [ '-U', $user, '-v', 'VERBOSITY=sqlstate' ]);
+	my @got;
+	for my $step (@steps)
+	{
+		if (ref $step) { $step->(); next; }
+		my $output = $session->query($step);
+		push @got, $output ne '' || $session->{stderr} !~ /ERROR:  (\w+)/ ? $output : $1;
+		$session->{stderr} = '';
+	}
+	$session->quit;
+	is(join("\n", @got), join("\n", @$test), $name);
+	return;
+}
+my ($revoke, $grant) = map { my $sql = "SELECT count(clinical.${_}_center('r_monitor_site', 9001))"; sub { admin($sql) } } qw(revoke grant);
+my @session = ('BEGIN', "PREPARE mine AS $mine", 'EXECUTE mine', $revoke, 'EXECUTE mine', $mine, $grant, 'EXECUTE mine', 'COMMIT');
+my @answers = ('', '', $site, '', '', $site, '');
+session_is("revoked meanwhile, $_", 'r_monitor_site', "SET default_transaction_isolation = '$_'", @session, [ '', @answers ]) for 'read committed', 'repeatable read', 'serializable';
+session_is('revoked meanwhile, kept plan', 'r_monitor_site', 'SET plan_cache_mode = force_generic_plan', @session, [ '', @answers ]);
+session_is('revoked meanwhile, in functions', 'r_monitor_site', 'SELECT scratch.kept()', $revoke, 'SELECT scratch.kept()', "SELECT clinical.get_patient('$own')",
+	"SELECT clinical.find_patients()", $grant, 'SELECT scratch.kept()', [ $site, '', 'P0002', '', $site ]);
+session_is('cursors keep what their statement began with', 'r_monitor_site', 'BEGIN', "DECLARE open CURSOR FOR SELECT id FROM clinical.patient ORDER BY id",
+	"DECLARE held CURSOR WITH HOLD FOR SELECT id FROM clinical.patient ORDER BY id", 'FETCH FROM open', $revoke, 'FETCH FROM open', $mine, 'COMMIT', 'FETCH FROM held', $mine, $grant,
+	[ '', '', '', 'pt-7001-9001-a', 'pt-7001-9001-b', '', '', '', '' ]);
+session_is('the role of clinical is revoked', 'r_monitor_site', $mine, sub { admin('REVOKE clinical_monitor FROM r_monitor_site') }, $mine,
+	sub { admin('GRANT clinical_monitor TO r_monitor_site') }, $mine, [ $site, '42501', $site ]);
+session_is('so is an auditor', 'r_auditor_none', "PREPARE mine AS $mine", 'EXECUTE mine', sub { admin('GRANT clinical_monitor TO r_auditor_none; REVOKE clinical_auditor FROM r_auditor_none') },
+	'EXECUTE mine', $mine, sub { admin('REVOKE clinical_monitor FROM r_auditor_none; GRANT clinical_auditor TO r_auditor_none') }, $mine, [ '', $all, '', '', $all ]);
+my $centers = 'SELECT count(*) FROM clinical.center';
+session_is('and an administrator, behind kept plans', 'r_admin_site2', 'SET plan_cache_mode = force_generic_plan', "PREPARE centers AS $centers", 'EXECUTE centers', 'SELECT jsonb_array_length(clinical.projects_json())',
+	sub { admin('REVOKE clinical_admin FROM r_admin_site2') }, 'EXECUTE centers', 'SELECT jsonb_array_length(clinical.projects_json())',
+	sub { admin('GRANT clinical_admin TO r_admin_site2') }, 'EXECUTE centers', [ '', '', 5, 4, 1, 1, 5 ]);
+session_is('a membership of a membership is revoked', 'r_member', $mine, sub { admin('REVOKE r_group_inv FROM r_middle') }, $mine,
+	sub { admin('GRANT r_group_inv TO r_middle') }, $mine, [ $site, '42501', $site ]);
+session_is('a group gets another center', 'r_member', $mine, sub { admin("SELECT count(clinical.grant_center('r_group_inv', 9002, 'PROJ-7002'))") }, $mine,
+	sub { admin("SELECT count(clinical.revoke_center('r_group_inv', 9002, 'PROJ-7002'))") }, $mine, [ $site, join(' ', sort split(/ /, "$site $one")), $site ]);
+session_is('BYPASSRLS comes and goes', 'r_monitor_site', "PREPARE mine AS $mine", 'EXECUTE mine', sub { admin('ALTER ROLE r_monitor_site BYPASSRLS') }, 'EXECUTE mine', $mine,
+	"SELECT string_agg(id, ' ') FROM clinical.find_patients()", sub { admin('ALTER ROLE r_monitor_site NOBYPASSRLS') }, 'EXECUTE mine', $mine, "SELECT string_agg(id, ' ') FROM clinical.find_patients()",
+	[ '', $site, $all, $all, $all, $site, $site, $site ]);
+session_is('a grant that is prepared counts when it is committed', 'r_monitor_none', $mine,
+	sub { admin("BEGIN; SELECT count(clinical.grant_center('r_monitor_none', 9001)); PREPARE TRANSACTION 'granted'") }, $mine, sub { admin(q{COMMIT PREPARED 'granted'}) }, $mine,
+	sub { admin("SELECT count(clinical.revoke_center('r_monitor_none', 9001))") }, $mine, [ '', '', $site, '' ]);
+session_is('rows of membership written and removed directly', 'r_monitor_none', $mine, sub { admin(q{INSERT INTO clinical.membership (role, center_id) VALUES ('r_monitor_none', 9001)}) }, $mine,
+	sub { admin(q{DELETE FROM clinical.membership WHERE role = 'r_monitor_none'::regrole}) }, $mine, [ '', $site, '' ]);
+session_is('a role that is renamed keeps its centers', 'r_monitor_site', $mine, sub { admin('ALTER ROLE r_monitor_site RENAME TO r_renamed') }, $mine,
+	sub { admin('ALTER ROLE r_renamed RENAME TO r_monitor_site') }, $mine, [ $site, $site, $site ]);
+session_is('a role that is dropped and made again has none', 'r_monitor_project', $mine,
+	sub { admin('DROP ROLE r_monitor_project; CREATE ROLE r_monitor_project LOGIN; GRANT clinical_monitor TO r_monitor_project') }, $mine,
+	[ join(' ', sort grep { /^pt-(7001|moved|came|off)/ } split / /, $all), '42501' ]);
+is(prints("$mine;\nSELECT centers IS NULL, problem FROM clinical.whoami()", '-U', 'r_monitor_project'), "\nt|No center is granted to the role: see grant_center.", 'also in a new session');
+is($node->safe_psql('postgres', 'SELECT invariant, detail FROM clinical.check()'), 'membership is of a role that exists|the role was dropped: revoke it', 'and what is left over is found');
+admin('DELETE FROM clinical.membership m WHERE NOT EXISTS (SELECT FROM pg_roles r WHERE r.oid = m.role)');
+is($node->safe_psql('postgres', 'SELECT count(*) FROM clinical.check()'), 0, 'all is sound');
+
+# ---------------------------------------------------------------------------------------------
+# pg_dump: refused under row level security, also where all rows would be seen.
+$node->safe_psql('postgres', 'CREATE ROLE r_backup LOGIN BYPASSRLS; GRANT pg_read_all_data TO r_backup');
+my $dump = PostgreSQL::Test::Utils::tempdir() . '/dump';
+$node->command_fails_like([ 'pg_dump', '-U', $_->[0], '-f', $dump, '-d', $node->connstr('postgres'), '-t', 'clinical.*', '-e', 'clinical' ], $_->[1], "pg_dump as $_->[0]")
+  for [ 'r_auditor_all', qr/permission denied|row-level security/ ], [ 'r_monitor_site', qr/permission denied|row-level security/ ], [ 'r_reader', qr/row-level security/ ];
+for my $user ('r_super', 'r_backup')
+{
+	$node->command_ok([ 'pg_dump', '-U', $user, '-f', $dump, '-d', $node->connstr('postgres'), '-N', 'test' ], "pg_dump as $user");
+	is(scalar(() = slurp_file($dump) =~ /^pt-\S+\t700/mg), 13, 'has all patients');
+}
+
 done_testing();
