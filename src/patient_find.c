@@ -14,6 +14,7 @@
 #include "lib/stringinfo.h"
 #include "miscadmin.h"
 #include "utils/acl.h"
+#include "utils/inval.h"
 #include "utils/jsonb.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
@@ -188,8 +189,10 @@ find_page(int conditions, Datum *values)
 static void
 require_select(void)
 {
-	Oid			patient = get_relname_relid("patient", get_namespace_oid("clinical", false));
+	Oid			patient;
 
+	AcceptInvalidationMessages();
+	patient = get_relname_relid("patient", get_namespace_oid("clinical", false));
 	if (pg_class_aclcheck(patient, GetUserId(), ACL_SELECT) != ACLCHECK_OK)
 		aclcheck_error(ACLCHECK_NO_PRIV, OBJECT_TABLE, "patient");
 	(void) check_enable_rls(patient, InvalidOid, false);

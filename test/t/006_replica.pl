@@ -41,6 +41,18 @@ for my $call ("create_center('Two')", "create_project_with_centers('Q', '{1}')",
 	like($error, qr/ERROR:  25006: /, "a standby refuses $call");
 }
 
+# What is granted and revoked on the primary counts in the running sessions of a standby.
+$primary->safe_psql('postgres', 'CREATE ROLE regress_site LOGIN; GRANT clinical_monitor TO regress_site');
+$primary->wait_for_catchup($standby, 'replay');
+my $session = $standby->background_psql('postgres', extra_params => [ '-U', 'regress_site' ]);
+for my $case ([ 'grant_center', 1 ], [ 'revoke_center', 0 ])
+{
+	$primary->safe_psql('postgres', "SELECT clinical.$case->[0]('regress_site', 1)");
+	$primary->wait_for_catchup($standby, 'replay');
+	is($session->query_safe('SELECT count(*) FROM clinical.patient'), $case->[1], "$case->[0] counts on a standby");
+}
+$session->quit;
+
 # A subscriber applies as its subscription's owner, so that one has clinical.restore on.  Otherwise the
 # subscriber's triggers, which no session_replication_role switches off, would write histories of
 # their own and refuse those that come (55000).  Sequences are not replicated.

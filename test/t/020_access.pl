@@ -908,6 +908,10 @@ session_is('cursors keep what their statement began with', 'r_monitor_site', 'BE
 	[ '', '', '', 'pt-7001-9001-a', 'pt-7001-9001-b', '', '', '', '' ]);
 session_is('the role of clinical is revoked', 'r_monitor_site', $mine, sub { admin('REVOKE clinical_monitor FROM r_monitor_site') }, $mine,
 	sub { admin('GRANT clinical_monitor TO r_monitor_site') }, $mine, [ $site, '42501', $site ]);
+session_is("also in an open transaction: $_", 'r_monitor_site', 'BEGIN', "PREPARE call AS $_", 'EXECUTE call', 'EXECUTE call', sub { admin('REVOKE clinical_monitor FROM r_monitor_site') }, 'EXECUTE call', 'ROLLBACK',
+	sub { admin('GRANT clinical_monitor TO r_monitor_site') }, 'EXECUTE call', [ '', '', 't', 't', '42501', '', 't' ])
+  for "SELECT count(*) > 0 FROM clinical.patient", "SELECT (clinical.get_patient('$own')).id IS NOT NULL", 'SELECT count(*) > 0 FROM clinical.find_patients()',
+	"SELECT clinical.patient_json('$own') IS NOT NULL", "SELECT clinical.time_zone_at('$own', now()) IS NOT NULL";
 session_is('so is an auditor', 'r_auditor_none', "PREPARE mine AS $mine", 'EXECUTE mine', sub { admin('GRANT clinical_monitor TO r_auditor_none; REVOKE clinical_auditor FROM r_auditor_none') },
 	'EXECUTE mine', $mine, sub { admin('REVOKE clinical_monitor FROM r_auditor_none; GRANT clinical_auditor TO r_auditor_none') }, $mine, [ '', $all, '', '', $all ]);
 my $centers = 'SELECT count(*) FROM clinical.center';
