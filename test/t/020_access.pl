@@ -711,6 +711,14 @@ SET ROLE r_monitor_site;
 SET ROLE r_nobody;
 } . join(';', map { $mine =~ s/clinical.patient/scratch.$_/r } qw(invoker of_other of_super))), "$site\n$site\n$all\nERROR:  42501\nERROR:  42501\n$all", 'views');
 
+is(prints(q{
+CREATE VIEW scratch.of_admin AS SELECT * FROM clinical.center;
+ALTER VIEW scratch.of_admin OWNER TO r_admin_none;
+GRANT SELECT ON scratch.of_admin TO PUBLIC;
+SET ROLE r_monitor_site;
+SELECT count(*) FROM clinical.center;
+SELECT count(*) FROM scratch.of_admin}), "1\n5", "an administrator's view of centers");
+
 # Kept plans and functions follow the role in force; a SECURITY DEFINER function sees what its owner sees.
 is(prints(qq{
 CREATE FUNCTION scratch.kept() RETURNS text LANGUAGE plpgsql AS \$\$ BEGIN RETURN ($mine); END \$\$;
