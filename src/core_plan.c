@@ -13,6 +13,8 @@
 #include "postgres.h"
 
 #include "executor/spi.h"
+#include "utils/inval.h"
+
 #include "core.h"
 
 /* Prepare and keep the plan unless that was done before. */
@@ -31,12 +33,17 @@ plan_prepare(ClinicalPlan *plan)
 	plan->plan = prepared;
 }
 
-/* Run a plan inside SPI_connect and SPI_finish; the rows are in SPI_tuptable. */
+/*
+ * Run a plan inside SPI_connect and SPI_finish; the rows are in SPI_tuptable.
+ * Rights that were revoked meanwhile are gone: in an open transaction the server
+ * itself would look at them only when it next locks a table for the first time.
+ */
 void
 clinical_execute(ClinicalPlan *plan, Datum *values, const char *nulls, bool read_only)
 {
 	int			result;
 
+	AcceptInvalidationMessages();
 	plan_prepare(plan);
 	result = SPI_execute_plan(plan->plan, values, nulls, read_only, 0);
 	if (result < 0)

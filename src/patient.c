@@ -292,10 +292,17 @@ clinical_set_patient_time_zone(PG_FUNCTION_ARGS)
 	return patient_row(id, false);
 }
 
-/* SQL: the time zone in force at a moment. */
+/*
+ * SQL: the time zone in force at a moment.  Who sees the patient is told also
+ * where it was at a center that he does not see.
+ */
 Datum
 clinical_time_zone_at(PG_FUNCTION_ARGS)
 {
+	static ClinicalPlan look = {
+		"SELECT true FROM clinical.patient p WHERE p.id OPERATOR(pg_catalog.=) $1",
+		1, {TEXTOID}
+	};
 	static ClinicalPlan plan = {
 		"SELECT COALESCE("
 		"       (SELECT z.time_zone FROM clinical.patient_time_zone z"
@@ -311,11 +318,14 @@ clinical_time_zone_at(PG_FUNCTION_ARGS)
 		"  FROM clinical.patient p WHERE p.id OPERATOR(pg_catalog.=) $1",
 		2, {TEXTOID, TIMESTAMPTZOID}
 	};
+	Datum		values[2];
 	Datum		zone;
 
-	(void) patient_arg(fcinfo, 0);
+	values[0] = patient_arg(fcinfo, 0);
 	clinical_require_arg(!PG_ARGISNULL(1), "moment is required");
-	if (!clinical_fetch_args(&plan, fcinfo, true, &zone))
+	values[1] = PG_GETARG_DATUM(1);
+	if (!clinical_fetch(&look, values, NULL, true, &zone) ||
+		!clinical_owner_fetch(&plan, values, NULL, true, &zone))
 		clinical_patient_not_found();
 	return zone;
 }

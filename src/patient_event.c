@@ -101,7 +101,9 @@ event_patient(const ClinicalRow *row)
 
 /*
  * Lock the patient that an event is about; others' events wait until we are
- * done.  Who may not see the patient learns nothing: to him there is none.
+ * done.  Who may not see the patient learns nothing: to him there is none, and
+ * he does not wait either.  It may have been moved away while we waited for the
+ * lock, so look again.
  */
 static int64
 lock_patient(Datum id)
@@ -116,9 +118,11 @@ lock_patient(Datum id)
 		1, {TEXTOID}
 	};
 	Datum		project_id;
+	Datum		seen;
 
-	if (!clinical_fetch(&look, &id, NULL, false, &project_id) ||
-		!clinical_owner_fetch(&lock, &id, NULL, false, &project_id))
+	if (!clinical_fetch(&look, &id, NULL, false, &seen) ||
+		!clinical_owner_fetch(&lock, &id, NULL, false, &project_id) ||
+		!clinical_fetch(&look, &id, NULL, false, &seen))
 		clinical_patient_not_found();
 	return DatumGetInt64(project_id);
 }

@@ -14,9 +14,11 @@
 #include "lib/stringinfo.h"
 #include "miscadmin.h"
 #include "utils/acl.h"
+#include "utils/inval.h"
 #include "utils/jsonb.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
+#include "utils/rls.h"
 
 #include "compat.h"
 #include "core.h"
@@ -180,14 +182,20 @@ find_page(int conditions, Datum *values)
 	clinical_owner_execute(search_plan(conditions, false), values, NULL, true);
 }
 
-/* Raise an error unless the caller could read whole rows of patients himself. */
+/*
+ * Raise an error unless the caller could read whole rows of patients himself:
+ * without the right, or where he has said that no row may be left out.
+ */
 static void
 require_select(void)
 {
-	Oid			patient = get_relname_relid("patient", get_namespace_oid("clinical", false));
+	Oid			patient;
 
+	AcceptInvalidationMessages();
+	patient = get_relname_relid("patient", get_namespace_oid("clinical", false));
 	if (pg_class_aclcheck(patient, GetUserId(), ACL_SELECT) != ACLCHECK_OK)
 		aclcheck_error(ACLCHECK_NO_PRIV, OBJECT_TABLE, "patient");
+	(void) check_enable_rls(patient, InvalidOid, false);
 }
 
 /* Put a whole row, a composite value in the first column, into the result. */

@@ -1,0 +1,1 @@
+SELECT count(status) FROM clinical.patient WHERE center_id = 18;

@@ -1,0 +1,1 @@
+SELECT * FROM clinical.patient WHERE center_id = 18;
