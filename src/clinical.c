@@ -8,11 +8,13 @@
 #include "postgres.h"
 
 #include "fmgr.h"
+#include "utils/guc.h"
 
 #include "compat.h"
 #include "core.h"
 #include "patient.h"
 #include "project.h"
+#include "worker.h"
 
 CLINICAL_MODULE_MAGIC;
 
@@ -21,6 +23,9 @@ void
 _PG_init(void)
 {
 	clinical_core_init();
+	clinical_worker_init();
 	clinical_register_invariants(clinical_project_invariants, clinical_project_ninvariants);
 	clinical_register_invariants(clinical_patient_invariants, clinical_patient_ninvariants);
+	/* after all settings, or it would throw away what the configuration says of them */
+	MarkGUCPrefixReserved("clinical");
 }
