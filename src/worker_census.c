@@ -20,7 +20,6 @@
 #include "catalog/pg_database.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
-#include "utils/syscache.h"
 
 #include "compat.h"
 #include "worker_slot.h"
@@ -30,22 +29,31 @@
 
 static bool full_told = false;
 
-/* Look at the role that workers run as. */
+/*
+ * Look at the role that workers run as.  In the catalog itself: a cached row may
+ * be out of date, since who changed it wakes the launcher before it tells caches.
+ */
 static void
 take_role(ClinicalCensus *census)
 {
-	HeapTuple	tuple = SearchSysCache1(AUTHNAME, CStringGetDatum(CLINICAL_WORKER_ROLE));
+	Relation	relation = table_open(AuthIdRelationId, AccessShareLock);
+	TableScanDesc scan = table_beginscan_catalog(relation, 0, NULL);
+	HeapTuple	tuple;
 
 	census->role = InvalidOid;
 	census->role_unsafe = false;
-	if (HeapTupleIsValid(tuple))
+	while ((tuple = heap_getnext(scan, ForwardScanDirection)) != NULL)
 	{
 		Form_pg_authid role = (Form_pg_authid) GETSTRUCT(tuple);
 
-		census->role = role->oid;
-		census->role_unsafe = role->rolsuper || role->rolbypassrls;
-		ReleaseSysCache(tuple);
+		if (strcmp(NameStr(role->rolname), CLINICAL_WORKER_ROLE) == 0)
+		{
+			census->role = role->oid;
+			census->role_unsafe = role->rolsuper || role->rolbypassrls;
+		}
 	}
+	table_endscan(scan);
+	table_close(relation, AccessShareLock);
 }
 
 /* Look at the databases; the lists are made in the given context. */

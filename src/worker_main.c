@@ -20,7 +20,6 @@
 #include "access/xact.h"
 #include "catalog/indexing.h"
 #include "catalog/pg_extension.h"
-#include "commands/extension.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
 #include "pgstat.h"
@@ -137,19 +136,23 @@ worker_begin(int index)
 	ConfigReloadPending = true;
 }
 
-/* The version of the extension with this Oid, or NULL if there is none. */
-static char *
-extension_version(Oid extension)
+/*
+ * The Oid of the extension, or InvalidOid, and its version.  From the catalog
+ * itself: a cached row may be out of date, since who changed it wakes the worker
+ * before it tells caches.
+ */
+static Oid
+find_extension(char **version)
 {
 	Relation	relation = table_open(ExtensionRelationId, AccessShareLock);
+	Oid			extension = InvalidOid;
 	ScanKeyData key;
 	SysScanDesc scan;
 	HeapTuple	tuple;
-	char	   *version = NULL;
 
-	ScanKeyInit(&key, Anum_pg_extension_oid, BTEqualStrategyNumber, F_OIDEQ,
-				ObjectIdGetDatum(extension));
-	scan = systable_beginscan(relation, ExtensionOidIndexId, true, NULL, 1, &key);
+	ScanKeyInit(&key, Anum_pg_extension_extname, BTEqualStrategyNumber, F_NAMEEQ,
+				CStringGetDatum("clinical"));
+	scan = systable_beginscan(relation, ExtensionNameIndexId, true, NULL, 1, &key);
 	tuple = systable_getnext(scan);
 	if (HeapTupleIsValid(tuple))
 	{
@@ -157,11 +160,12 @@ extension_version(Oid extension)
 		Datum		datum = heap_getattr(tuple, Anum_pg_extension_extversion,
 										 RelationGetDescr(relation), &isnull);
 
-		version = isnull ? NULL : TextDatumGetCString(datum);
+		extension = ((Form_pg_extension) GETSTRUCT(tuple))->oid;
+		*version = isnull ? NULL : TextDatumGetCString(datum);
 	}
 	systable_endscan(scan);
 	table_close(relation, AccessShareLock);
-	return version;
+	return extension;
 }
 
 /*
@@ -172,23 +176,21 @@ static Finding
 look(void)
 {
 	Oid			extension;
-	const char *version;
+	char	   *version = NULL;
 
 	if (has_bypassrls_privilege(GetUserId()))
 		return UNSAFE_ROLE;		/* true of superusers, too */
-	extension = get_extension_oid("clinical", true);
+	extension = find_extension(&version);
 	if (!OidIsValid(extension))
 		return GONE;
 
 	/* whoever holds the lock may do so for long: hold back no vacuum meanwhile */
 	InvalidateCatalogSnapshot();
 	LockDatabaseObject(ExtensionRelationId, extension, 0, AccessShareLock);
-	if (get_extension_oid("clinical", true) != extension)
+	InvalidateCatalogSnapshot();
+	if (find_extension(&version) != extension)
 		return GONE;
-	version = extension_version(extension);
-	if (version == NULL)
-		return GONE;
-	return strcmp(version, CLINICAL_VERSION) == 0 ? FOUND : OTHER_VERSION;
+	return version != NULL && strcmp(version, CLINICAL_VERSION) == 0 ? FOUND : OTHER_VERSION;
 }
 
 /*
