@@ -26,6 +26,10 @@ _PG_init(void)
 	clinical_worker_init();
 	clinical_register_invariants(clinical_project_invariants, clinical_project_ninvariants);
 	clinical_register_invariants(clinical_patient_invariants, clinical_patient_ninvariants);
-	/* after all settings, or it would throw away what the configuration says of them */
+
+	/*
+	 * after all settings, or it would throw away what the configuration says
+	 * of them
+	 */
 	MarkGUCPrefixReserved("clinical");
 }

@@ -37,7 +37,8 @@
 static ProcessUtility_hook_type previous_utility_hook = NULL;
 
 /* For the end of the transaction */
-static bool wake_wanted = false;	/* there is work for this database's worker */
+static bool wake_wanted = false;	/* there is work for this database's
+									 * worker */
 static bool extension_touched = false;	/* the extension may have come or gone */
 static bool databases_touched = false;	/* databases or roles have changed */
 static Oid	held[MAX_HOLDS];	/* databases whose workers are held off */
@@ -172,7 +173,11 @@ touches_extension(Node *statement)
 
 		return type == OBJECT_EXTENSION || type == OBJECT_SCHEMA;
 	}
-	/* what a prepared transaction did is not known: no callback ran at its commit */
+
+	/*
+	 * what a prepared transaction did is not known: no callback ran at its
+	 * commit
+	 */
 	if (IsA(statement, TransactionStmt))
 		return ((TransactionStmt *) statement)->kind == TRANS_STMT_COMMIT_PREPARED;
 	return IsA(statement, CreateExtensionStmt) || IsA(statement, AlterExtensionStmt) ||

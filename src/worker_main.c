@@ -88,6 +88,8 @@ static void
 set_safe_settings(void)
 {
 	static const char *const settings[][2] = {
+		{"role", "none"},
+		{"row_security", "on"},
 		{"search_path", ""},
 		{"statement_timeout", "0"},
 		{"lock_timeout", "0"},
@@ -184,7 +186,10 @@ look(void)
 	if (!OidIsValid(extension))
 		return GONE;
 
-	/* whoever holds the lock may do so for long: hold back no vacuum meanwhile */
+	/*
+	 * whoever holds the lock may do so for long: hold back no vacuum
+	 * meanwhile
+	 */
 	InvalidateCatalogSnapshot();
 	LockDatabaseObject(ExtensionRelationId, extension, 0, AccessShareLock);
 	InvalidateCatalogSnapshot();

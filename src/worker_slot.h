@@ -30,9 +30,11 @@ typedef enum ClinicalWorkerState
 	CLINICAL_WORKER_STARTING,
 	CLINICAL_WORKER_RUNNING,
 	CLINICAL_WORKER_ABSENT,		/* the database does not have the extension */
-	CLINICAL_WORKER_REFUSED,	/* the workers' role has rights that it must not have */
+	CLINICAL_WORKER_REFUSED,	/* the workers' role has rights that it must
+								 * not have */
 	CLINICAL_WORKER_STOPPED,	/* on request, or by a setting */
-	CLINICAL_WORKER_FAILED		/* ended by itself; started again at next_start */
+	CLINICAL_WORKER_FAILED		/* ended by itself; started again at
+								 * next_start */
 } ClinicalWorkerState;
 
 typedef struct ClinicalSlot
@@ -47,10 +49,12 @@ typedef struct ClinicalSlot
 	bool		stopped;		/* by stop_workers() */
 	int			holds;			/* commands under way that need the database
 								 * without workers */
-	ClinicalWorkerState dismissed;	/* the state to end in, if the launcher told
-									 * the process to end; else UNKNOWN */
-	uint32		asks;			/* times that the extension may have come or gone */
-	pg_atomic_uint32 woken;		/* is there work that the process has not seen? */
+	ClinicalWorkerState dismissed;	/* the state to end in, if the launcher
+									 * told the process to end; else UNKNOWN */
+	uint32		asks;			/* times that the extension may have come or
+								 * gone */
+	pg_atomic_uint32 woken;		/* is there work that the process has not
+								 * seen? */
 	TimestampTz started_at;
 	TimestampTz next_start;		/* not before */
 	int			failures;		/* in a row */
