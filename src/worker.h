@@ -16,7 +16,19 @@
  * A kind of work.  run() is called with no transaction open, when the worker
  * starts, whenever it is woken, and when the time is up that run() gave: the
  * milliseconds until it wants to run again at the latest (-1: only when woken).
- * An error in it ends the worker, which is started again after a while.
+ * An error in it ends the worker, which is started again after a while; all jobs
+ * run again then.  What takes long checks for interrupts, and leaves at most one
+ * batch of work to a transaction.
+ *
+ *	static long
+ *	run(void)
+ *	{
+ *		if (!clinical_worker_begin("sealing the audit trail"))
+ *			return -1;
+ *		... SPI, as the role clinical_worker ...
+ *		clinical_worker_commit();
+ *		return 60000;
+ *	}
  */
 typedef struct ClinicalJob
 {

@@ -140,9 +140,18 @@ $node->safe_psql('postgres', q{SELECT pg_terminate_backend(pid) FROM pg_stat_act
 is(scalar(grep { $_->finish } @drops), 5, 'five dropped at a time');
 workers_are('d h i', 'five dropped');
 
+# while the worker is about to come (defects 2 and 3: a start that is not finished)
+$start = time;
+$node->safe_psql('postgres', $_) for ('CREATE DATABASE n TEMPLATE d', 'DROP DATABASE n') x 15;
+cmp_ok(time - $start, '<', 30, 'created and dropped at once, many times');
+$node->safe_psql('d', 'SELECT clinical.start_workers(), clinical.stop_workers()') for 1 .. 15;
+is($node->safe_psql('d', 'SELECT state, pid FROM clinical.stat_worker'), 'stopped|', 'stopped while it starts');
+$node->safe_psql('d', 'SELECT clinical.start_workers()');
+workers_are('d h i', 'after all that');
+
 my $log = slurp_file($node->logfile);
 unlike($log, qr/PANIC|TRAP|server process/, 'no crash');
-is(scalar(() = $log =~ /FATAL:  (?!terminating connection)/g), 0, 'and no worker came where it should not') or diag($log =~ /(.*FATAL: .*)/g);
+is(scalar(() = $log =~ /FATAL:  (?!terminating )/g), 0, 'and no worker came where it should not') or diag($log =~ /(.*FATAL: .*)/g);
 # slots of dropped databases are free for others
 is($node->safe_psql('i', 'SELECT count(*) FROM clinical.stat_worker'), 1, 'slots');
 

@@ -42,10 +42,14 @@ is($node->safe_psql($without, 'SELECT count(*) FROM clinical.stat_worker'), 0, '
 my ($status, $out, $error) = $node->psql($without, "\\set VERBOSITY verbose\nSELECT clinical.stop_workers()");
 like($error, qr/ERROR:  53400: background workers do not look after this database/, 'and cannot stop its worker');
 is($node->safe_psql($without, 'SELECT clinical.start_workers()'), 'f', 'nor start it');
+# a slot of ours is free again once its database is gone
+my ($with) = split /\n/, $node->safe_psql('postgres', q{SELECT datname FROM pg_stat_activity WHERE backend_type = 'clinical worker' AND datname !~ '^e'});
+$node->safe_psql('postgres', "DROP DATABASE $with");
+ok($node->poll_query_until('postgres', $running, 2), 'a slot that came free serves another database');
 $node->safe_psql('postgres', "DROP DATABASE $without");
 $node->append_conf('postgresql.conf', 'clinical.max_databases = 64');
 $node->restart;
-ok($node->poll_query_until('postgres', $running, 5), 'with enough, all run');
+ok($node->poll_query_until('postgres', $running, 4), 'with enough, all run');
 
 # defect 4: the memory of launcher and worker does not grow
 sub memory
@@ -86,7 +90,7 @@ for my $function (qw(stop_workers start_workers))
 }
 my $start = time;
 $standby->promote;
-ok($standby->poll_query_until('postgres', $running, 5), 'promoted, it has workers');
+ok($standby->poll_query_until('postgres', $running, 4), 'promoted, it has workers');
 cmp_ok(time - $start, '<', 5, 'within 5 s');
 is(log_count($standby, 'FATAL:  (?!the database system|terminating walreceiver)|PANIC|TRAP'), 0, 'and no trouble');
 
