@@ -20,10 +20,12 @@
 #include "catalog/pg_database.h"
 #include "commands/dbcommands.h"
 #include "commands/defrem.h"
+#include "commands/extension.h"
 #include "miscadmin.h"
 #include "storage/latch.h"
 #include "tcop/utility.h"
 #include "utils/acl.h"
+#include "utils/inval.h"
 #include "utils/syscache.h"
 
 #include "compat.h"
@@ -163,28 +165,21 @@ hold(Oid database)
 		(void) clinical_wait_ended(database, HOLD_TIMEOUT);
 }
 
-/* Did the statement create, update or drop an extension, or could it have? */
+/*
+ * Does the statement create, update or drop the extension, or could it?  Where
+ * there is none, nothing that drops need be told.
+ */
 static bool
 touches_extension(Node *statement)
 {
-	if (IsA(statement, DropStmt))
-	{
-		ObjectType	type = ((DropStmt *) statement)->removeType;
+	ObjectType	dropping = IsA(statement, DropStmt) ? ((DropStmt *) statement)->removeType : OBJECT_TABLE;
 
-		return type == OBJECT_EXTENSION || type == OBJECT_SCHEMA;
-	}
-
-	/*
-	 * what a prepared transaction did is not known: no callback ran at its
-	 * commit
-	 */
-	if (IsA(statement, TransactionStmt))
-		return ((TransactionStmt *) statement)->kind == TRANS_STMT_COMMIT_PREPARED;
-	return IsA(statement, CreateExtensionStmt) || IsA(statement, AlterExtensionStmt) ||
-		IsA(statement, DropOwnedStmt);
+	if (dropping == OBJECT_EXTENSION || dropping == OBJECT_SCHEMA || IsA(statement, DropOwnedStmt))
+		return clinical_database_may_have_extension();
+	return IsA(statement, CreateExtensionStmt) || IsA(statement, AlterExtensionStmt);
 }
 
-/* Did it change databases, or roles? */
+/* Does it change databases, or roles? */
 static bool
 touches_databases(Node *statement)
 {
@@ -203,12 +198,26 @@ note_effects(Node *statement, Oid database)
 {
 	if (touches_extension(statement))
 		extension_touched = true;
-	if (extension_touched && IsA(statement, TransactionStmt))
-		wake_wanted = true;
 	if (touches_databases(statement))
 		databases_touched = true;
 	if (IsA(statement, DropdbStmt))
 		dropped = database;
+}
+
+/*
+ * A prepared transaction was committed.  No callback ran for what it did, so it
+ * may have left work, or created or dropped the extension: where it was absent,
+ * look.
+ */
+static void
+note_commit_prepared(void)
+{
+	AcceptInvalidationMessages();
+	if (!clinical_database_may_have_extension() &&
+		!OidIsValid(get_extension_oid("clinical", true)))
+		return;
+	extension_touched = true;
+	wake_wanted = true;
 }
 
 /* Hook: around each utility statement. */
@@ -218,6 +227,8 @@ worker_utility(PlannedStmt *pstmt, const char *query, bool read_only_tree,
 			   QueryEnvironment *environment, DestReceiver *dest, QueryCompletion *completion)
 {
 	ProcessUtility_hook_type next = previous_utility_hook ? previous_utility_hook : standard_ProcessUtility;
+	bool		commits_prepared = IsA(pstmt->utilityStmt, TransactionStmt) &&
+	((TransactionStmt *) pstmt->utilityStmt)->kind == TRANS_STMT_COMMIT_PREPARED;
 
 	if (clinical_workers != NULL && !RecoveryInProgress())
 	{
@@ -228,6 +239,8 @@ worker_utility(PlannedStmt *pstmt, const char *query, bool read_only_tree,
 			hold(database);
 	}
 	next(pstmt, query, read_only_tree, context, params, environment, dest, completion);
+	if (clinical_workers != NULL && commits_prepared)
+		note_commit_prepared();
 }
 
 /* Let the worker of a held database run again, or give up its slot.  Under the lock. */
@@ -282,11 +295,11 @@ ask_again(void)
 		slot->asks++;
 		if (slot->state == CLINICAL_WORKER_ABSENT)
 			slot->state = CLINICAL_WORKER_UNKNOWN;
-		slot->next_start = 0;
 		if (slot->proc != NULL)
 			SetLatch(&slot->proc->procLatch);
 	}
-	clinical_launcher_wake();
+	if (slot == NULL || slot->proc == NULL)
+		clinical_launcher_wake();
 	LWLockRelease(clinical_workers_lock);
 }
 
@@ -354,7 +367,6 @@ tell_commit(void)
 
 /*
  * Callback: the transaction ends.  It is too late to fail: nothing here can.
- * COMMIT PREPARED runs no callback for the transaction that was prepared.
  */
 static void
 transaction_ends(XactEvent event, void *arg)
