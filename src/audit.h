@@ -107,6 +107,7 @@ typedef struct AuditRecord
 } AuditRecord;
 
 extern void clinical_audit_init(void);
+extern void clinical_seal_init(void);
 extern void clinical_audit_content_hash(pg_cryptohash_ctx *ctx, StringInfo bytes,
 										const AuditRecord *record, const uint8 *salt, uint8 *hash);
 extern void clinical_audit_leaf(pg_cryptohash_ctx *ctx, StringInfo bytes,

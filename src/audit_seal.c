@@ -16,14 +16,19 @@
 #include "miscadmin.h"
 #include "tcop/utility.h"
 #include "utils/builtins.h"
+#include "utils/guc.h"
 #include "utils/timestamp.h"
 
 #include "audit_block.h"
 #include "compat.h"
+#include "worker.h"
 
 PG_FUNCTION_INFO_V1(clinical_seal_audit);
 PG_FUNCTION_INFO_V1(clinical_audit_digest);
 PG_FUNCTION_INFO_V1(clinical_audit_head);
+
+/* How long records wait for their seal at most, in milliseconds */
+static int	seal_interval = 10000;
 
 #define DIGEST_FORMAT "clinical-1:" INT64_FORMAT ":%s"
 
@@ -235,23 +240,57 @@ seal_next(AuditBlock *last, Datum *row)
 	return tree.leaves > 0;
 }
 
-/* Seal all that can be sealed, where the trail is written; the last block made, if any. */
+/*
+ * Seal all that can be sealed, where the trail is written; the last block made,
+ * if any.  The lock keeps two from sealing the same records.
+ */
 bool
 clinical_audit_seal(Datum *row)
 {
 	static ClinicalPlan lock = {"LOCK TABLE clinical.audit_block IN SHARE ROW EXCLUSIVE MODE"};
 	AuditBlock	last;
+	AuditBlock	next = {0};
 	bool		any = false;
 	Datum		nothing;
 
 	if (!clinical_audit_is_ours())
 		return false;
 	clinical_audit_adopt_restores();
+	last_block(&last);
+	if (!next_range(&last, &next))
+		return false;
 	(void) clinical_owner_fetch(&lock, NULL, NULL, false, &nothing);
 	last_block(&last);
 	while (seal_next(&last, row))
 		any = true;
 	return any;
+}
+
+/* The worker's job. */
+static long
+seal_job(void)
+{
+	Datum		row;
+
+	if (!clinical_worker_begin("sealing the audit trail"))
+		return -1;
+	(void) clinical_audit_seal(&row);
+	clinical_worker_commit();
+	return seal_interval;
+}
+
+/* Give the worker its job, and define how often it does it. */
+void
+clinical_seal_init(void)
+{
+	static const ClinicalJob job = {"seal", seal_job};
+
+	DefineCustomIntVariable("clinical.audit_seal_interval",
+							"How long records of the audit trail wait for their seal at most.",
+							NULL,
+							&seal_interval, 10000, 100, 24 * 60 * 60 * 1000, PGC_SIGHUP, GUC_UNIT_MS,
+							NULL, NULL, NULL);
+	clinical_register_job(&job);
 }
 
 /* SQL: seal now; NULL if there is nothing to seal. */

@@ -8,6 +8,7 @@
 #include "postgres.h"
 
 #include "fmgr.h"
+#include "utils/guc.h"
 
 #include "access.h"
 #include "audit.h"
@@ -15,6 +16,7 @@
 #include "core.h"
 #include "patient.h"
 #include "project.h"
+#include "worker.h"
 
 CLINICAL_MODULE_MAGIC;
 
@@ -27,6 +29,14 @@ _PG_init(void)
 	clinical_audit_init();
 	clinical_redact_related = clinical_patient_redact;
 	clinical_register_invariants(clinical_access_invariants, clinical_access_ninvariants);
+	clinical_worker_init();
+	clinical_seal_init();
 	clinical_register_invariants(clinical_project_invariants, clinical_project_ninvariants);
 	clinical_register_invariants(clinical_patient_invariants, clinical_patient_ninvariants);
+
+	/*
+	 * after all settings, or it would throw away what the configuration says
+	 * of them
+	 */
+	MarkGUCPrefixReserved("clinical");
 }

@@ -45,4 +45,27 @@ extern PGDLLEXPORT void _PG_init(void);
 #define CLINICAL_VIRTUAL_COLUMN(attribute) false
 #endif
 
+/* 16 has one function for the owners of all kinds of objects */
+#if PG_VERSION_NUM >= 160000
+#define clinical_owns_database(database, role) \
+	object_ownercheck(DatabaseRelationId, database, role)
+#else
+#define clinical_owns_database(database, role) pg_database_ownercheck(database, role)
+#endif
+
+/* 17 lets a background worker run as a role that may not log in */
+#if PG_VERSION_NUM >= 170000
+#define CLINICAL_CONNECTION_FLAGS BGWORKER_BYPASS_ROLELOGINCHECK
+#else
+#define CLINICAL_CONNECTION_FLAGS 0
+#endif
+
+/* 17 lets an extension name what it waits for; *cache* is a static uint32, first 0 */
+#if PG_VERSION_NUM >= 170000
+#define CLINICAL_WAIT_EVENT(cache, name) \
+	((cache) != 0 ? (cache) : ((cache) = WaitEventExtensionNew(name)))
+#else
+#define CLINICAL_WAIT_EVENT(cache, name) ((cache) != 0 ? (cache) : ((cache) = PG_WAIT_EXTENSION))
+#endif
+
 #endif							/* CLINICAL_COMPAT_H */

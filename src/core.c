@@ -55,7 +55,6 @@ clinical_core_init(void)
 							 "The tables' rules were applied when the rows were first stored, and their histories are in the dump.",
 							 &clinical_restore, false, PGC_SUSET, GUC_NOT_IN_SAMPLE,
 							 NULL, NULL, NULL);
-	MarkGUCPrefixReserved("clinical");
 }
 
 /* Are rows let through as they are? */

@@ -98,6 +98,8 @@ SELECT clinical.merge_patch('{"a": 1}', '{"a": null}'), clinical.record_changes(
 SELECT clinical.remove_center('P', (SELECT pg_catalog.max(c.id) FROM clinical.center c), 'r');
 SELECT * FROM clinical.check();
 SELECT * FROM clinical.health();
+SELECT clinical.stop_workers(), clinical.start_workers();
+SELECT s.failures, s.last_error FROM clinical.stat_worker s;
 };
 
 # What that prints where there are no traps; the clock apart.

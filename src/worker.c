@@ -1,0 +1,234 @@
+/*-------------------------------------------------------------------------
+ *
+ * worker.c
+ *		Background workers: settings, jobs, and what SQL asks about them.
+ *
+ * A launcher, which is connected to no database, keeps one worker running in
+ * each database that has the extension (worker_launcher.c).  The worker runs
+ * the jobs that modules registered (worker_main.c).  Both meet in shared memory
+ * (worker_slot.c).  Commands that need a database without sessions send its
+ * worker away for their time (worker_hook.c).
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "catalog/pg_type.h"
+#include "commands/dbcommands.h"
+#include "funcapi.h"
+#include "miscadmin.h"
+#include "postmaster/bgworker.h"
+#include "tcop/utility.h"
+#include "utils/builtins.h"
+#include "utils/guc.h"
+#include "utils/timestamp.h"
+
+#include "compat.h"
+#include "core.h"
+#include "worker_slot.h"
+
+PG_FUNCTION_INFO_V1(clinical_stop_workers);
+PG_FUNCTION_INFO_V1(clinical_start_workers);
+PG_FUNCTION_INFO_V1(clinical_worker_states);
+
+/* How long (ms) stop_workers() waits */
+#define STOP_TIMEOUT 30000
+
+bool		clinical_workers_on = true;
+int			clinical_max_databases = 64;
+int			clinical_worker_restart_delay = 5000;
+const ClinicalJob *clinical_jobs[CLINICAL_MAX_JOBS];
+int			clinical_njobs = 0;
+
+static const char *const state_names[] = {
+	[CLINICAL_WORKER_UNKNOWN] = "unknown",
+	[CLINICAL_WORKER_STARTING] = "starting",
+	[CLINICAL_WORKER_RUNNING] = "running",
+	[CLINICAL_WORKER_ABSENT] = "absent",
+	[CLINICAL_WORKER_REFUSED] = "refused",
+	[CLINICAL_WORKER_STOPPED] = "stopped",
+	[CLINICAL_WORKER_FAILED] = "failed"
+};
+
+/* Define the settings. */
+static void
+define_settings(void)
+{
+	DefineCustomBoolVariable("clinical.workers",
+							 "Runs background workers.",
+							 NULL,
+							 &clinical_workers_on, true, PGC_SIGHUP, 0,
+							 NULL, NULL, NULL);
+	DefineCustomIntVariable("clinical.worker_restart_delay",
+							"The time to wait before a worker that failed is started again.",
+							"It doubles with each failure in a row; the first one waits for a second at most.",
+							&clinical_worker_restart_delay, 5000, 10, 300000,
+							PGC_SIGHUP, GUC_UNIT_MS | GUC_NOT_IN_SAMPLE,
+							NULL, NULL, NULL);
+	/* of no use, and not allowed, in a server that runs already */
+	if (process_shared_preload_libraries_in_progress)
+		DefineCustomIntVariable("clinical.max_databases",
+								"The number of databases that background workers look after.",
+								"Those without the extension count, too.",
+								&clinical_max_databases, 64, 1, 1024,
+								PGC_POSTMASTER, 0,
+								NULL, NULL, NULL);
+}
+
+/* Have the server start the launcher, once it accepts writes, and whenever it ended. */
+static void
+register_launcher(void)
+{
+	BackgroundWorker launcher;
+
+	memset(&launcher, 0, sizeof(launcher));
+	strlcpy(launcher.bgw_name, "clinical launcher", BGW_MAXLEN);
+	strlcpy(launcher.bgw_type, "clinical launcher", BGW_MAXLEN);
+	strlcpy(launcher.bgw_library_name, "clinical", BGW_MAXLEN);
+	strlcpy(launcher.bgw_function_name, "clinical_launcher_main", BGW_MAXLEN);
+	launcher.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
+	launcher.bgw_start_time = BgWorkerStart_RecoveryFinished;
+	launcher.bgw_restart_time = 2;
+	RegisterBackgroundWorker(&launcher);
+}
+
+/* When the library is loaded; only at server start can there be workers. */
+void
+clinical_worker_init(void)
+{
+	define_settings();
+	if (!process_shared_preload_libraries_in_progress || IsBinaryUpgrade)
+		return;
+	clinical_slots_init();
+	clinical_worker_hook_init();
+	register_launcher();
+}
+
+/* Add a kind of work, when the library is loaded. */
+void
+clinical_register_job(const ClinicalJob *job)
+{
+	if (clinical_njobs == CLINICAL_MAX_JOBS)
+		elog(ERROR, "too many kinds of jobs");
+	clinical_jobs[clinical_njobs++] = job;
+}
+
+/* Raise an error where no worker can run. */
+static void
+require_workers(const char *function)
+{
+	clinical_require_preload();
+	PreventCommandDuringRecovery(function);
+	if (clinical_workers == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("there are no background workers during an upgrade of the server")));
+}
+
+/* Let this database's worker end, and none be started; had it been allowed? */
+static bool
+forbid_worker(void)
+{
+	ClinicalSlot *slot;
+	bool		had;
+
+	LWLockAcquire(clinical_workers_lock, LW_EXCLUSIVE);
+	slot = clinical_slot_make(MyDatabaseId);
+	had = slot != NULL && !slot->stopped;
+	if (slot != NULL)
+	{
+		slot->stopped = true;
+		clinical_slot_end_process(slot);
+		if (slot->pid == 0 && slot->state != CLINICAL_WORKER_ABSENT)
+			slot->state = CLINICAL_WORKER_STOPPED;
+	}
+	LWLockRelease(clinical_workers_lock);
+
+	if (slot == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+				 errmsg("background workers do not look after this database"),
+				 errhint("Raise clinical.max_databases and restart the server.")));
+	return had;
+}
+
+/* SQL: stop this database's worker, and wait until it is gone. */
+Datum
+clinical_stop_workers(PG_FUNCTION_ARGS)
+{
+	bool		had;
+
+	require_workers("clinical.stop_workers()");
+	had = forbid_worker();
+	if (!clinical_wait_ended(MyDatabaseId, STOP_TIMEOUT))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("worker of this database did not stop within %d seconds", STOP_TIMEOUT / 1000),
+				 errhint("It was told to stop; call the function again to go on waiting.")));
+	PG_RETURN_BOOL(had);
+}
+
+/* SQL: let this database's worker run, at once. */
+Datum
+clinical_start_workers(PG_FUNCTION_ARGS)
+{
+	ClinicalSlot *slot;
+	bool		idle;
+
+	require_workers("clinical.start_workers()");
+	LWLockAcquire(clinical_workers_lock, LW_EXCLUSIVE);
+	slot = clinical_slot_find(MyDatabaseId);
+	idle = slot != NULL && (slot->stopped || slot->state == CLINICAL_WORKER_FAILED);
+	if (idle)
+	{
+		slot->stopped = false;
+		slot->next_start = 0;
+		slot->failures = 0;
+		clinical_launcher_wake();
+	}
+	LWLockRelease(clinical_workers_lock);
+	PG_RETURN_BOOL(idle);
+}
+
+/* A copy of this database's slot; false if it has none. */
+static bool
+copy_slot(ClinicalSlot *copy)
+{
+	ClinicalSlot *slot;
+
+	LWLockAcquire(clinical_workers_lock, LW_SHARED);
+	slot = clinical_slot_find(MyDatabaseId);
+	if (slot != NULL)
+		*copy = *slot;
+	LWLockRelease(clinical_workers_lock);
+	return slot != NULL;
+}
+
+/* SQL: how it is with this database's worker. */
+Datum
+clinical_worker_states(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
+	ClinicalSlot slot;
+	Datum		values[6] = {0};
+	bool		nulls[6] = {false};
+
+	clinical_require_preload();
+	InitMaterializedSRF(fcinfo, 0);
+	if (clinical_workers == NULL || !copy_slot(&slot))
+		return (Datum) 0;
+
+	values[0] = DirectFunctionCall1(namein, CStringGetDatum(get_database_name(MyDatabaseId)));
+	values[1] = CStringGetTextDatum(state_names[slot.state]);
+	values[2] = Int32GetDatum(slot.pid);
+	nulls[2] = slot.pid == 0;
+	values[3] = TimestampTzGetDatum(slot.started_at);
+	nulls[3] = slot.pid == 0;
+	values[4] = Int32GetDatum(slot.failures);
+	nulls[5] = slot.sqlerrcode == 0;
+	if (!nulls[5])
+		values[5] = CStringGetTextDatum(unpack_sql_state(slot.sqlerrcode));
+	tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
+	return (Datum) 0;
+}

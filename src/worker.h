@@ -1,0 +1,52 @@
+/*-------------------------------------------------------------------------
+ *
+ * worker.h
+ *		Background workers: one in each database that has the extension.
+ *
+ * A module that has something to do in the background registers a job when the
+ * library is loaded, and wakes the worker from the transactions that leave it
+ * work.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef CLINICAL_WORKER_H
+#define CLINICAL_WORKER_H
+
+/*
+ * A kind of work.  run() is called with no transaction open, when the worker
+ * starts, whenever it is woken, and when the time is up that run() gave: the
+ * milliseconds until it wants to run again at the latest (-1: only when woken).
+ * An error in it ends the worker, which is started again after a while; all jobs
+ * run again then.  What takes long checks for interrupts, and leaves at most one
+ * batch of work to a transaction.
+ *
+ *	static long
+ *	run(void)
+ *	{
+ *		if (!clinical_worker_begin("sealing the audit trail"))
+ *			return -1;
+ *		... SPI, as the role clinical_worker ...
+ *		clinical_worker_commit();
+ *		return 60000;
+ *	}
+ */
+typedef struct ClinicalJob
+{
+	const char *name;
+	long		(*run) (void);
+} ClinicalJob;
+
+#define CLINICAL_MAX_JOBS 8
+
+extern void clinical_worker_init(void);
+extern void clinical_register_job(const ClinicalJob *job);
+
+/* In run(): a transaction with SPI and a snapshot; false: return, there is none */
+extern bool clinical_worker_begin(const char *activity);
+extern void clinical_worker_commit(void);
+
+/* Anywhere */
+extern void clinical_wake_worker(void);
+extern bool clinical_database_may_have_extension(void);
+
+#endif							/* CLINICAL_WORKER_H */

@@ -1,0 +1,372 @@
+/*-------------------------------------------------------------------------
+ *
+ * worker_main.c
+ *		The worker of a database: runs the jobs that are due.
+ *
+ * It runs as a role without rights of its own, waits with no transaction open,
+ * and ends with the first error: the launcher starts it again.  Each transaction
+ * begins with a look whether the extension is (still) there, and keeps it from
+ * being dropped until the end.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include <signal.h>
+
+#include "access/genam.h"
+#include "access/htup_details.h"
+#include "access/table.h"
+#include "access/xact.h"
+#include "catalog/indexing.h"
+#include "catalog/pg_extension.h"
+#include "executor/spi.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "postmaster/bgworker.h"
+#include "postmaster/interrupt.h"
+#include "storage/ipc.h"
+#include "storage/latch.h"
+#include "storage/lmgr.h"
+#include "tcop/tcopprot.h"
+#include "utils/acl.h"
+#include "utils/builtins.h"
+#include "utils/fmgroids.h"
+#include "utils/guc.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
+#include "utils/snapmgr.h"
+#include "utils/timestamp.h"
+
+#include "compat.h"
+#include "core.h"
+#include "worker_slot.h"
+
+/* The longest time (ms) between two looks whether the extension is still there,
+ * and that time while there is one of another version than ours */
+#define LOOK_INTERVAL	60000
+#define VERSION_INTERVAL 10000
+
+/* What the last look at the extension found */
+typedef enum Finding
+{
+	NOT_LOOKED,
+	FOUND,
+	OTHER_VERSION,
+	GONE,
+	UNSAFE_ROLE
+} Finding;
+
+static ClinicalSlot *slot;
+static ClinicalWorkerStart orders;
+static ClinicalWorkerState end_state = CLINICAL_WORKER_FAILED;
+static Finding finding = NOT_LOOKED;
+static uint32 asks_seen = 0;	/* the slot's, before the last look */
+static TimestampTz due[CLINICAL_MAX_JOBS];
+static int	last_sqlerrcode = 0;
+static emit_log_hook_type previous_log_hook = NULL;
+
+/* Hook: remember the error that ends the worker, for those who ask the slot. */
+static void
+remember_error(ErrorData *edata)
+{
+	if (edata->elevel >= ERROR)
+		last_sqlerrcode = edata->sqlerrcode;
+	if (previous_log_hook)
+		previous_log_hook(edata);
+}
+
+/* Exit callback: leave the slot, if it was taken. */
+static void
+worker_exit(int code, Datum arg)
+{
+	clinical_slot_detach(slot, orders.generation, end_state, last_sqlerrcode, asks_seen);
+}
+
+/* Settings that must not come from the configuration, the database or the role. */
+static void
+set_safe_settings(void)
+{
+	static const char *const settings[][2] = {
+		{"role", "none"},
+		{"row_security", "on"},
+		{"search_path", ""},
+		{"statement_timeout", "0"},
+		{"lock_timeout", "0"},
+		{"idle_in_transaction_session_timeout", "0"},
+		{"transaction_timeout", "0"},
+		{"default_transaction_isolation", "read committed"},
+		{"default_transaction_read_only", "off"},
+		{"default_transaction_deferrable", "off"},
+		{"max_parallel_workers_per_gather", "0"},
+	};
+
+	for (int i = 0; i < (int) lengthof(settings); i++)
+	{
+		/* not every version has all of them */
+		if (GetConfigOption(settings[i][0], true, false) != NULL)
+			SetConfigOption(settings[i][0], settings[i][1], PGC_SUSET, PGC_S_OVERRIDE);
+	}
+}
+
+/*
+ * Handle signals, take the slot, connect.  A request to end may come at any
+ * moment from the first line on, and the exit callback stands before the slot is
+ * taken.
+ */
+static void
+worker_begin(int index)
+{
+	pqsignal(SIGTERM, die);
+	pqsignal(SIGHUP, SignalHandlerForConfigReload);
+	BackgroundWorkerUnblockSignals();
+
+	memcpy(&orders, MyBgworkerEntry->bgw_extra, sizeof(orders));
+	slot = &clinical_workers->slots[index];
+	before_shmem_exit(worker_exit, (Datum) 0);
+	if (!clinical_slot_attach(slot, &orders))
+		proc_exit(0);
+	previous_log_hook = emit_log_hook;
+	emit_log_hook = remember_error;
+
+	BackgroundWorkerInitializeConnectionByOid(orders.database, orders.role,
+											  CLINICAL_CONNECTION_FLAGS);
+	set_safe_settings();
+	pgstat_report_appname("clinical worker");
+	pgstat_report_activity(STATE_IDLE, NULL);
+	/* a reload while signals were blocked was missed */
+	ConfigReloadPending = true;
+}
+
+/*
+ * The Oid of the extension, or InvalidOid, and its version.  From the catalog
+ * itself: a cached row may be out of date, since who changed it wakes the worker
+ * before it tells caches.
+ */
+static Oid
+find_extension(char **version)
+{
+	Relation	relation = table_open(ExtensionRelationId, AccessShareLock);
+	Oid			extension = InvalidOid;
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+
+	ScanKeyInit(&key, Anum_pg_extension_extname, BTEqualStrategyNumber, F_NAMEEQ,
+				CStringGetDatum("clinical"));
+	scan = systable_beginscan(relation, ExtensionNameIndexId, true, NULL, 1, &key);
+	tuple = systable_getnext(scan);
+	if (HeapTupleIsValid(tuple))
+	{
+		bool		isnull;
+		Datum		datum = heap_getattr(tuple, Anum_pg_extension_extversion,
+										 RelationGetDescr(relation), &isnull);
+
+		extension = ((Form_pg_extension) GETSTRUCT(tuple))->oid;
+		*version = isnull ? NULL : TextDatumGetCString(datum);
+	}
+	systable_endscan(scan);
+	table_close(relation, AccessShareLock);
+	return extension;
+}
+
+/*
+ * Look at the extension, in a transaction.  It is locked first: DROP EXTENSION
+ * takes the lock before all others, so neither waits for the other in the middle.
+ */
+static Finding
+look(void)
+{
+	Oid			extension;
+	char	   *version = NULL;
+
+	if (has_bypassrls_privilege(GetUserId()))
+		return UNSAFE_ROLE;		/* true of superusers, too */
+	extension = find_extension(&version);
+	if (!OidIsValid(extension))
+		return GONE;
+
+	/*
+	 * whoever holds the lock may do so for long: hold back no vacuum
+	 * meanwhile
+	 */
+	InvalidateCatalogSnapshot();
+	LockDatabaseObject(ExtensionRelationId, extension, 0, AccessShareLock);
+	InvalidateCatalogSnapshot();
+	if (find_extension(&version) != extension)
+		return GONE;
+	return version != NULL && strcmp(version, CLINICAL_VERSION) == 0 ? FOUND : OTHER_VERSION;
+}
+
+/*
+ * Begin a transaction that has SPI and a snapshot and is seen doing something.
+ * False, and no transaction, if the extension is gone or of another version than
+ * the library, or the role may do too much: the job has nothing more to do.
+ */
+bool
+clinical_worker_begin(const char *activity)
+{
+	SetCurrentStatementStartTimestamp();
+	pgstat_report_activity(STATE_RUNNING, activity);
+	StartTransactionCommand();
+	finding = look();
+	if (finding != FOUND)
+	{
+		CommitTransactionCommand();
+		pgstat_report_activity(STATE_IDLE, NULL);
+		return false;
+	}
+	SPI_connect();
+	PushActiveSnapshot(GetTransactionSnapshot());
+	return true;
+}
+
+/* Commit it; the statistics too, or autovacuum would not learn of the changes. */
+void
+clinical_worker_commit(void)
+{
+	SPI_finish();
+	PopActiveSnapshot();
+	CommitTransactionCommand();
+	pgstat_report_stat(true);
+	pgstat_report_activity(STATE_IDLE, NULL);
+}
+
+/* Has a backend said that the extension may have come or gone since the last look? */
+static bool
+asked_again(void)
+{
+	uint32		asks;
+	bool		again;
+
+	LWLockAcquire(clinical_workers_lock, LW_SHARED);
+	asks = slot->asks;
+	LWLockRelease(clinical_workers_lock);
+	again = asks != asks_seen;
+	asks_seen = asks;
+	return again;
+}
+
+/* Tell the slot that the worker has begun to work; the launcher may start others. */
+static void
+report_running(void)
+{
+	LWLockAcquire(clinical_workers_lock, LW_EXCLUSIVE);
+	slot->state = CLINICAL_WORKER_RUNNING;
+	clinical_launcher_wake();
+	LWLockRelease(clinical_workers_lock);
+}
+
+/* End, not to be started again before something changes. */
+static void
+leave(ClinicalWorkerState state)
+{
+	end_state = state;
+	proc_exit(0);
+}
+
+/*
+ * Look at the extension if that is due, and end if it is gone; where it is found
+ * anew, all jobs are due.
+ */
+static void
+look_if_due(bool timed_out)
+{
+	Finding		before = finding;
+
+	if (asked_again() || timed_out || finding != FOUND)
+	{
+		if (clinical_worker_begin("looking for the extension"))
+			clinical_worker_commit();
+	}
+	if (finding == GONE)
+		leave(CLINICAL_WORKER_ABSENT);
+	if (finding == UNSAFE_ROLE)
+		leave(CLINICAL_WORKER_REFUSED);
+	if (slot->state == CLINICAL_WORKER_STARTING)
+		report_running();
+	if (finding == FOUND && before != FOUND)
+		pg_atomic_write_u32(&slot->woken, 1);
+}
+
+/* Run the jobs that are due, all of them if somebody woke the worker. */
+static void
+run_jobs(void)
+{
+	bool		woken;
+
+	if (finding != FOUND)
+		return;
+	woken = pg_atomic_exchange_u32(&slot->woken, 0) != 0;
+	for (int i = 0; i < clinical_njobs && finding == FOUND; i++)
+	{
+		long		delay;
+
+		if (!woken && GetCurrentTimestamp() < due[i])
+			continue;
+		delay = clinical_jobs[i]->run();
+		due[i] = delay < 0 ? DT_NOEND :
+			TimestampTzPlusMilliseconds(GetCurrentTimestamp(), delay);
+		CHECK_FOR_INTERRUPTS();
+	}
+}
+
+/* How long (ms) the worker may wait. */
+static long
+time_to_wait(void)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	long		timeout = finding == FOUND ? LOOK_INTERVAL : VERSION_INTERVAL;
+
+	for (int i = 0; i < clinical_njobs && finding == FOUND; i++)
+	{
+		if (due[i] < DT_NOEND)
+			timeout = Min(timeout, TimestampDifferenceMilliseconds(now, due[i]));
+	}
+	return timeout;
+}
+
+/*
+ * Wait until there is something to do; true if nothing came up in all the time.
+ * A cancel request has nothing to cancel here, and told to end, the worker does
+ * so without a line in the log.
+ */
+static bool
+wait_for_work(void)
+{
+	static uint32 wait_event = 0;
+	int			events;
+
+	events = WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, time_to_wait(),
+					   CLINICAL_WAIT_EVENT(wait_event, "ClinicalWorker"));
+	ResetLatch(MyLatch);
+	QueryCancelPending = false;
+	if (ProcDiePending)
+		proc_exit(0);			/* nobody but the launcher starts workers */
+	CHECK_FOR_INTERRUPTS();
+	return (events & WL_TIMEOUT) != 0;
+}
+
+/* The process. */
+void
+clinical_worker_main(Datum arg)
+{
+	MemoryContext context;
+	bool		timed_out = false;
+
+	worker_begin(DatumGetInt32(arg));
+	context = AllocSetContextCreate(TopMemoryContext, "clinical worker", ALLOCSET_DEFAULT_SIZES);
+	for (;;)
+	{
+		if (ConfigReloadPending)
+		{
+			ConfigReloadPending = false;
+			ProcessConfigFile(PGC_SIGHUP);
+		}
+		MemoryContextSwitchTo(context);
+		look_if_due(timed_out);
+		run_jobs();
+		MemoryContextReset(context);
+		timed_out = wait_for_work();
+	}
+}

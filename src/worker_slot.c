@@ -1,0 +1,313 @@
+/*-------------------------------------------------------------------------
+ *
+ * worker_slot.c
+ *		The workers' slots in shared memory.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include <signal.h>
+
+#include "miscadmin.h"
+#include "storage/ipc.h"
+#include "storage/latch.h"
+#include "storage/procarray.h"
+#include "storage/shmem.h"
+#include "utils/timestamp.h"
+
+#include "compat.h"
+#include "worker_slot.h"
+
+/* A worker that ran for so long (ms) had no trouble in starting */
+#define RAN_WELL			60000
+/* The longest wait (ms) between two starts, and the one after a first failure */
+#define MAX_RESTART_DELAY	300000
+#define FIRST_RESTART_DELAY 1000
+
+ClinicalWorkers *clinical_workers = NULL;
+LWLock	   *clinical_workers_lock = NULL;
+
+static shmem_request_hook_type previous_request_hook = NULL;
+static shmem_startup_hook_type previous_startup_hook = NULL;
+
+/* Where this process last found its database's slot */
+static int	last_found = 0;
+
+/* The size of what is shared. */
+static Size
+shared_size(void)
+{
+	return add_size(offsetof(ClinicalWorkers, slots),
+					mul_size(clinical_max_databases, sizeof(ClinicalSlot)));
+}
+
+/* Hook: ask for shared memory. */
+static void
+request_shared(void)
+{
+	if (previous_request_hook)
+		previous_request_hook();
+	RequestAddinShmemSpace(MAXALIGN(shared_size()));
+	RequestNamedLWLockTranche("clinical_worker", 1);
+}
+
+/* Begin with no launcher and no slot in use. */
+static void
+initialize_shared(ClinicalWorkers *shared)
+{
+	memset(shared, 0, shared_size());
+	ConditionVariableInit(&shared->ended);
+	shared->nslots = clinical_max_databases;
+	for (int i = 0; i < shared->nslots; i++)
+		pg_atomic_init_u32(&shared->slots[i].woken, 0);
+}
+
+/* Hook: find it, or make it; again after a crash, when it begins anew. */
+static void
+startup_shared(void)
+{
+	bool		found;
+
+	if (previous_startup_hook)
+		previous_startup_hook();
+	clinical_workers = NULL;
+	LWLockAcquire(AddinShmemInitLock, LW_EXCLUSIVE);
+	clinical_workers_lock = &GetNamedLWLockTranche("clinical_worker")[0].lock;
+	clinical_workers = ShmemInitStruct("clinical workers", shared_size(), &found);
+	if (!found)
+		initialize_shared(clinical_workers);
+	LWLockRelease(AddinShmemInitLock);
+}
+
+/* Install the hooks, when the library is loaded at server start. */
+void
+clinical_slots_init(void)
+{
+	previous_request_hook = shmem_request_hook;
+	shmem_request_hook = request_shared;
+	previous_startup_hook = shmem_startup_hook;
+	shmem_startup_hook = startup_shared;
+}
+
+/* The slot of a database, or NULL.  Under the lock. */
+ClinicalSlot *
+clinical_slot_find(Oid database)
+{
+	ClinicalSlot *slots = clinical_workers->slots;
+
+	Assert(LWLockHeldByMe(clinical_workers_lock));
+	if (slots[last_found].database == database)
+		return &slots[last_found];
+	for (int i = 0; i < clinical_workers->nslots; i++)
+	{
+		if (slots[i].database == database)
+		{
+			last_found = i;
+			return &slots[i];
+		}
+	}
+	return NULL;
+}
+
+/*
+ * The slot of a database, made if there is none yet, or NULL if all are taken.
+ * Under the lock.  Who reads without it sees the database last.
+ */
+ClinicalSlot *
+clinical_slot_make(Oid database)
+{
+	ClinicalSlot *slot = clinical_slot_find(database);
+
+	if (slot != NULL)
+		return slot;
+	slot = clinical_slot_find(InvalidOid);
+	if (slot == NULL)
+		return NULL;
+
+	slot->state = CLINICAL_WORKER_UNKNOWN;
+	slot->generation = ++clinical_workers->generation;
+	slot->stopped = false;
+	slot->holds = 0;
+	slot->dismissed = CLINICAL_WORKER_UNKNOWN;
+	slot->started_at = 0;
+	slot->next_start = 0;
+	slot->failures = 0;
+	slot->sqlerrcode = 0;
+	pg_write_barrier();
+	slot->database = database;
+	return slot;
+}
+
+/* Give up the slot of a database that is no more.  Under the lock. */
+void
+clinical_slot_free(ClinicalSlot *slot)
+{
+	Assert(LWLockHeldByMeInMode(clinical_workers_lock, LW_EXCLUSIVE));
+	Assert(slot->pid == 0 && slot->holds == 0);
+	slot->database = InvalidOid;
+	slot->generation = ++clinical_workers->generation;
+	clinical_workers->dropped++;
+}
+
+/* How long (ms) to wait after so many failures in a row. */
+static int
+restart_delay(int failures)
+{
+	int			delay = clinical_worker_restart_delay;
+
+	if (failures <= 1)
+		return Min(delay, FIRST_RESTART_DELAY);
+	for (int i = 2; i < failures && delay < MAX_RESTART_DELAY; i++)
+		delay *= 2;
+	return Min(delay, MAX_RESTART_DELAY);
+}
+
+/* The worker ended by itself, or never began: when to try again.  Under the lock. */
+void
+clinical_slot_failed(ClinicalSlot *slot)
+{
+	TimestampTz now = GetCurrentTimestamp();
+
+	Assert(LWLockHeldByMeInMode(clinical_workers_lock, LW_EXCLUSIVE));
+	if (slot->state == CLINICAL_WORKER_RUNNING &&
+		TimestampDifferenceExceeds(slot->started_at, now, RAN_WELL))
+		slot->failures = 0;
+	slot->failures++;
+	slot->state = CLINICAL_WORKER_FAILED;
+	slot->next_start = TimestampTzPlusMilliseconds(now, restart_delay(slot->failures));
+}
+
+/*
+ * Let no process be in a slot: tell the one that is there to end (it is alive,
+ * since it leaves the slot before it ends), and one that is still to come that
+ * it is not meant.  Under the lock.
+ */
+void
+clinical_slot_end_process(ClinicalSlot *slot)
+{
+	Assert(LWLockHeldByMeInMode(clinical_workers_lock, LW_EXCLUSIVE));
+	if (slot->pid != 0)
+		kill(slot->pid, SIGTERM);
+	else if (slot->state == CLINICAL_WORKER_STARTING)
+	{
+		slot->generation = ++clinical_workers->generation;
+		slot->state = CLINICAL_WORKER_STOPPED;
+	}
+}
+
+/* A worker takes its slot, unless it is not, or no longer, meant to run. */
+bool
+clinical_slot_attach(ClinicalSlot *slot, const ClinicalWorkerStart *start)
+{
+	bool		meant;
+
+	LWLockAcquire(clinical_workers_lock, LW_EXCLUSIVE);
+	meant = slot->database == start->database && slot->generation == start->generation &&
+		slot->state == CLINICAL_WORKER_STARTING && slot->pid == 0;
+	if (meant)
+	{
+		slot->pid = MyProcPid;
+		slot->proc = MyProc;
+		slot->role = start->role;
+		slot->started_at = GetCurrentTimestamp();
+	}
+	LWLockRelease(clinical_workers_lock);
+	return meant;
+}
+
+/* The state that a slot is left in by a process that ends in this one. */
+static void
+set_end_state(ClinicalSlot *slot, ClinicalWorkerState end, uint32 asks)
+{
+	if (end == CLINICAL_WORKER_ABSENT)
+	{
+		slot->failures = 0;
+		/* an answer to an older question is none */
+		slot->state = asks == slot->asks ? CLINICAL_WORKER_ABSENT : CLINICAL_WORKER_UNKNOWN;
+	}
+	else if (slot->dismissed != CLINICAL_WORKER_UNKNOWN)
+		slot->state = slot->dismissed;
+	else if (slot->stopped || slot->holds > 0)
+		slot->state = CLINICAL_WORKER_STOPPED;
+	else
+	{
+		clinical_slot_failed(slot);
+		if (end == CLINICAL_WORKER_REFUSED)
+			slot->state = end;
+	}
+}
+
+/*
+ * A worker leaves its slot, when it ends for whatever reason: the locks that an
+ * error left it may include ours.
+ */
+void
+clinical_slot_detach(ClinicalSlot *slot, uint32 generation,
+					 ClinicalWorkerState end, int sqlerrcode, uint32 asks)
+{
+	bool		mine;
+
+	LWLockReleaseAll();
+	LWLockAcquire(clinical_workers_lock, LW_EXCLUSIVE);
+	mine = slot->generation == generation && slot->pid == MyProcPid;
+	if (mine)
+	{
+		slot->pid = 0;
+		slot->proc = NULL;
+		set_end_state(slot, end, asks);
+		if (slot->state == CLINICAL_WORKER_FAILED)
+			slot->sqlerrcode = sqlerrcode;
+		clinical_launcher_wake();
+	}
+	LWLockRelease(clinical_workers_lock);
+	if (mine)
+		ConditionVariableBroadcast(&clinical_workers->ended);
+}
+
+/* Let the launcher look at all databases now.  Under the lock, shared or not. */
+void
+clinical_launcher_wake(void)
+{
+	Assert(LWLockHeldByMe(clinical_workers_lock));
+	if (clinical_workers->launcher != NULL)
+		SetLatch(&clinical_workers->launcher->procLatch);
+}
+
+/* The pid of the database's worker, or 0. */
+static pid_t
+worker_pid(Oid database)
+{
+	ClinicalSlot *slot;
+	pid_t		pid;
+
+	LWLockAcquire(clinical_workers_lock, LW_SHARED);
+	slot = clinical_slot_find(database);
+	pid = slot == NULL ? 0 : slot->pid;
+	LWLockRelease(clinical_workers_lock);
+	return pid;
+}
+
+/*
+ * Wait until the database's worker, told to end, is gone; for so many
+ * milliseconds at most.  Gone is more than out of its slot: PostgreSQL must not
+ * count it among the database's sessions any more.
+ */
+bool
+clinical_wait_ended(Oid database, int timeout)
+{
+	static uint32 wait_event = 0;
+	pid_t		pid = worker_pid(database);
+	TimestampTz start = GetCurrentTimestamp();
+
+	ConditionVariablePrepareToSleep(&clinical_workers->ended);
+	while (pid != 0 && (worker_pid(database) != 0 || BackendPidGetProc(pid) != NULL))
+	{
+		if (TimestampDifferenceExceeds(start, GetCurrentTimestamp(), timeout))
+			break;
+		(void) ConditionVariableTimedSleep(&clinical_workers->ended, 10,
+										   CLINICAL_WAIT_EVENT(wait_event, "ClinicalWorkerStop"));
+	}
+	ConditionVariableCancelSleep();
+	return worker_pid(database) == 0;
+}
