@@ -25,6 +25,8 @@ void
 _PG_init(void)
 {
 	clinical_core_init();
+	clinical_log_init();
+	clinical_log_applies = clinical_database_may_have_extension;
 	clinical_access_init();
 	clinical_audit_init();
 	clinical_redact_related = clinical_patient_redact;

@@ -219,7 +219,7 @@ clinical_health(PG_FUNCTION_ARGS)
 {
 	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
 	char	   *version = installed_version();
-	bool		sound = preloaded && enableFsync;
+	bool		sound = preloaded && enableFsync && !clinical_logs_values();
 
 	InitMaterializedSRF(fcinfo, 0);
 	if (!preloaded)
@@ -228,6 +228,9 @@ clinical_health(PG_FUNCTION_ARGS)
 	if (!enableFsync)
 		health_row(result, "fsync is off: a crash can lose or spoil stored data",
 				   "Set fsync to on and reload the server.");
+	if (clinical_logs_values())
+		health_row(result, "clinical.log_values is on: messages may carry patient data into the server log",
+				   "Set it to off as soon as what you look for is found.");
 	if (version != NULL && strcmp(version, CLINICAL_VERSION) != 0)
 	{
 		sound = false;

@@ -44,6 +44,14 @@ typedef struct ClinicalInvariant
 
 extern void clinical_register_invariants(const ClinicalInvariant *invariants, int count);
 
+/* core_log.c: what goes to the server log */
+
+extern bool (*clinical_log_applies) (void);
+
+extern void clinical_log_init(void);
+extern bool clinical_logs_values(void);
+extern char *clinical_telling_settings(void);
+
 /* core_plan.c: statements that are prepared once a session */
 
 #define CLINICAL_MAX_ARGS 16

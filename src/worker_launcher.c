@@ -27,6 +27,7 @@
 #include "utils/timestamp.h"
 
 #include "compat.h"
+#include "core.h"
 #include "worker_slot.h"
 
 /* The longest time (ms) between two looks at the databases */
@@ -341,6 +342,19 @@ pass(void)
 	return TimestampDifferenceMilliseconds(GetCurrentTimestamp(), next);
 }
 
+/* Say once what would bring patient data into the log, if it were not kept out. */
+static void
+warn_of_settings(void)
+{
+	char	   *settings = clinical_telling_settings();
+
+	if (settings != NULL)
+		ereport(WARNING,
+				(errmsg("the server logs statements or parameters, which may carry patient data"),
+				 errdetail("These settings make it do so: %s.", settings),
+				 errhint("In databases with \"clinical\" they are kept out while clinical.log_values is off; elsewhere they are not.")));
+}
+
 /* The process: exits 1 when told to end, so that the server starts it again. */
 void
 clinical_launcher_main(Datum arg)
@@ -349,6 +363,7 @@ clinical_launcher_main(Datum arg)
 	MemoryContext context;
 
 	launcher_begin();
+	warn_of_settings();
 	context = AllocSetContextCreate(TopMemoryContext, "clinical launcher", ALLOCSET_DEFAULT_SIZES);
 	for (;;)
 	{
