@@ -291,10 +291,18 @@ DECLARE
     digest jsonb;
     redacted jsonb;
 BEGIN
+    IF table_name OPERATOR(pg_catalog.=) 'audit_record' AND path OPERATOR(pg_catalog.=) ARRAY['reason'] THEN
+        EXECUTE pg_catalog.format('WITH done AS (UPDATE clinical.audit_record AS t SET reason = ''[redacted]'', salt = NULL,'
+            ' content_hash = COALESCE(t.content_hash, clinical.audit_content_hash(t.salt, t.changes, t.reason))'
+            ' WHERE t.reason IS NOT NULL AND %s RETURNING t.generation, t.xid, t.id)'
+            ' SELECT COALESCE(pg_catalog.jsonb_agg(pg_catalog.jsonb_build_array(d.generation, d.xid::pg_catalog.text, d.id)), ''[]'') FROM done d',
+            condition) INTO redacted;
+        RETURN redacted;
+    END IF;
     SELECT INTO attribute a.attname, a.attnotnull, pg_catalog.format_type(a.atttypid, NULL) AS type
       FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_class c ON c.oid OPERATOR(pg_catalog.=) a.attrelid
      WHERE c.relnamespace OPERATOR(pg_catalog.=) 'clinical'::pg_catalog.regnamespace
-       AND c.relname OPERATOR(pg_catalog.=) table_name::pg_catalog.name
+       AND c.relname OPERATOR(pg_catalog.=) table_name::pg_catalog.name AND table_name OPERATOR(pg_catalog.<>) 'audit_record'
        AND a.attname OPERATOR(pg_catalog.=) path[1]::pg_catalog.name AND a.attnum OPERATOR(pg_catalog.>) 0;
     IF attribute.attname IS NULL OR row_key OPERATOR(pg_catalog.?) path[1]
        OR (attribute.type OPERATOR(pg_catalog.=) 'jsonb') OPERATOR(pg_catalog.<>) (pg_catalog.cardinality(path) OPERATOR(pg_catalog.>) 1)
@@ -347,7 +355,7 @@ CREATE FUNCTION clinical.redact(table_name regclass, key jsonb, path text[], rea
     LANGUAGE C VOLATILE PARALLEL UNSAFE
     AS 'MODULE_PATHNAME', 'clinical_redact';
 COMMENT ON FUNCTION clinical.redact(regclass, jsonb, text[], text) IS
-'Destroys a value that should never have been entered: in a row of an audited table, in what was derived from it, and in all records of it in the trail, which still verifies. Text becomes "[redacted]", other columns NULL. key: the primary key by column; path: the column and, in a jsonb column, the keys that lead to the value; reason: why, NULL takes clinical.reason. Returns the record of the redaction, which names the records that were changed. SQLSTATE: 22023 an argument missing or malformed; P0002 row not found.';
+'Destroys a value that should never have been entered: in a row of an audited table, in what was derived from it, and in all records of it in the trail, which still verifies. Text becomes "[redacted]", other columns NULL. key: the primary key by column; path: the column and, in a jsonb column, the keys that lead to the value; reason: why, NULL takes clinical.reason. Of a record of audit_record the path {reason} destroys the reason. Returns the record of the redaction, which names the records that were changed. SQLSTATE: 22023 an argument missing or malformed; P0002 row not found.';
 
 CREATE VIEW clinical.audit_export WITH (security_invoker = true) AS
     SELECT e.line FROM (

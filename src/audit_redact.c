@@ -43,8 +43,10 @@ table_arg(FunctionCallInfo fcinfo, Jsonb *row_key, char **patient_id)
 	clinical_require_arg(get_rel_namespace(PG_GETARG_OID(0)) == get_namespace_oid("clinical", false) &&
 						 get_rel_relkind(PG_GETARG_OID(0)) == RELKIND_RELATION, "not an audited table");
 	relation = table_open(PG_GETARG_OID(0), AccessShareLock);
-	clinical_require_arg(clinical_audit_argument(relation, 0) != NULL, "not an audited table");
 	name = pstrdup(RelationGetRelationName(relation));
+	/* of a record of the trail itself the reason can be destroyed */
+	clinical_require_arg(clinical_audit_argument(relation, 0) != NULL || strcmp(name, "audit_record") == 0,
+						 "not an audited table");
 	column = clinical_audit_argument(relation, 1);
 	if (column != NULL)
 		value = getKeyJsonValueFromContainer(&row_key->root, column, strlen(column), &buffer);

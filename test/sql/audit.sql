@@ -190,13 +190,16 @@ SELECT jsonb_array_length(changes #> '{0,records}') AS records FROM clinical.red
 SELECT jsonb_array_length(changes #> '{0,records}') AS records FROM clinical.redact('clinical.patient', '{"id": "AUD1"}', '{name}', 'a name');
 SELECT jsonb_array_length(changes #> '{0,records}') AS records FROM clinical.redact('clinical.patient', '{"id": "AUD1"}', '{birth_date}', 'too exact');
 SELECT jsonb_array_length(changes #> '{0,records}') AS records FROM clinical.redact('clinical.center', format('{"id": %s}', :c)::jsonb, '{name}', 'a person''s');
+SELECT jsonb_array_length(changes #> '{0,records}') AS records FROM clinical.redact('clinical.audit_record',
+       (SELECT jsonb_build_object('generation', generation, 'xid', xid::text, 'id', id) FROM clinical.audit_record WHERE reason = 'a name by mistake' AND table_name = 'patient'), '{reason}', 'a name');
+SELECT reason, salt IS NULL AS no_salt, content_hash IS NOT NULL AS hash FROM clinical.audit_record WHERE reason = '[redacted]';
 SELECT name, birth_date, record FROM clinical.patient WHERE id = 'AUD1';
 SELECT version, record - ARRAY['list', 'deep', 'dose', '', 'n', 'arm', 'big'] AS record FROM clinical.record_version WHERE patient_id = 'AUD1' ORDER BY version;
 SELECT count(*) FROM clinical.audit_record r WHERE r::text ~ 'Smith|"a": 2';
 SELECT * FROM clinical.verify_audit(:'digest');
 SELECT * FROM clinical.check();
 SELECT r, test.try('SELECT clinical.redact(' || r || ')') FROM unnest(ARRAY[
-    'NULL, ''{}'', ''{name}'', ''r''', '''pg_catalog.pg_class'', ''{}'', ''{name}'', ''r''', '''clinical.audit_record'', ''{}'', ''{reason}'', ''r''',
+    'NULL, ''{}'', ''{name}'', ''r''', '''pg_catalog.pg_class'', ''{}'', ''{name}'', ''r''', '''clinical.audit_record'', ''{}'', ''{reason}'', ''r''', '''clinical.audit_record'', ''{"generation": 1, "xid": "3", "id": 1}'', ''{reason}'', ''r''', '''clinical.audit_block'', ''{"block_no": 1}'', ''{root}'', ''r''',
     '''clinical.patient'', NULL, ''{name}'', ''r''', '''clinical.patient'', ''{"id": "AUD1"}'', NULL, ''r''', '''clinical.patient'', ''{"id": "AUD1"}'', ''{name}'', NULL',
     '''clinical.patient'', ''{"id": "nobody"}'', ''{name}'', ''r''', '''clinical.patient'', ''{"id": "AUD1", "x": 1}'', ''{name}'', ''r''',
     '''clinical.patient'', ''{"id": "AUD1"}'', ''{id}'', ''r''', '''clinical.patient'', ''{"id": "AUD1"}'', ''{record}'', ''r''',
