@@ -36,13 +36,21 @@ extern void clinical_audit_parse_digest(const char *digest, int64 *block_no, cha
 
 /* audit_sum.c: whether rows are what the trail says, in one pass over both */
 
+#define AUDIT_LANES 3
+
 /* A sum of hashes, in which the order has no part */
 typedef struct AuditSum
 {
-	uint64		lanes[4];
+	uint64		lanes[AUDIT_LANES];
 } AuditSum;
 
-extern void clinical_sum_changes(pg_cryptohash_ctx *ctx, StringInfo bytes, AuditSum *sum, int sign,
+typedef struct AuditKeys
+{
+	uint64		lanes[AUDIT_LANES];
+} AuditKeys;
+
+extern void clinical_sum_begin(AuditKeys *keys);
+extern void clinical_sum_changes(const AuditKeys *keys, StringInfo bytes, AuditSum *sum, int sign,
 								 const char *table_name, const char *row_key, Jsonb *changes);
 extern bool clinical_sum_is_zero(const AuditSum *sum);
 
@@ -53,6 +61,7 @@ typedef struct Verification
 	ReturnSetInfo *result;
 	pg_cryptohash_ctx *ctx;
 	StringInfoData bytes;
+	AuditKeys	keys;
 	HTAB	   *sums;			/* by table: what the trail says */
 	MemoryContext batch;		/* reset after each batch of rows */
 } Verification;

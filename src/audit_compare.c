@@ -58,7 +58,7 @@ subtract_row(Verification *v, AuditSum *sum, Relation relation, const char *way,
 	Jsonb	   *key = clinical_image_key(clinical_image_layout(relation), RelationGetDescr(relation), tuple);
 
 	if (changes != NULL)
-		clinical_sum_changes(v->ctx, &v->bytes, sum, -1, RelationGetRelationName(relation),
+		clinical_sum_changes(&v->keys, &v->bytes, sum, -1, RelationGetRelationName(relation),
 							 JsonbToCString(NULL, &key->root, VARSIZE(key)), changes);
 }
 

@@ -263,7 +263,7 @@ read_record(Verification *v, BlockReader *reader, HeapTuple tuple, TupleDesc des
 	check_record(v, &record, nulls[SALT] ? NULL : DatumGetByteaPP(values[SALT]), redacted, content_hash, leaf);
 	place_record(v, reader, &record, leaf);
 	if (tells_of_row(&record))
-		clinical_sum_changes(v->ctx, &v->bytes, &clinical_table_sum(v, record.table_name)->sum, 1,
+		clinical_sum_changes(&v->keys, &v->bytes, &clinical_table_sum(v, record.table_name)->sum, 1,
 							 record.table_name, record.row_key, DatumGetJsonbP(values[CHANGES]));
 }
 
@@ -380,6 +380,7 @@ clinical_verify_audit(PG_FUNCTION_ARGS)
 	SPI_connect();
 	clinical_owner_begin(&saved);
 	v.ctx = clinical_hash_begin();
+	clinical_sum_begin(&v.keys);
 	v.sums = create_sums();
 	v.batch = AllocSetContextCreate(CurrentMemoryContext, "clinical verification", ALLOCSET_DEFAULT_SIZES);
 	initStringInfo(&v.bytes);
