@@ -4,6 +4,7 @@
 #                                           installcheck needs a running server
 #   make test            all tests, in a scratch directory; installs what is missing (Debian)
 #   make test-versions   the same on the other PostgreSQL versions
+#   make test-upgrade    pg_upgrade from 15 to 17
 #   make demo, make demo-stop, make bench
 
 # Where the demo takes its data from: asked for before DATA gets PGXS's meaning.
@@ -21,6 +22,9 @@ SQL_MODULES = core access worker audit project patient clinical
 INSTALL_SQL = sql/$(EXTENSION)--$(EXTVERSION).sql
 DATA        = $(sort $(wildcard sql/upgrade/*.sql))
 DATA_built  = $(INSTALL_SQL)
+
+# The verifier of exported audit trails, which needs no server.
+SCRIPTS     = bin/clinical-verify-audit
 
 # INSTANCE_OPTS: --temp-instance and --temp-config of test/run.sh; without them a running
 # server is tested.
@@ -78,7 +82,7 @@ $(TEST_OUTPUT):
 	ln -s ../expected $@/expected
 
 # For people and CI: these need no PostgreSQL to begin with.
-.PHONY: demo demo-stop test test-versions bench
+.PHONY: demo demo-stop test test-versions test-upgrade bench
 
 demo:
 	@DATA='$(DEMO_DATA)' demo/run.sh
@@ -88,5 +92,7 @@ test:
 	@test/run.sh
 test-versions:
 	@test/versions.sh
+test-upgrade:
+	@test/upgrade.sh
 bench:
 	@bench/run
