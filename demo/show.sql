@@ -48,4 +48,21 @@ SELECT s.patient_id, p.status, s.onset, s.trigger_day, s.last_day, s.out_days
   JOIN clinical.patient p ON p.id = s.patient_id
  ORDER BY s.out_days DESC, s.patient_id
  LIMIT 10;
+\echo '--- An investigator of one center sees its patients, and no others'
+SELECT id AS center FROM clinical.center ORDER BY site_id LIMIT 1 \gset
+CREATE ROLE demo_investigator;
+GRANT clinical_investigator TO demo_investigator;
+SELECT role, center_id FROM clinical.grant_center('demo_investigator', :center);
+SET ROLE demo_investigator;
+SELECT count(*) AS patients, count(DISTINCT center_id) AS centers FROM clinical.patient;
+SELECT roles, problem FROM clinical.whoami();
+RESET ROLE;
+\echo '--- What ever happened to one patient: the end of the trail'
+SELECT patient_id AS somebody FROM clinical.enrollment_event WHERE event_no > 1 ORDER BY patient_id LIMIT 1 \gset
+SELECT recorded_at::timestamp(0), login, operation, item, old_value, new_value
+  FROM clinical.patient_history(:'somebody') ORDER BY record_id DESC, item LIMIT 8;
+\echo '--- The trail is sealed, and all tables are what it says (no rows: sound)'
+SELECT block_no, records FROM clinical.seal_audit();
+SELECT count(*) AS records, pg_size_pretty(pg_total_relation_size('clinical.audit_record')) AS size FROM clinical.audit_record;
+SELECT * FROM clinical.verify_audit();
 \set ECHO none
