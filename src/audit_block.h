@@ -63,6 +63,7 @@ typedef struct Verification
 	StringInfoData bytes;
 	AuditKeys	keys;
 	HTAB	   *sums;			/* by table: what the trail says */
+	HTAB	   *redactions;		/* by record */
 	MemoryContext batch;		/* reset after each batch of rows */
 } Verification;
 

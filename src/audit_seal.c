@@ -110,8 +110,7 @@ next_range(const AuditBlock *last, AuditBlock *next)
 		"            THEN pg_catalog.pg_snapshot_xmin(pg_catalog.pg_current_snapshot())"
 		"            ELSE '18446744073709551615'::pg_catalog.xid8 END"
 		"  FROM clinical.audit_record r"
-		" WHERE (r.generation OPERATOR(pg_catalog.=) $1 AND r.xid OPERATOR(pg_catalog.>=) $2)"
-		"    OR r.generation OPERATOR(pg_catalog.>) $1"
+		" WHERE ROW (r.generation, r.xid) OPERATOR(pg_catalog.>=) ROW ($1, $2)"
 		" ORDER BY r.generation, r.xid LIMIT 1",
 		2, {INT4OID, XID8OID}
 	};

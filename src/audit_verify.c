@@ -17,7 +17,9 @@
 #include "funcapi.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
 #include "utils/memutils.h"
+#include "utils/numeric.h"
 #include "utils/timestamp.h"
 
 #include "audit_block.h"
@@ -26,6 +28,16 @@
 PG_FUNCTION_INFO_V1(clinical_verify_audit);
 
 #define BATCH 1000
+
+/* A record whose content was destroyed, or that a redaction names; the key comes first */
+typedef struct Redaction
+{
+	uint64		xid;
+	int64		id;
+	int32		generation;
+	bool		destroyed;
+	bool		named;
+} Redaction;
 
 /* The block whose records are being read */
 typedef struct BlockReader
@@ -245,6 +257,71 @@ tells_of_row(const AuditRecord *record)
 		strcmp(record->operation, "DELETE") == 0;
 }
 
+/* A record of the trail whose content was destroyed, or that a redaction names. */
+static Redaction *
+find_redaction(Verification *v, int32 generation, uint64 xid, int64 id)
+{
+	Redaction	key;
+	Redaction  *redaction;
+	bool		found;
+
+	memset(&key, 0, sizeof(key));
+	key.generation = generation;
+	key.xid = xid;
+	key.id = id;
+	redaction = hash_search(v->redactions, &key, HASH_ENTER, &found);
+	if (!found)
+		redaction->destroyed = redaction->named = false;
+	return redaction;
+}
+
+/* A number in an array, or 0. */
+static int64
+array_number(JsonbContainer *array, int i)
+{
+	JsonbValue *value = getIthJsonbValueFromContainer(array, i);
+
+	if (value == NULL || value->type != jbvNumeric)
+		return 0;
+	return DatumGetInt64(DirectFunctionCall1(numeric_int8, NumericGetDatum(value->val.numeric)));
+}
+
+/* The number of a transaction, which is a string, in an array, or 0. */
+static uint64
+array_xid(JsonbContainer *array, int i)
+{
+	JsonbValue *value = getIthJsonbValueFromContainer(array, i);
+
+	if (value == NULL || value->type != jbvString)
+		return 0;
+	return strtoull(pnstrdup(value->val.string.val, value->val.string.len), NULL, 10);
+}
+
+/* Take down the records that a redaction names. */
+static void
+read_redaction(Verification *v, Jsonb *changes)
+{
+	JsonbValue	buffer;
+	JsonbContainer *change;
+	JsonbValue *records;
+
+	if (!JB_ROOT_IS_ARRAY(changes) || JB_ROOT_COUNT(changes) == 0 ||
+		(change = clinical_json_object(getIthJsonbValueFromContainer(&changes->root, 0))) == NULL)
+		return;
+	records = getKeyJsonValueFromContainer(change, "records", strlen("records"), &buffer);
+	if (records == NULL || records->type != jbvBinary || !JsonContainerIsArray(records->val.binary.data))
+		return;
+	for (int i = 0; i < (int) JsonContainerSize(records->val.binary.data); i++)
+	{
+		JsonbValue *record = getIthJsonbValueFromContainer(records->val.binary.data, i);
+
+		if (record->type == jbvBinary && JsonContainerIsArray(record->val.binary.data))
+			find_redaction(v, (int32) array_number(record->val.binary.data, 0),
+						   array_xid(record->val.binary.data, 1),
+						   array_number(record->val.binary.data, 2))->named = true;
+	}
+}
+
 /* Read one record. */
 static void
 read_record(Verification *v, BlockReader *reader, HeapTuple tuple, TupleDesc desc)
@@ -262,6 +339,10 @@ read_record(Verification *v, BlockReader *reader, HeapTuple tuple, TupleDesc des
 	(void) hash_value(values, nulls, LEAF, leaf);
 	check_record(v, &record, nulls[SALT] ? NULL : DatumGetByteaPP(values[SALT]), redacted, content_hash, leaf);
 	place_record(v, reader, &record, leaf);
+	if (redacted || nulls[SALT])
+		find_redaction(v, record.generation, record.xid, record.id)->destroyed = true;
+	if (strcmp(record.operation, "REDACT") == 0)
+		read_redaction(v, DatumGetJsonbP(values[CHANGES]));
 	if (tells_of_row(&record))
 		clinical_sum_changes(&v->keys, &v->bytes, &clinical_table_sum(v, record.table_name)->sum, 1,
 							 record.table_name, record.row_key, DatumGetJsonbP(values[CHANGES]));
@@ -339,33 +420,31 @@ check_digest(Verification *v, const char *digest)
 					   "the block has another hash: it, or one before it, was made anew");
 }
 
-/* Each record from which values were redacted must be named by one of a redaction. */
+/* Each record whose content was destroyed must be named by a redaction. */
 static void
 check_redactions(Verification *v)
 {
-	static ClinicalPlan plan = {
-		"SELECT pg_catalog.concat('record (', r.generation, ', ', r.xid, ', ', r.id, ')')"
-		"  FROM clinical.audit_record r"
-		" WHERE (r.content_hash IS NOT NULL OR r.salt IS NULL) AND NOT EXISTS"
-		"       (SELECT FROM clinical.audit_record d WHERE d.operation OPERATOR(pg_catalog.=) 'REDACT'"
-		"           AND d.changes OPERATOR(pg_catalog.@>) pg_catalog.jsonb_build_array("
-		"               pg_catalog.jsonb_build_object('records', pg_catalog.jsonb_build_array("
-		"               pg_catalog.jsonb_build_array(r.generation, r.xid::pg_catalog.text, r.id)))))"
-	};
+	HASH_SEQ_STATUS status;
+	Redaction  *redaction;
 
-	clinical_execute(&plan, NULL, NULL, true);
-	for (uint64 i = 0; i < SPI_processed; i++)
-		clinical_fault(v, "record was altered", SPI_getvalue(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1),
-					   "values are destroyed, and no redaction says so");
+	hash_seq_init(&status, v->redactions);
+	while ((redaction = hash_seq_search(&status)) != NULL)
+	{
+		if (redaction->destroyed && !redaction->named)
+			clinical_fault(v, "record was altered",
+						   psprintf("record (%d, " UINT64_FORMAT ", " INT64_FORMAT ")",
+									redaction->generation, redaction->xid, redaction->id),
+						   "values are destroyed, and no redaction says so");
+	}
 }
 
-/* The sums by table. */
+/* What is collected on the way: the sums by table, and redactions. */
 static HTAB *
-create_sums(void)
+create_table(const char *name, size_t key_size, size_t entry_size)
 {
-	HASHCTL		control = {.keysize = sizeof(NameData), .entrysize = sizeof(TableSum), .hcxt = CurrentMemoryContext};
+	HASHCTL		control = {.keysize = key_size, .entrysize = entry_size, .hcxt = CurrentMemoryContext};
 
-	return hash_create("clinical sums by table", 64, &control, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	return hash_create(name, 64, &control, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
 }
 
 /* SQL: what is wrong with the trail, or differs from it. */
@@ -381,7 +460,8 @@ clinical_verify_audit(PG_FUNCTION_ARGS)
 	clinical_owner_begin(&saved);
 	v.ctx = clinical_hash_begin();
 	clinical_sum_begin(&v.keys);
-	v.sums = create_sums();
+	v.sums = create_table("clinical sums by table", sizeof(NameData), sizeof(TableSum));
+	v.redactions = create_table("clinical redactions", offsetof(Redaction, destroyed), sizeof(Redaction));
 	v.batch = AllocSetContextCreate(CurrentMemoryContext, "clinical verification", ALLOCSET_DEFAULT_SIZES);
 	initStringInfo(&v.bytes);
 	read_trail(&v);
