@@ -222,9 +222,12 @@ ALTER EVENT TRIGGER clinical_drop ENABLE ALWAYS;
 CREATE FUNCTION clinical.audit_key_condition(table_name text, row_key jsonb) RETURNS text
     LANGUAGE sql STABLE STRICT PARALLEL SAFE
 BEGIN ATOMIC
-    -- NULL unless the key has exactly the columns of the primary key
+    -- NULL unless the key has exactly the columns of the primary key, as the trail
+    -- writes them: by another spelling the row would be found, but not its records
     SELECT CASE WHEN pg_catalog.count(*) = (SELECT pg_catalog.count(*) FROM pg_catalog.jsonb_object_keys(row_key))
-                 AND pg_catalog.bool_and(row_key ? a.attname::pg_catalog.text AND row_key ->> a.attname::pg_catalog.text IS NOT NULL)
+                 AND pg_catalog.bool_and((pg_catalog.jsonb_typeof(row_key -> a.attname::pg_catalog.text)
+                         = CASE WHEN a.atttypid IN ('bigint'::pg_catalog.regtype, 'integer'::pg_catalog.regtype)
+                                THEN 'number' ELSE 'string' END) IS TRUE)
                 THEN pg_catalog.string_agg(pg_catalog.format('t.%I OPERATOR(pg_catalog.=) %L::%s', a.attname,
                          row_key ->> a.attname::pg_catalog.text, pg_catalog.format_type(a.atttypid, NULL)), ' AND ') END
       FROM pg_catalog.pg_class c

@@ -199,6 +199,8 @@ SELECT r, test.try('SELECT clinical.redact(' || r || ')') FROM unnest(ARRAY[
     'NULL, ''{}'', ''{name}'', ''r''', '''pg_catalog.pg_class'', ''{}'', ''{name}'', ''r''', '''clinical.audit_record'', ''{}'', ''{reason}'', ''r''',
     '''clinical.patient'', NULL, ''{name}'', ''r''', '''clinical.patient'', ''{"id": "AUD1"}'', NULL, ''r''', '''clinical.patient'', ''{"id": "AUD1"}'', ''{name}'', NULL',
     '''clinical.patient'', ''{"id": "nobody"}'', ''{name}'', ''r''', '''clinical.patient'', ''{"id": "AUD1", "x": 1}'', ''{name}'', ''r''',
+    -- the row would be found, but not its records
+    '''clinical.patient'', ''{"id": 1}'', ''{name}'', ''r''', '''clinical.center'', ''{"id": "1"}'', ''{name}'', ''r''', '''clinical.patient'', ''{"id": null}'', ''{name}'', ''r''',
     '''clinical.patient'', ''{"id": "AUD1"}'', ''{id}'', ''r''', '''clinical.patient'', ''{"id": "AUD1"}'', ''{record}'', ''r''',
     '''clinical.patient'', ''{"id": "AUD1"}'', ''{status_on}'', ''r''', '''clinical.patient'', ''{"id": "AUD1"}'', ''{no_such}'', ''r''']) r;
 
