@@ -264,7 +264,9 @@ BEGIN
                         IF pg_catalog.jsonb_typeof(change OPERATOR(pg_catalog.->) side) OPERATOR(pg_catalog.<>) 'null' THEN
                             change := pg_catalog.jsonb_set(change, ARRAY[side], marker, false);
                         END IF;
-                    ELSE
+                    ELSIF (change OPERATOR(pg_catalog.#>) (ARRAY[side] OPERATOR(pg_catalog.||)
+                              path[pg_catalog.cardinality(place) OPERATOR(pg_catalog.+) 1:])) IS NOT NULL THEN
+                        -- (jsonb_set fails where the path would lead through an array)
                         change := pg_catalog.jsonb_set(change, ARRAY[side] OPERATOR(pg_catalog.||)
                                       path[pg_catalog.cardinality(place) OPERATOR(pg_catalog.+) 1:], marker, false);
                     END IF;
@@ -310,7 +312,8 @@ BEGIN
     END IF;
 
     IF attribute.type OPERATOR(pg_catalog.=) 'jsonb' THEN
-        EXECUTE pg_catalog.format('UPDATE clinical.%I AS t SET %I = pg_catalog.jsonb_set(t.%2$I, $1, $2, false) WHERE %s',
+        EXECUTE pg_catalog.format('UPDATE clinical.%I AS t SET %I = pg_catalog.jsonb_set(t.%2$I, $1, $2, false)'
+                                  ' WHERE %s AND (t.%2$I OPERATOR(pg_catalog.#>) $1) IS NOT NULL',
                                   table_name, path[1], condition) USING path[2:], marker;
     ELSE
         EXECUTE pg_catalog.format('UPDATE clinical.%I AS t SET %I = ($1 OPERATOR(pg_catalog.#>>) ''{}'')::%s WHERE %s AND t.%2$I IS NOT NULL',

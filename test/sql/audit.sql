@@ -190,6 +190,11 @@ SELECT jsonb_array_length(changes #> '{0,records}') AS records FROM clinical.red
 SELECT jsonb_array_length(changes #> '{0,records}') AS records FROM clinical.redact('clinical.patient', '{"id": "AUD1"}', '{name}', 'a name');
 SELECT jsonb_array_length(changes #> '{0,records}') AS records FROM clinical.redact('clinical.patient', '{"id": "AUD1"}', '{birth_date}', 'too exact');
 SELECT jsonb_array_length(changes #> '{0,records}') AS records FROM clinical.redact('clinical.center', format('{"id": %s}', :c)::jsonb, '{name}', 'a person''s');
+-- what was an array, or a plain value, where now the path goes on is left alone
+SELECT clinical.amend_record('AUD1', '{"list": {"x": "Smith"}, "arm": {"x": "Smith"}}', 'objects now');
+SELECT jsonb_array_length(changes #> '{0,records}') AS records FROM clinical.redact('clinical.patient', '{"id": "AUD1"}', '{record,list,x}', 'a name');
+SELECT jsonb_array_length(changes #> '{0,records}') AS records FROM clinical.redact('clinical.patient', '{"id": "AUD1"}', '{record,arm,x}', 'a name');
+SELECT jsonb_path_query(changes, '$[*] ? (@.path[0] == "list" || @.path[0] == "arm")') FROM clinical.audit_record WHERE table_name = 'patient' AND reason = 'objects now';
 SELECT name, birth_date, record FROM clinical.patient WHERE id = 'AUD1';
 SELECT version, record - ARRAY['list', 'deep', 'dose', '', 'n', 'arm', 'big'] AS record FROM clinical.record_version WHERE patient_id = 'AUD1' ORDER BY version;
 SELECT count(*) FROM clinical.audit_record r WHERE r::text ~ 'Smith|"a": 2';
