@@ -301,11 +301,13 @@ BEGIN
      WHERE c.relnamespace OPERATOR(pg_catalog.=) 'clinical'::pg_catalog.regnamespace
        AND c.relname OPERATOR(pg_catalog.=) table_name::pg_catalog.name
        AND a.attname OPERATOR(pg_catalog.=) path[1]::pg_catalog.name AND a.attnum OPERATOR(pg_catalog.>) 0;
+    -- what the server goes by says nothing of a person, and who may redact may not change it
     IF attribute.attname IS NULL OR row_key OPERATOR(pg_catalog.?) path[1]
+       OR path[1] OPERATOR(pg_catalog.~) '_id$' OR path[1] OPERATOR(pg_catalog.=) ANY (ARRAY['status', 'event', 'code', 'time_zone'])
        OR (attribute.type OPERATOR(pg_catalog.=) 'jsonb') OPERATOR(pg_catalog.<>) (pg_catalog.cardinality(path) OPERATOR(pg_catalog.>) 1)
        OR (attribute.attnotnull AND attribute.type OPERATOR(pg_catalog.<>) ALL (ARRAY['jsonb', 'text'])) THEN
         RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value', MESSAGE = 'path leads to nothing that can be redacted',
-            HINT = 'It begins with a column that is not in the key; in a jsonb column it goes on with keys.';
+            HINT = 'It begins with a column that is neither in the key nor a status, code, time zone or id; in a jsonb column it goes on with keys.';
     END IF;
     IF attribute.type OPERATOR(pg_catalog.<>) ALL (ARRAY['jsonb', 'text']) THEN
         marker := 'null';

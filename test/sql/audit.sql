@@ -208,6 +208,14 @@ SELECT r, test.try('SELECT clinical.redact(' || r || ')') FROM unnest(ARRAY[
     '''clinical.patient'', ''{"id": 1}'', ''{name}'', ''r''', '''clinical.center'', ''{"id": "1"}'', ''{name}'', ''r''', '''clinical.patient'', ''{"id": null}'', ''{name}'', ''r''',
     '''clinical.patient'', ''{"id": "AUD1"}'', ''{id}'', ''r''', '''clinical.patient'', ''{"id": "AUD1"}'', ''{record}'', ''r''',
     '''clinical.patient'', ''{"id": "AUD1"}'', ''{status_on}'', ''r''', '''clinical.patient'', ''{"id": "AUD1"}'', ''{no_such}'', ''r''']) r;
+-- what the server goes by cannot be destroyed
+SELECT t || '.' || c AS redactable FROM (VALUES ('center', format('{"id": %s}', :c)), ('project', format('{"id": %s}', :p)), ('patient', '{"id": "AUD1"}'),
+        ('enrollment_event', '{"patient_id": "AUD1", "event_no": 1}'), ('record_version', '{"patient_id": "AUD1", "version": 1}'),
+        ('project_center', format('{"project_id": %s, "center_id": %s}', :p, :c)),
+        ('project_event', (SELECT format('{"id": %s}', id) FROM clinical.project_event WHERE center_id = :c)),
+        ('center_event', (SELECT format('{"id": %s}', min(id)) FROM clinical.center_event WHERE center_id = :c))) t (t, key),
+    LATERAL (SELECT attname AS c, attnum FROM pg_attribute WHERE attrelid = format('clinical.%I', t)::regclass AND attnum > 0 AND NOT attisdropped) a
+ WHERE test.try(format('SELECT clinical.redact(%L, %L, ARRAY[%L], %L)', 'clinical.' || t, key, c, 'r')) !~ '^22023 path' ORDER BY t, attnum;
 
 DELETE FROM clinical.membership WHERE role = 'regress_audit_app'::regrole;
 DROP FUNCTION test.rename_center(text, text);
