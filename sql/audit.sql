@@ -222,9 +222,12 @@ ALTER EVENT TRIGGER clinical_drop ENABLE ALWAYS;
 CREATE FUNCTION clinical.audit_key_condition(table_name text, row_key jsonb) RETURNS text
     LANGUAGE sql STABLE STRICT PARALLEL SAFE
 BEGIN ATOMIC
-    -- NULL unless the key has exactly the columns of the primary key
+    -- NULL unless the key has exactly the columns of the primary key, as the trail
+    -- writes them: by another spelling the row would be found, but not its records
     SELECT CASE WHEN pg_catalog.count(*) = (SELECT pg_catalog.count(*) FROM pg_catalog.jsonb_object_keys(row_key))
-                 AND pg_catalog.bool_and(row_key ? a.attname::pg_catalog.text AND row_key ->> a.attname::pg_catalog.text IS NOT NULL)
+                 AND pg_catalog.bool_and((pg_catalog.jsonb_typeof(row_key -> a.attname::pg_catalog.text)
+                         = CASE WHEN a.atttypid IN ('bigint'::pg_catalog.regtype, 'integer'::pg_catalog.regtype)
+                                THEN 'number' ELSE 'string' END) IS TRUE)
                 THEN pg_catalog.string_agg(pg_catalog.format('t.%I OPERATOR(pg_catalog.=) %L::%s', a.attname,
                          row_key ->> a.attname::pg_catalog.text, pg_catalog.format_type(a.atttypid, NULL)), ' AND ') END
       FROM pg_catalog.pg_class c
@@ -261,7 +264,9 @@ BEGIN
                         IF pg_catalog.jsonb_typeof(change OPERATOR(pg_catalog.->) side) OPERATOR(pg_catalog.<>) 'null' THEN
                             change := pg_catalog.jsonb_set(change, ARRAY[side], marker, false);
                         END IF;
-                    ELSE
+                    ELSIF (change OPERATOR(pg_catalog.#>) (ARRAY[side] OPERATOR(pg_catalog.||)
+                              path[pg_catalog.cardinality(place) OPERATOR(pg_catalog.+) 1:])) IS NOT NULL THEN
+                        -- (jsonb_set fails where the path would lead through an array)
                         change := pg_catalog.jsonb_set(change, ARRAY[side] OPERATOR(pg_catalog.||)
                                       path[pg_catalog.cardinality(place) OPERATOR(pg_catalog.+) 1:], marker, false);
                     END IF;
@@ -304,18 +309,21 @@ BEGIN
      WHERE c.relnamespace OPERATOR(pg_catalog.=) 'clinical'::pg_catalog.regnamespace
        AND c.relname OPERATOR(pg_catalog.=) table_name::pg_catalog.name AND table_name OPERATOR(pg_catalog.<>) 'audit_record'
        AND a.attname OPERATOR(pg_catalog.=) path[1]::pg_catalog.name AND a.attnum OPERATOR(pg_catalog.>) 0;
+    -- what the server goes by says nothing of a person, and who may redact may not change it
     IF attribute.attname IS NULL OR row_key OPERATOR(pg_catalog.?) path[1]
+       OR path[1] OPERATOR(pg_catalog.~) '_id$' OR path[1] OPERATOR(pg_catalog.=) ANY (ARRAY['status', 'event', 'code', 'time_zone'])
        OR (attribute.type OPERATOR(pg_catalog.=) 'jsonb') OPERATOR(pg_catalog.<>) (pg_catalog.cardinality(path) OPERATOR(pg_catalog.>) 1)
        OR (attribute.attnotnull AND attribute.type OPERATOR(pg_catalog.<>) ALL (ARRAY['jsonb', 'text'])) THEN
         RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value', MESSAGE = 'path leads to nothing that can be redacted',
-            HINT = 'It begins with a column that is not in the key; in a jsonb column it goes on with keys.';
+            HINT = 'It begins with a column that is neither in the key nor a status, code, time zone or id; in a jsonb column it goes on with keys.';
     END IF;
     IF attribute.type OPERATOR(pg_catalog.<>) ALL (ARRAY['jsonb', 'text']) THEN
         marker := 'null';
     END IF;
 
     IF attribute.type OPERATOR(pg_catalog.=) 'jsonb' THEN
-        EXECUTE pg_catalog.format('UPDATE clinical.%I AS t SET %I = pg_catalog.jsonb_set(t.%2$I, $1, $2, false) WHERE %s',
+        EXECUTE pg_catalog.format('UPDATE clinical.%I AS t SET %I = pg_catalog.jsonb_set(t.%2$I, $1, $2, false)'
+                                  ' WHERE %s AND (t.%2$I OPERATOR(pg_catalog.#>) $1) IS NOT NULL',
                                   table_name, path[1], condition) USING path[2:], marker;
     ELSE
         EXECUTE pg_catalog.format('UPDATE clinical.%I AS t SET %I = ($1 OPERATOR(pg_catalog.#>>) ''{}'')::%s WHERE %s AND t.%2$I IS NOT NULL',

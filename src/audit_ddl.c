@@ -13,6 +13,7 @@
 #include "commands/event_trigger.h"
 #include "commands/extension.h"
 #include "nodes/parsenodes.h"
+#include "parser/parse_func.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 
@@ -43,9 +44,9 @@ names_ours(const GrantStmt *grant, Node *object)
 			strcmp(strVal(object), "clinical") == 0;
 	if (IsA(object, ObjectWithArgs))
 	{
-		List	   *name = ((ObjectWithArgs *) object)->objname;
+		Oid			function = LookupFuncWithArgs(grant->objtype, (ObjectWithArgs *) object, true);
 
-		return list_length(name) == 2 && strcmp(strVal(linitial(name)), "clinical") == 0;
+		return OidIsValid(function) && get_func_namespace(function) == get_namespace_oid("clinical", true);
 	}
 	return false;
 }
@@ -169,15 +170,16 @@ drops_extension(void)
 Datum
 clinical_audit_ddl(PG_FUNCTION_ARGS)
 {
+	/* (what is not in a schema itself; our names need no quotes) */
 	static ClinicalPlan touched = {
 		"SELECT DISTINCT d.object_identity FROM pg_catalog.pg_event_trigger_ddl_commands() d"
 		" WHERE d.schema_name OPERATOR(pg_catalog.=) 'clinical'"
-		"    OR d.object_identity OPERATOR(pg_catalog.~) ' on clinical\\.' ORDER BY 1"
+		"    OR d.object_identity OPERATOR(pg_catalog.~) ' on clinical\\.[^ .\"]+$' ORDER BY 1"
 	};
 	static ClinicalPlan dropped = {
 		"SELECT DISTINCT d.object_identity FROM pg_catalog.pg_event_trigger_dropped_objects() d"
 		" WHERE NOT d.is_temporary AND (d.schema_name OPERATOR(pg_catalog.=) 'clinical'"
-		"    OR d.object_identity OPERATOR(pg_catalog.~) ' on clinical\\.') ORDER BY 1"
+		"    OR d.object_identity OPERATOR(pg_catalog.~) ' on clinical\\.[^ .\"]+$') ORDER BY 1"
 	};
 	EventTriggerData *event;
 	const char *command;

@@ -56,7 +56,7 @@ table_arg(FunctionCallInfo fcinfo, Jsonb *row_key, char **patient_id)
 	return name;
 }
 
-/* Raise an error unless the caller can see the row; lock it. */
+/* Raise an error unless the caller can see the row. */
 static void
 require_row(char *table_name, Datum row_key)
 {
@@ -70,7 +70,8 @@ require_row(char *table_name, Datum row_key)
 	if (!clinical_owner_fetch(&condition, values, NULL, true, &where))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("key must give each column of the primary key of \"%s\", and no other", table_name)));
+				 errmsg("key must give each column of the primary key of \"%s\", and no other", table_name),
+				 errhint("Numbers are given as numbers, all else as strings.")));
 	SPI_connect();
 	if (SPI_execute(psprintf("SELECT FROM clinical.%s t WHERE %s", quote_identifier(table_name),
 							 TextDatumGetCString(where)), false, 1) != SPI_OK_SELECT)

@@ -138,10 +138,17 @@ GRANT SELECT ON clinical.center TO regress_audit_app;
 GRANT SELECT ON ALL TABLES IN SCHEMA clinical TO regress_audit_app;
 REVOKE ALL ON FUNCTION clinical.health() FROM regress_audit_app;
 GRANT SELECT ON test.last_record TO regress_audit_app;
+SET search_path = clinical;
+GRANT EXECUTE ON FUNCTION audit_digest() TO regress_audit_app;
+GRANT EXECUTE ON FUNCTION pg_catalog.now() TO regress_audit_app;
+RESET search_path;
 CREATE POLICY extra ON clinical.center FOR SELECT TO regress_audit_app USING (true);
 DROP POLICY extra ON clinical.center;
 CREATE TABLE test.not_ours (id int);
 DROP TABLE test.not_ours;
+CREATE TABLE test."not ours on clinical.center" (id int);
+CREATE POLICY "p on clinical.center" ON test."not ours on clinical.center";
+DROP TABLE test."not ours on clinical.center";
 DROP INDEX clinical.center_note_idx;
 SELECT operation, row_key, changes FROM clinical.audit_record WHERE id > :before AND operation = 'DDL' ORDER BY id;
 SELECT table_name, changes - ARRAY['id', 'time_zone', 'activated_at', 'created_at'] AS changes FROM clinical.audit_record WHERE id > :before AND operation = 'COLUMNS';
@@ -193,6 +200,11 @@ SELECT jsonb_array_length(changes #> '{0,records}') AS records FROM clinical.red
 SELECT jsonb_array_length(changes #> '{0,records}') AS records FROM clinical.redact('clinical.audit_record',
        (SELECT jsonb_build_object('generation', generation, 'xid', xid::text, 'id', id) FROM clinical.audit_record WHERE reason = 'a name by mistake' AND table_name = 'patient'), '{reason}', 'a name');
 SELECT reason, salt IS NULL AS no_salt, content_hash IS NOT NULL AS hash FROM clinical.audit_record WHERE reason = '[redacted]';
+-- what was an array, or a plain value, where now the path goes on is left alone
+SELECT clinical.amend_record('AUD1', '{"list": {"x": "Smith"}, "arm": {"x": "Smith"}}', 'objects now');
+SELECT jsonb_array_length(changes #> '{0,records}') AS records FROM clinical.redact('clinical.patient', '{"id": "AUD1"}', '{record,list,x}', 'a name');
+SELECT jsonb_array_length(changes #> '{0,records}') AS records FROM clinical.redact('clinical.patient', '{"id": "AUD1"}', '{record,arm,x}', 'a name');
+SELECT jsonb_path_query(changes, '$[*] ? (@.path[0] == "list" || @.path[0] == "arm")') FROM clinical.audit_record WHERE table_name = 'patient' AND reason = 'objects now';
 SELECT name, birth_date, record FROM clinical.patient WHERE id = 'AUD1';
 SELECT version, record - ARRAY['list', 'deep', 'dose', '', 'n', 'arm', 'big'] AS record FROM clinical.record_version WHERE patient_id = 'AUD1' ORDER BY version;
 SELECT count(*) FROM clinical.audit_record r WHERE r::text ~ 'Smith|"a": 2';
@@ -202,8 +214,18 @@ SELECT r, test.try('SELECT clinical.redact(' || r || ')') FROM unnest(ARRAY[
     'NULL, ''{}'', ''{name}'', ''r''', '''pg_catalog.pg_class'', ''{}'', ''{name}'', ''r''', '''clinical.audit_record'', ''{}'', ''{reason}'', ''r''', '''clinical.audit_record'', ''{"generation": 1, "xid": "3", "id": 1}'', ''{reason}'', ''r''', '''clinical.audit_block'', ''{"block_no": 1}'', ''{root}'', ''r''',
     '''clinical.patient'', NULL, ''{name}'', ''r''', '''clinical.patient'', ''{"id": "AUD1"}'', NULL, ''r''', '''clinical.patient'', ''{"id": "AUD1"}'', ''{name}'', NULL',
     '''clinical.patient'', ''{"id": "nobody"}'', ''{name}'', ''r''', '''clinical.patient'', ''{"id": "AUD1", "x": 1}'', ''{name}'', ''r''',
+    -- the row would be found, but not its records
+    '''clinical.patient'', ''{"id": 1}'', ''{name}'', ''r''', '''clinical.center'', ''{"id": "1"}'', ''{name}'', ''r''', '''clinical.patient'', ''{"id": null}'', ''{name}'', ''r''',
     '''clinical.patient'', ''{"id": "AUD1"}'', ''{id}'', ''r''', '''clinical.patient'', ''{"id": "AUD1"}'', ''{record}'', ''r''',
     '''clinical.patient'', ''{"id": "AUD1"}'', ''{status_on}'', ''r''', '''clinical.patient'', ''{"id": "AUD1"}'', ''{no_such}'', ''r''']) r;
+-- what the server goes by cannot be destroyed
+SELECT t || '.' || c AS redactable FROM (VALUES ('center', format('{"id": %s}', :c)), ('project', format('{"id": %s}', :p)), ('patient', '{"id": "AUD1"}'),
+        ('enrollment_event', '{"patient_id": "AUD1", "event_no": 1}'), ('record_version', '{"patient_id": "AUD1", "version": 1}'),
+        ('project_center', format('{"project_id": %s, "center_id": %s}', :p, :c)),
+        ('project_event', (SELECT format('{"id": %s}', id) FROM clinical.project_event WHERE center_id = :c)),
+        ('center_event', (SELECT format('{"id": %s}', min(id)) FROM clinical.center_event WHERE center_id = :c))) t (t, key),
+    LATERAL (SELECT attname AS c, attnum FROM pg_attribute WHERE attrelid = format('clinical.%I', t)::regclass AND attnum > 0 AND NOT attisdropped) a
+ WHERE test.try(format('SELECT clinical.redact(%L, %L, ARRAY[%L], %L)', 'clinical.' || t, key, c, 'r')) !~ '^22023 path' ORDER BY t, attnum;
 
 DELETE FROM clinical.membership WHERE role = 'regress_audit_app'::regrole;
 DROP FUNCTION test.rename_center(text, text);

@@ -44,8 +44,27 @@ CREATE FUNCTION test.lint() RETURNS TABLE (rule text, object text) LANGUAGE sql 
     SELECT 'no privilege for PUBLIC', nspname::text FROM pg_namespace, aclexplode(nspacl) a
      WHERE nspname = 'clinical' AND a.grantee = 0
     UNION ALL
-    SELECT 'no TRIGGER privilege but the owner''s', title || ' to ' || a.grantee::regrole
-      FROM r, aclexplode(relacl) a WHERE a.privilege_type = 'TRIGGER' AND a.grantee <> relowner
+    SELECT DISTINCT 'nothing but SELECT, INSERT, UPDATE, DELETE is granted', title || ' to ' || a.grantee::regrole
+      FROM r, aclexplode(relacl) a WHERE a.privilege_type NOT IN ('SELECT', 'INSERT', 'UPDATE', 'DELETE') AND a.grantee <> relowner
+    UNION ALL
+    -- columns too; (a PUBLIC that has it is told of above)
+    SELECT DISTINCT 'privileges go to the roles of clinical, without grant option', object || ' to ' || grantee::regrole
+      FROM (SELECT title AS object, a.* FROM r, aclexplode(relacl) a WHERE a.grantee <> relowner
+            UNION ALL
+            SELECT r.title || '.' || attname, a.* FROM r JOIN pg_attribute ON attrelid = r.oid, aclexplode(attacl) a
+            UNION ALL
+            SELECT signature, a.* FROM f, aclexplode(proacl) a WHERE a.grantee <> proowner
+            UNION ALL
+            SELECT nspname, a.* FROM pg_namespace, aclexplode(nspacl) a WHERE nspname = 'clinical' AND a.grantee <> nspowner) g
+     WHERE grantee <> 0 AND (is_grantable OR grantee::regrole::text !~ '^clinical_')
+    UNION ALL
+    SELECT 'nobody may write the trail', title || ' ' || a.privilege_type || ' to ' || a.grantee::regrole
+      FROM r, LATERAL (SELECT * FROM aclexplode(relacl)
+                       UNION ALL SELECT x.* FROM pg_attribute, aclexplode(attacl) x WHERE attrelid = r.oid) a
+     WHERE r.relname IN (SELECT name FROM test.trail) AND a.privilege_type <> 'SELECT' AND a.grantee <> relowner
+    UNION ALL
+    SELECT 'trigger function is for nobody to call', signature || ' to ' || a.grantee::regrole
+      FROM f, aclexplode(proacl) a WHERE is_trigger AND a.grantee <> proowner
     UNION ALL
     SELECT 'has a comment', pg_describe_object('pg_proc'::regclass, f.oid, 0) FROM f
      WHERE obj_description(f.oid, 'pg_proc') IS NULL
@@ -85,6 +104,11 @@ CREATE FUNCTION test.lint() RETURNS TABLE (rule text, object text) LANGUAGE sql 
        AND NOT EXISTS (SELECT FROM pg_trigger t WHERE t.tgrelid = r.oid AND t.tgname = 'audit' AND t.tgfoid = 'clinical.audit_row'::regproc
                           AND t.tgtype = 1 + 4 + 8 + 16 AND t.tgqual IS NULL AND t.tgattr = '')
     UNION ALL
+    SELECT 'trail is guarded', title FROM r
+     WHERE r.relname IN (SELECT name FROM test.trail)
+       AND NOT EXISTS (SELECT FROM pg_trigger t WHERE t.tgrelid = r.oid AND t.tgfoid = 'clinical.audit_guard'::regproc
+                          AND t.tgtype = 1 + 2 + 4 + 8 + 16 AND t.tgqual IS NULL AND t.tgattr = '')
+    UNION ALL
     SELECT 'cannot be truncated', title FROM r
      WHERE relkind IN ('r', 'p')
        AND NOT EXISTS (SELECT FROM pg_trigger t WHERE t.tgrelid = r.oid AND t.tgtype = 2 + 32
@@ -96,6 +120,16 @@ CREATE FUNCTION test.lint() RETURNS TABLE (rule text, object text) LANGUAGE sql 
     SELECT 'owner sees all', title FROM r
      WHERE relkind IN ('r', 'p') AND NOT EXISTS (SELECT FROM pg_policy p WHERE p.polrelid = r.oid AND p.polroles = ARRAY['clinical_owner'::regrole::oid]
                                                     AND pg_get_expr(p.polqual, r.oid) = 'true' AND p.polcmd = '*')
+    UNION ALL
+    -- a policy that says no more than a role is for the roles that see all; ANDed ones are not looked for
+    SELECT 'who sees all is owner, administrator or auditor', polname || ' on ' || title
+      FROM pg_policy p JOIN r ON r.oid = p.polrelid
+     WHERE 'true' IN (pg_get_expr(polqual, polrelid), pg_get_expr(polwithcheck, polrelid))
+       AND NOT polroles <@ ARRAY['clinical_owner'::regrole, 'clinical_admin'::regrole, 'clinical_auditor'::regrole]::oid[]
+    UNION ALL
+    SELECT 'trail''s policy is for SELECT', polname || ' on ' || title
+      FROM pg_policy p JOIN r ON r.oid = p.polrelid
+     WHERE r.relname IN (SELECT name FROM test.trail) AND polcmd <> 'r' AND polroles <> ARRAY['clinical_owner'::regrole::oid]
     UNION ALL
     SELECT 'belongs to clinical_owner', title FROM r WHERE relowner <> 'clinical_owner'::regrole AND relkind IN ('r', 'p', 'v', 'm', 'S')
     UNION ALL
@@ -143,6 +177,13 @@ CREATE EVENT TRIGGER bad_event_trigger ON sql_drop EXECUTE FUNCTION clinical.bad
 GRANT SELECT ON clinical.patient TO PUBLIC;
 CREATE ROLE regress_clinical_joe;
 GRANT ALL ON clinical.center TO regress_clinical_joe;
+GRANT SELECT (name) ON clinical.project TO regress_clinical_joe;
+GRANT EXECUTE ON FUNCTION clinical.health() TO clinical_admin WITH GRANT OPTION;
+GRANT INSERT ON clinical.audit_block TO clinical_auditor;
+GRANT UPDATE (reason) ON clinical.audit_record TO clinical_data_manager;
+GRANT EXECUTE ON FUNCTION clinical.audit_guard() TO clinical_auditor;
+CREATE POLICY bad_policy ON clinical.audit_record TO clinical_monitor USING (true);
+DROP TRIGGER guard ON clinical.audit_generation;
 GRANT USAGE ON SCHEMA clinical TO PUBLIC;
 ALTER EXTENSION clinical ADD TABLE clinical.bad_table;
 ALTER TABLE clinical.center NO FORCE ROW LEVEL SECURITY;
