@@ -311,13 +311,14 @@ BEGIN
        AND a.attname OPERATOR(pg_catalog.=) path[1]::pg_catalog.name AND a.attnum OPERATOR(pg_catalog.>) 0;
     -- what the server goes by says nothing of a person, and who may redact may not change it
     IF attribute.attname IS NULL OR row_key OPERATOR(pg_catalog.?) path[1]
-       OR path[1] OPERATOR(pg_catalog.~) '_id$' OR path[1] OPERATOR(pg_catalog.=) ANY (ARRAY['status', 'event', 'code', 'time_zone'])
+       OR path[1] OPERATOR(pg_catalog.~) '_id$' OR path[1] OPERATOR(pg_catalog.=) ANY (ARRAY['status', 'event', 'code', 'time_zone', 'country'])
        OR (attribute.type OPERATOR(pg_catalog.=) 'jsonb') OPERATOR(pg_catalog.<>) (pg_catalog.cardinality(path) OPERATOR(pg_catalog.>) 1)
        OR (attribute.attnotnull AND attribute.type OPERATOR(pg_catalog.<>) ALL (ARRAY['jsonb', 'text'])) THEN
         RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value', MESSAGE = 'path leads to nothing that can be redacted',
-            HINT = 'It begins with a column that is neither in the key nor a status, code, time zone or id; in a jsonb column it goes on with keys.';
+            HINT = 'It begins with a column that is neither in the key nor a status, code, country, time zone or id; in a jsonb column it goes on with keys.';
     END IF;
-    IF attribute.type OPERATOR(pg_catalog.<>) ALL (ARRAY['jsonb', 'text']) THEN
+    -- sex has no value but those of its list
+    IF attribute.type OPERATOR(pg_catalog.<>) ALL (ARRAY['jsonb', 'text']) OR path[1] OPERATOR(pg_catalog.=) 'sex' THEN
         marker := 'null';
     END IF;
 
@@ -363,7 +364,7 @@ CREATE FUNCTION clinical.redact(table_name regclass, key jsonb, path text[], rea
     LANGUAGE C VOLATILE PARALLEL UNSAFE
     AS 'MODULE_PATHNAME', 'clinical_redact';
 COMMENT ON FUNCTION clinical.redact(regclass, jsonb, text[], text) IS
-'Destroys a value that should never have been entered: in a row of an audited table, in what was derived from it, and in all records of it in the trail, which still verifies. Text becomes "[redacted]", other columns NULL. key: the primary key by column; path: the column and, in a jsonb column, the keys that lead to the value; reason: why, NULL takes clinical.reason. Of a record of audit_record the path {reason} destroys the reason. Returns the record of the redaction, which names the records that were changed. SQLSTATE: 22023 an argument missing or malformed; P0002 row not found.';
+'Destroys a value that should never have been entered: in a row of an audited table, in what was derived from it, and in all records of it in the trail, which still verifies. Text becomes "[redacted]", sex and other columns NULL. key: the primary key by column; path: the column and, in a jsonb column, the keys that lead to the value; reason: why, NULL takes clinical.reason. The reasons that were given for changes stay: of a record of audit_record the path {reason} destroys it. Of rows that are about no patient only members of clinical_admin may destroy values. Returns the record of the redaction, which names the records that were changed. SQLSTATE: 22023 an argument missing or malformed; P0002 row not found; 42501.';
 
 CREATE VIEW clinical.audit_export WITH (security_invoker = true) AS
     SELECT e.line FROM (
@@ -428,4 +429,4 @@ GRANT EXECUTE ON FUNCTION clinical.verify_audit(text), clinical.audit_apply(json
 GRANT EXECUTE ON FUNCTION clinical.seal_audit() TO clinical_auditor, clinical_admin, clinical_worker;
 GRANT EXECUTE ON FUNCTION clinical.audit_digest() TO clinical_admin, clinical_investigator, clinical_monitor,
     clinical_data_manager, clinical_statistician, clinical_auditor;
-GRANT EXECUTE ON FUNCTION clinical.redact(regclass, jsonb, text[], text) TO clinical_data_manager;
+GRANT EXECUTE ON FUNCTION clinical.redact(regclass, jsonb, text[], text) TO clinical_data_manager, clinical_admin;

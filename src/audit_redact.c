@@ -15,6 +15,8 @@
 #include "catalog/namespace.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_type.h"
+#include "miscadmin.h"
+#include "utils/acl.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
@@ -54,6 +56,20 @@ table_arg(FunctionCallInfo fcinfo, Jsonb *row_key, char **patient_id)
 		pnstrdup(value->val.string.val, value->val.string.len);
 	table_close(relation, AccessShareLock);
 	return name;
+}
+
+/*
+ * Raise an error unless the caller is a data manager or, for rows that are
+ * about no patient and so not one site's, an administrator.
+ */
+static void
+require_office(const char *table_name, const char *patient_id)
+{
+	bool		of_site = patient_id != NULL || strcmp(table_name, "audit_record") == 0;
+	Oid			office = get_role_oid(of_site ? "clinical_data_manager" : "clinical_admin", false);
+
+	if (!has_privs_of_role(GetUserId(), office))
+		aclcheck_error(ACLCHECK_NO_PRIV, OBJECT_TABLE, table_name);
 }
 
 /* Raise an error unless the caller can see the row. */
@@ -159,6 +175,7 @@ clinical_redact(PG_FUNCTION_ARGS)
 	clinical_require_arg(!PG_ARGISNULL(2) && ARR_NDIM(PG_GETARG_ARRAYTYPE_P(2)) == 1 &&
 						 !array_contains_nulls(PG_GETARG_ARRAYTYPE_P(2)), "path is required");
 	table_name = table_arg(fcinfo, PG_GETARG_JSONB_P(1), &patient_id);
+	require_office(table_name, patient_id);
 	nest_level = clinical_reason_push(clinical_optional_arg(fcinfo, 3));
 	clinical_require_reason();
 	require_row(table_name, PG_GETARG_DATUM(1));

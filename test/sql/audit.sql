@@ -226,6 +226,13 @@ SELECT t || '.' || c AS redactable FROM (VALUES ('center', format('{"id": %s}', 
         ('center_event', (SELECT format('{"id": %s}', min(id)) FROM clinical.center_event WHERE center_id = :c))) t (t, key),
     LATERAL (SELECT attname AS c, attnum FROM pg_attribute WHERE attrelid = format('clinical.%I', t)::regclass AND attnum > 0 AND NOT attisdropped) a
  WHERE test.try(format('SELECT clinical.redact(%L, %L, ARRAY[%L], %L)', 'clinical.' || t, key, c, 'r')) !~ '^22023 path' ORDER BY t, attnum;
+-- and what was destroyed does not stand in the way of later changes
+SELECT name, birth_date, sex, race FROM clinical.patient WHERE id = 'AUD1';
+SELECT clinical.amend_record('AUD1', '{"after": 1}', 'goes on');
+SELECT id FROM clinical.set_patient_status('AUD1', 'completed', '2026-02-01');
+SELECT name, country FROM clinical.set_center_status(:c, 'suspended');
+SELECT * FROM clinical.verify_audit();
+SELECT * FROM clinical.check();
 
 DELETE FROM clinical.membership WHERE role = 'regress_audit_app'::regrole;
 DROP FUNCTION test.rename_center(text, text);
