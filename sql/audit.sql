@@ -25,7 +25,8 @@ CREATE TABLE clinical.audit_record (
     PRIMARY KEY (generation, xid, id)
 );
 CREATE INDEX audit_record_patient_id_idx ON clinical.audit_record (patient_id);
-CREATE SEQUENCE clinical.audit_record_id_seq OWNED BY clinical.audit_record.id;
+-- Numbers order the records of a transaction, so a session may take several at once.
+CREATE SEQUENCE clinical.audit_record_id_seq CACHE 20 OWNED BY clinical.audit_record.id;
 COMMENT ON TABLE clinical.audit_record IS 'The audit trail: what became of each row, who did it, when and why. Written by the server in the transaction of the change, and never changed, but for values that redact destroys.';
 COMMENT ON COLUMN clinical.audit_record.generation IS 'Counts the places in which the trail was written: another server, or another database after a restore, begins the next.';
 COMMENT ON COLUMN clinical.audit_record.xid IS 'The transaction, in the numbers of its generation.';

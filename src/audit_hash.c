@@ -89,6 +89,15 @@ clinical_field_xid(StringInfo bytes, uint64 value)
 	clinical_field(bytes, digits, pg_ulltoa_n(value, digits));
 }
 
+/* A part of a moment, and what follows it. */
+static char *
+add_number(char *at, int value, int width, char then)
+{
+	at = pg_ultostr_zeropad(at, (uint32) value, width);
+	*at++ = then;
+	return at;
+}
+
 /* Add a field that is a moment: 2026-02-01T12:00:00.000000Z. */
 void
 clinical_field_moment(StringInfo bytes, TimestampTz moment)
@@ -96,11 +105,18 @@ clinical_field_moment(StringInfo bytes, TimestampTz moment)
 	struct pg_tm tm;
 	fsec_t		fsec;
 	char		buffer[64];
+	char	   *end = buffer;
 
 	if (timestamp2tm(moment, NULL, &tm, &fsec, NULL, NULL) != 0)
 		elog(ERROR, "timestamp out of range");
-	snprintf(buffer, sizeof(buffer), "%04d-%02d-%02dT%02d:%02d:%02d.%06dZ",
-			 tm.tm_year, tm.tm_mon, tm.tm_mday, tm.tm_hour, tm.tm_min, tm.tm_sec, (int) fsec);
+	end = add_number(end, tm.tm_year, 4, '-');
+	end = add_number(end, tm.tm_mon, 2, '-');
+	end = add_number(end, tm.tm_mday, 2, 'T');
+	end = add_number(end, tm.tm_hour, 2, ':');
+	end = add_number(end, tm.tm_min, 2, ':');
+	end = add_number(end, tm.tm_sec, 2, '.');
+	end = add_number(end, fsec, 6, 'Z');
+	*end = '\0';
 	clinical_field_string(bytes, buffer);
 }
 

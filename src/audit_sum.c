@@ -174,23 +174,27 @@ void
 clinical_sum_changes(const AuditKeys *keys, StringInfo bytes, AuditSum *sum, int sign,
 					 const char *table_name, const char *row_key, Jsonb *changes)
 {
-	Adder		adder = {keys, bytes, sum, sign};
-	int			place;
+	AuditKeys	row_keys;
+	Adder		adder = {&row_keys, bytes, sum, sign};
 
 	if (!JB_ROOT_IS_ARRAY(changes))
 		return;
+	/* the row goes into the keys, so that it is hashed once for all its values */
 	resetStringInfo(bytes);
 	clinical_field_string(bytes, table_name);
 	clinical_field_string(bytes, row_key);
-	place = bytes->len;
+	for (int i = 0; i < AUDIT_LANES; i++)
+		row_keys.lanes[i] = hash_bytes_extended((const unsigned char *) bytes->data, bytes->len, keys->lanes[i]);
 	for (int i = 0; i < (int) JB_ROOT_COUNT(changes); i++)
 	{
 		JsonbValue *change = getIthJsonbValueFromContainer(&changes->root, i);
 		JsonbContainer *object = clinical_json_object(change);
 
 		if (object != NULL)
+		{
+			resetStringInfo(bytes);
 			add_change(&adder, object);
-		bytes->len = place;
+		}
 		pfree(change);
 	}
 }
