@@ -140,8 +140,10 @@ CREATE FUNCTION clinical.audit_head() RETURNS text
 COMMENT ON FUNCTION clinical.audit_head() IS
 'The same for the extension''s own use, NULL where nothing is sealed. SQLSTATE: none of its own.';
 
+-- Functions in PL/pgSQL pin the search path: the types of their variables are looked
+-- up when they run, and pg_temp could have a domain of that name.
 CREATE FUNCTION clinical.audit_apply(image jsonb, changes jsonb) RETURNS jsonb
-    LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL SAFE
+    LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
     AS $$
 DECLARE
     change jsonb;
@@ -149,7 +151,7 @@ DECLARE
     step text;
 BEGIN
     FOR change IN SELECT e.value FROM pg_catalog.jsonb_array_elements(changes) e LOOP
-        place := ARRAY[change OPERATOR(pg_catalog.->>) 'column'];
+        place := ARRAY[COALESCE(change OPERATOR(pg_catalog.->>) 'column', '')];
         FOR step IN SELECT e.value FROM pg_catalog.jsonb_array_elements_text(change OPERATOR(pg_catalog.->) 'path') e LOOP
             place := place OPERATOR(pg_catalog.||) step;
         END LOOP;
@@ -168,13 +170,16 @@ BEGIN
         END IF;
     END LOOP;
     RETURN image;
+EXCEPTION WHEN data_exception OR null_value_not_allowed THEN
+    -- a record that somebody has mutilated
+    RETURN image OPERATOR(pg_catalog.||) '{"": true}';
 END
 $$;
 COMMENT ON FUNCTION clinical.audit_apply(jsonb, jsonb) IS
-'What the changes of an audit record make of a row''s image: an object with the values of its columns, without NULLs. A change that does not find what it says it found leaves the key "". SQLSTATE: none of its own.';
+'What the changes of an audit record make of a row''s image: an object with the values of its columns, without NULLs. A change that does not find what it says it found, or that is none, leaves the key "". SQLSTATE: none of its own.';
 
 CREATE AGGREGATE clinical.audit_image(changes jsonb) (
-    SFUNC = clinical.audit_apply, STYPE = jsonb, INITCOND = '{}', PARALLEL = SAFE);
+    SFUNC = clinical.audit_apply, STYPE = jsonb, INITCOND = '{}', PARALLEL = UNSAFE);
 COMMENT ON AGGREGATE clinical.audit_image(jsonb) IS
 'A row as it was after the changes of these audit records, to be given in the order of generation, xid and id: an object with the values of its columns, without NULLs; empty if it was deleted. SQLSTATE: none of its own.';
 
@@ -189,13 +194,11 @@ CREATE FUNCTION clinical.audit_unguarded(OUT object text) RETURNS SETOF text
 BEGIN ATOMIC
     SELECT pg_catalog.concat('trigger ', w.name, ' on ', c.relname)
       FROM pg_catalog.pg_class c
-      JOIN pg_catalog.pg_depend d ON d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.objid = c.oid AND d.deptype = 'e'
-      JOIN pg_catalog.pg_extension e ON e.oid = d.refobjid AND d.refclassid = 'pg_catalog.pg_extension'::pg_catalog.regclass
      CROSS JOIN LATERAL (VALUES
                (CASE WHEN c.relname ~ '^audit_' THEN 'guard' ELSE 'audit' END),
                (CASE WHEN c.relname ~ '^audit_' THEN 'guard_truncate' ELSE 'audit_truncate' END)) w (name)
       LEFT JOIN pg_catalog.pg_trigger t ON t.tgrelid = c.oid AND t.tgname = w.name
-     WHERE e.extname = 'clinical' AND c.relkind = 'r' AND (t.tgenabled = 'A') IS NOT TRUE
+     WHERE c.relnamespace = 'clinical'::pg_catalog.regnamespace AND c.relkind = 'r' AND (t.tgenabled = 'A') IS NOT TRUE
     UNION ALL
     SELECT pg_catalog.concat('event trigger ', w.name)
       FROM (VALUES ('clinical_ddl'), ('clinical_drop')) w (name)
@@ -204,9 +207,7 @@ BEGIN ATOMIC
     UNION ALL
     SELECT pg_catalog.concat('row level security of ', c.relname)
       FROM pg_catalog.pg_class c
-      JOIN pg_catalog.pg_depend d ON d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.objid = c.oid AND d.deptype = 'e'
-      JOIN pg_catalog.pg_extension e ON e.oid = d.refobjid AND d.refclassid = 'pg_catalog.pg_extension'::pg_catalog.regclass
-     WHERE e.extname = 'clinical' AND c.relkind = 'r' AND NOT (c.relrowsecurity AND c.relforcerowsecurity);
+     WHERE c.relnamespace = 'clinical'::pg_catalog.regnamespace AND c.relkind = 'r' AND NOT (c.relrowsecurity AND c.relforcerowsecurity);
 END;
 COMMENT ON FUNCTION clinical.audit_unguarded() IS
 'The triggers that write and guard the trail and are missing or not ENABLE ALWAYS, and the tables without forced row level security. SQLSTATE: none of its own.';
@@ -246,7 +247,7 @@ COMMENT ON FUNCTION clinical.audit_content_hash(bytea, jsonb, text) IS
 'What is kept of an audit record''s content when it is destroyed, for the extension''s own use. SQLSTATE: 22023.';
 
 CREATE FUNCTION clinical.audit_redact_changes(changes jsonb, path text[], marker jsonb) RETURNS jsonb
-    LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL SAFE
+    LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL SAFE SET search_path = pg_catalog, pg_temp
     AS $$
 DECLARE
     result jsonb := '[]';
@@ -288,7 +289,7 @@ COMMENT ON FUNCTION clinical.audit_redact_changes(jsonb, text[], jsonb) IS
 'The changes of an audit record with the marker in the place of the value at a path (column, then keys), for the extension''s own use. SQLSTATE: none of its own.';
 
 CREATE FUNCTION clinical.audit_redact_row(table_name text, row_key jsonb, path text[], patient_id text) RETURNS jsonb
-    LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+    LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
     AS $$
 DECLARE
     condition text := clinical.audit_key_condition(table_name, row_key);

@@ -29,11 +29,11 @@ PG_FUNCTION_INFO_V1(clinical_audit_columns);
 /* Has this session left word of its restore? */
 static bool restore_noted = false;
 
-/* A note that an aborted transaction left is gone. */
+/* A note that an aborted transaction left is gone; one that is prepared may go. */
 static void
 forget_note(XactEvent event, void *arg)
 {
-	if (event == XACT_EVENT_ABORT)
+	if (event != XACT_EVENT_COMMIT && event != XACT_EVENT_PRE_COMMIT)
 		restore_noted = false;
 }
 

@@ -174,6 +174,7 @@ clinical_audit_ddl(PG_FUNCTION_ARGS)
 	static ClinicalPlan touched = {
 		"SELECT DISTINCT d.object_identity FROM pg_catalog.pg_event_trigger_ddl_commands() d"
 		" WHERE d.schema_name OPERATOR(pg_catalog.=) 'clinical'"
+		"    OR d.object_type OPERATOR(pg_catalog.=) 'extension' AND d.object_identity OPERATOR(pg_catalog.=) 'clinical'"
 		"    OR d.object_identity OPERATOR(pg_catalog.~) ' on clinical\\.[^ .\"]+$' ORDER BY 1"
 	};
 	static ClinicalPlan dropped = {

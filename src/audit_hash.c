@@ -107,8 +107,12 @@ clinical_field_moment(StringInfo bytes, TimestampTz moment)
 	char		buffer[64];
 	char	   *end = buffer;
 
-	if (timestamp2tm(moment, NULL, &tm, &fsec, NULL, NULL) != 0)
-		elog(ERROR, "timestamp out of range");
+	/* nothing is recorded at such a moment, but somebody may have written so */
+	if (TIMESTAMP_NOT_FINITE(moment) || timestamp2tm(moment, NULL, &tm, &fsec, NULL, NULL) != 0)
+	{
+		clinical_field_string(bytes, "infinity");
+		return;
+	}
 	end = add_number(end, tm.tm_year, 4, '-');
 	end = add_number(end, tm.tm_mon, 2, '-');
 	end = add_number(end, tm.tm_mday, 2, 'T');
@@ -118,6 +122,17 @@ clinical_field_moment(StringInfo bytes, TimestampTz moment)
 	end = add_number(end, fsec, 6, 'Z');
 	*end = '\0';
 	clinical_field_string(bytes, buffer);
+}
+
+/* Some bytes as a value. */
+Datum
+clinical_bytes_datum(const uint8 *data, int length)
+{
+	bytea	   *value = palloc(VARHDRSZ + length);
+
+	SET_VARSIZE(value, VARHDRSZ + length);
+	memcpy(VARDATA(value), data, length);
+	return PointerGetDatum(value);
 }
 
 /* Some bytes in hexadecimal digits. */

@@ -167,17 +167,6 @@ collect_leaves(pg_cryptohash_ctx *ctx, const AuditBlock *block, MerkleTree *tree
 	SPI_finish();
 }
 
-/* Bytes as a value. */
-static Datum
-hash_datum(const uint8 *hash)
-{
-	bytea	   *value = palloc(VARHDRSZ + HASH_BYTES);
-
-	SET_VARSIZE(value, VARHDRSZ + HASH_BYTES);
-	memcpy(VARDATA(value), hash, HASH_BYTES);
-	return PointerGetDatum(value);
-}
-
 /* Store a block and return its row. */
 static Datum
 store_block(const AuditBlock *block)
@@ -196,10 +185,10 @@ store_block(const AuditBlock *block)
 	values[2] = UInt64GetDatum(block->from_xid);
 	values[3] = UInt64GetDatum(block->to_xid);
 	values[4] = Int64GetDatum(block->records);
-	values[5] = hash_datum(block->root);
-	values[6] = hash_datum(block->previous);
+	values[5] = clinical_bytes_datum(block->root, HASH_BYTES);
+	values[6] = clinical_bytes_datum(block->previous, HASH_BYTES);
 	values[7] = TimestampTzGetDatum(block->sealed_at);
-	values[8] = hash_datum(block->hash);
+	values[8] = clinical_bytes_datum(block->hash, HASH_BYTES);
 	SPI_connect();
 	clinical_server_execute(&plan, values, NULL);
 	row = SPI_datumTransfer(found_value(1), false, -1);

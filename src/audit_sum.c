@@ -129,6 +129,9 @@ add_path(Adder *adder, JsonbContainer *path)
 	{
 		JsonbValue *key = getIthJsonbValueFromContainer(path, i);
 
+		/* of a mutilated record; its hash has told of it */
+		if (key == NULL || key->type != jbvString)
+			continue;
 		clinical_field(adder->bytes, key->val.string.val, key->val.string.len);
 	}
 }

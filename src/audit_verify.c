@@ -348,7 +348,10 @@ read_record(Verification *v, BlockReader *reader, HeapTuple tuple, TupleDesc des
 							 record.table_name, record.row_key, DatumGetJsonbP(values[CHANGES]));
 }
 
-/* Read all records, and the blocks beside them. */
+/*
+ * Read all records, and the blocks beside them.  The casts do nothing, unless
+ * somebody has given a column another type.
+ */
 static void
 read_trail(Verification *v)
 {
@@ -356,15 +359,23 @@ read_trail(Verification *v)
 	Portal		records;
 
 	reader.portal = SPI_cursor_open_with_args(NULL,
-											  "SELECT b.block_no, b.generation, b.from_xid, b.to_xid, b.records,"
-											  "       b.root, b.previous, b.sealed_at, b.hash"
+											  "SELECT b.block_no::pg_catalog.int8, b.generation::pg_catalog.int4,"
+											  "       b.from_xid::pg_catalog.xid8, b.to_xid::pg_catalog.xid8,"
+											  "       b.records::pg_catalog.int8, b.root::pg_catalog.bytea,"
+											  "       b.previous::pg_catalog.bytea, b.sealed_at::pg_catalog.timestamptz,"
+											  "       b.hash::pg_catalog.bytea"
 											  "  FROM clinical.audit_block b ORDER BY b.block_no",
 											  0, NULL, NULL, NULL, true, CURSOR_OPT_NO_SCROLL);
 	records = SPI_cursor_open_with_args(NULL,
-										"SELECT r.generation, r.xid, r.id, r.recorded_at, r.login, r.role,"
-										"       r.authenticated, r.actor, r.client, r.table_name, r.operation,"
-										"       r.row_key, r.patient_id, r.changes, r.reason, r.salt,"
-										"       r.content_hash, r.leaf"
+										"SELECT r.generation::pg_catalog.int4, r.xid::pg_catalog.xid8, r.id::pg_catalog.int8,"
+										"       r.recorded_at::pg_catalog.timestamptz, r.login::pg_catalog.text,"
+										"       r.role::pg_catalog.text, r.authenticated::pg_catalog.text,"
+										"       r.actor::pg_catalog.text, r.client::pg_catalog.text,"
+										"       r.table_name::pg_catalog.text, r.operation::pg_catalog.text,"
+										"       r.row_key::pg_catalog.jsonb, r.patient_id::pg_catalog.text,"
+										"       r.changes::pg_catalog.jsonb, r.reason::pg_catalog.text,"
+										"       r.salt::pg_catalog.bytea, r.content_hash::pg_catalog.bytea,"
+										"       r.leaf::pg_catalog.bytea"
 										"  FROM clinical.audit_record r ORDER BY r.generation, r.xid, r.id",
 										0, NULL, NULL, NULL, true, CURSOR_OPT_NO_SCROLL);
 	next_block(v, &reader);

@@ -20,6 +20,7 @@
 #include "catalog/pg_type.h"
 #include "commands/sequence.h"
 #include "miscadmin.h"
+#include "nodes/execnodes.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
 #include "utils/lsyscache.h"
@@ -58,11 +59,11 @@ enum
 static int32 generation = 0;
 static Oid	generation_of = InvalidOid;
 
-/* An aborted transaction may have been the one that began the generation. */
+/* An aborted transaction, or one that is only prepared, may have begun the generation. */
 static void
 forget_generation(XactEvent event, void *arg)
 {
-	if (event == XACT_EVENT_ABORT || event == XACT_EVENT_PARALLEL_ABORT)
+	if (event != XACT_EVENT_COMMIT && event != XACT_EVENT_PRE_COMMIT)
 		generation = 0;
 }
 
@@ -149,22 +150,34 @@ set_text(Datum *values, bool *nulls, int column, const char *value)
 		values[column] = CStringGetTextDatum(value);
 }
 
-/* Bytes as a value. */
-static Datum
-bytes_datum(const uint8 *data, int length)
-{
-	bytea	   *value = palloc(VARHDRSZ + length);
-
-	SET_VARSIZE(value, VARHDRSZ + length);
-	memcpy(VARDATA(value), data, length);
-	return PointerGetDatum(value);
-}
-
 /* The table of records. */
 static Oid
 record_table(void)
 {
 	return get_relname_relid("audit_record", get_namespace_oid("clinical", false));
+}
+
+/*
+ * Insert below the executor.  That knows plain indexes and our own columns
+ * only, so somebody's own are refused here.
+ */
+static void
+insert_tuple(Relation relation, HeapTuple tuple)
+{
+	CatalogIndexState indexes = CatalogOpenIndexes(relation);
+
+	for (int i = 0; i < indexes->ri_NumIndices; i++)
+	{
+		if (indexes->ri_IndexRelationInfo[i]->ii_Expressions != NIL ||
+			indexes->ri_IndexRelationInfo[i]->ii_Predicate != NIL ||
+			indexes->ri_IndexRelationInfo[i]->ii_ExclusionOps != NULL)
+			ereport(ERROR,
+					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+					 errmsg("\"audit_record\" cannot have indexes of expressions or of a part of its rows"),
+					 errhint("Drop the index \"%s\".", RelationGetRelationName(indexes->ri_IndexRelationDescs[i]))));
+	}
+	CatalogTupleInsertWithInfo(relation, tuple, indexes);
+	CatalogCloseIndexes(indexes);
 }
 
 /* Store a record, with the changes and the key as they are in jsonb. */
@@ -175,6 +188,10 @@ store(const AuditRecord *record, Jsonb *row_key, Jsonb *changes, const uint8 *sa
 	Datum		values[NCOLUMNS] = {0};
 	bool		nulls[NCOLUMNS] = {false};
 
+	if (RelationGetNumberOfAttributes(relation) != NCOLUMNS)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("\"audit_record\" cannot have other columns than its own")));
 	values[COLUMN_GENERATION] = Int32GetDatum(record->generation);
 	values[COLUMN_XID] = UInt64GetDatum(record->xid);
 	values[COLUMN_ID] = Int64GetDatum(record->id);
@@ -190,10 +207,10 @@ store(const AuditRecord *record, Jsonb *row_key, Jsonb *changes, const uint8 *sa
 	set_text(values, nulls, COLUMN_PATIENT_ID, record->patient_id);
 	values[COLUMN_CHANGES] = JsonbPGetDatum(changes);
 	set_text(values, nulls, COLUMN_REASON, record->reason);
-	values[COLUMN_SALT] = bytes_datum(salt, SALT_BYTES);
+	values[COLUMN_SALT] = clinical_bytes_datum(salt, SALT_BYTES);
 	nulls[COLUMN_CONTENT_HASH] = true;
-	values[COLUMN_LEAF] = bytes_datum(leaf, HASH_BYTES);
-	CatalogTupleInsert(relation, heap_form_tuple(RelationGetDescr(relation), values, nulls));
+	values[COLUMN_LEAF] = clinical_bytes_datum(leaf, HASH_BYTES);
+	insert_tuple(relation, heap_form_tuple(RelationGetDescr(relation), values, nulls));
 	table_close(relation, RowExclusiveLock);
 }
 

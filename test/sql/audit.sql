@@ -234,6 +234,30 @@ SELECT name, country FROM clinical.set_center_status(:c, 'suspended');
 SELECT * FROM clinical.verify_audit();
 SELECT * FROM clinical.check();
 
+-- a data manager's own types do not run as the owner
+CREATE ROLE regress_audit_dm;
+GRANT clinical_data_manager TO regress_audit_dm;
+SELECT count(*) FROM clinical.grant_center('regress_audit_dm', :c);
+GRANT CREATE, TEMPORARY ON DATABASE :DBNAME TO regress_audit_dm;
+SET ROLE regress_audit_dm;
+CREATE FUNCTION pg_temp.trap(pg_catalog.text) RETURNS boolean LANGUAGE plpgsql AS 'BEGIN IF CURRENT_USER <> ''regress_audit_dm'' THEN RAISE WARNING ''runs as %'', CURRENT_USER; END IF; RETURN true; END';
+CREATE DOMAIN pg_temp.jsonb AS pg_catalog.jsonb CHECK (pg_temp.trap(VALUE::pg_catalog.text));
+CREATE DOMAIN pg_temp.text AS pg_catalog.text CHECK (pg_temp.trap(VALUE));
+CREATE DOMAIN pg_temp.record_type AS pg_catalog.text;
+SELECT operation FROM clinical.redact('clinical.patient', '{"id": "AUD1"}', '{race}', 'r');
+SELECT operation FROM clinical.redact('clinical.patient', '{"id": "AUD1"}', '{record,other}', 'r');
+DROP DOMAIN pg_temp.jsonb, pg_temp.text, pg_temp.record_type;
+DROP FUNCTION pg_temp.trap(pg_catalog.text);
+RESET ROLE;
+REVOKE CREATE, TEMPORARY ON DATABASE :DBNAME FROM regress_audit_dm;
+DELETE FROM clinical.membership WHERE role = 'regress_audit_dm'::regrole;
+DROP ROLE regress_audit_dm;
+-- indexes and columns that the trail cannot have
+SELECT test.try('CREATE INDEX audit_record_key_idx ON clinical.audit_record ((row_key ->> ''id''))'),
+       test.try('CREATE INDEX audit_record_redact_idx ON clinical.audit_record (id) WHERE operation = ''REDACT'''),
+       test.try('ALTER TABLE clinical.audit_record ADD COLUMN note pg_catalog.text'), test.try('ALTER EXTENSION clinical DROP TABLE clinical.membership');
+SELECT operation, row_key, changes FROM clinical.audit_record WHERE operation = 'DDL' AND row_key = '{"object": "clinical"}';
+
 DELETE FROM clinical.membership WHERE role = 'regress_audit_app'::regrole;
 DROP FUNCTION test.rename_center(text, text);
 DROP VIEW test.last_record;

@@ -77,6 +77,9 @@ CREATE FUNCTION test.lint() RETURNS TABLE (rule text, object text) LANGUAGE sql 
     SELECT 'SECURITY DEFINER pins search_path', signature FROM f
      WHERE prosecdef AND NOT 'search_path=pg_catalog, pg_temp' = ANY (coalesce(proconfig, '{}'))
     UNION ALL
+    SELECT 'PL/pgSQL pins search_path', signature FROM f JOIN pg_language l ON l.oid = prolang
+     WHERE lanname = 'plpgsql' AND NOT 'search_path=pg_catalog, pg_temp' = ANY (coalesce(proconfig, '{}'))
+    UNION ALL
     SELECT 'SECURITY DEFINER is justified in its comment', signature FROM f
      WHERE prosecdef AND obj_description(f.oid, 'pg_proc') !~ 'SECURITY DEFINER'
     UNION ALL
@@ -157,6 +160,8 @@ SELECT * FROM test.lint();
 
 -- each rule is seen broken
 BEGIN;
+ALTER EVENT TRIGGER clinical_ddl DISABLE;
+ALTER EVENT TRIGGER clinical_drop DISABLE;
 SET client_min_messages = warning;
 CREATE FUNCTION clinical.stranger() RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT 1';
 COMMENT ON FUNCTION clinical.stranger() IS 'No such clause.';
@@ -166,8 +171,6 @@ CREATE FUNCTION clinical.bad_c(int) RETURNS int LANGUAGE internal AS 'int4abs';
 UPDATE pg_proc SET prolang = (SELECT oid FROM pg_language WHERE lanname = 'c') WHERE proname = 'bad_c';
 CREATE TABLE clinical.bad_table (id bigint GENERATED ALWAYS AS IDENTITY, patient_id text, UNIQUE (id, patient_id));
 CREATE VIEW clinical.bad_view AS SELECT 1 AS one;
-ALTER EVENT TRIGGER clinical_ddl DISABLE;
-ALTER EVENT TRIGGER clinical_drop DISABLE;
 DROP TRIGGER audit ON clinical.center;
 DROP TRIGGER audit_truncate ON clinical.center;
 CREATE TRIGGER audit AFTER INSERT OR UPDATE ON clinical.center FOR EACH ROW EXECUTE FUNCTION clinical.audit_row('values');
