@@ -155,14 +155,26 @@ written_record(void)
 	return row;
 }
 
-/* SQL: destroy a value; the record of that. */
+/*
+ * SQL: destroy a value; the record of that.  It names the records that had the
+ * value with the hash of what they say now, so that nobody can put something
+ * else there: what they said before can no longer be told from its own.
+ */
 Datum
 clinical_redact(PG_FUNCTION_ARGS)
 {
 	static ClinicalPlan summary = {
 		"SELECT pg_catalog.jsonb_build_array(pg_catalog.jsonb_build_object('column', $1[1], 'path', $1[2:],"
-		"       'records', (SELECT COALESCE(pg_catalog.jsonb_agg(DISTINCT e.value), '[]')"
-		"          FROM pg_catalog.jsonb_array_elements($2 OPERATOR(pg_catalog.||) COALESCE($3, '[]')) e)))",
+		"       'records', (SELECT COALESCE(pg_catalog.jsonb_agg(pg_catalog.jsonb_build_array("
+		"           r.generation, r.xid::pg_catalog.text, r.id, pg_catalog.encode(clinical.audit_content_hash("
+		"           '\\x00000000000000000000000000000000', r.changes, r.reason), 'hex'))"
+		"           ORDER BY r.generation, r.xid, r.id), '[]')"
+		"          FROM (SELECT DISTINCT e.value FROM pg_catalog.jsonb_array_elements("
+		"                $2 OPERATOR(pg_catalog.||) COALESCE($3, '[]')) e) d"
+		"          JOIN clinical.audit_record r"
+		"            ON r.generation OPERATOR(pg_catalog.=) (d.value OPERATOR(pg_catalog.->>) 0)::pg_catalog.int4"
+		"           AND r.xid OPERATOR(pg_catalog.=) (d.value OPERATOR(pg_catalog.->>) 1)::pg_catalog.xid8"
+		"           AND r.id OPERATOR(pg_catalog.=) (d.value OPERATOR(pg_catalog.->>) 2)::pg_catalog.int8)))",
 		3, {TEXTARRAYOID, JSONBOID, JSONBOID}
 	};
 	char	   *table_name;

@@ -37,6 +37,8 @@ typedef struct Redaction
 	int32		generation;
 	bool		destroyed;
 	bool		named;
+	Sha256		present;		/* of its content */
+	char		told[2 * HASH_BYTES + 1];	/* what the last redaction says of it */
 } Redaction;
 
 /* The block whose records are being read */
@@ -271,7 +273,10 @@ find_redaction(Verification *v, int32 generation, uint64 xid, int64 id)
 	key.id = id;
 	redaction = hash_search(v->redactions, &key, HASH_ENTER, &found);
 	if (!found)
+	{
 		redaction->destroyed = redaction->named = false;
+		redaction->told[0] = '\0';
+	}
 	return redaction;
 }
 
@@ -297,6 +302,34 @@ array_xid(JsonbContainer *array, int i)
 	return strtoull(pnstrdup(value->val.string.val, value->val.string.len), NULL, 10);
 }
 
+/* Take down one record that a redaction names: generation, xid, id, hash. */
+static void
+name_redaction(Verification *v, JsonbContainer *record)
+{
+	Redaction  *redaction = find_redaction(v, (int32) array_number(record, 0), array_xid(record, 1),
+										   array_number(record, 2));
+	JsonbValue *hash = getIthJsonbValueFromContainer(record, 3);
+
+	redaction->named = true;
+	redaction->told[0] = '\0';
+	if (hash != NULL && hash->type == jbvString && hash->val.string.len == 2 * HASH_BYTES)
+	{
+		memcpy(redaction->told, hash->val.string.val, 2 * HASH_BYTES);
+		redaction->told[2 * HASH_BYTES] = '\0';
+	}
+}
+
+/* Take down a record whose content was destroyed, with the hash of what it says now. */
+static void
+note_destroyed(Verification *v, const AuditRecord *record)
+{
+	static const uint8 no_salt[SALT_BYTES] = {0};
+	Redaction  *redaction = find_redaction(v, record->generation, record->xid, record->id);
+
+	redaction->destroyed = true;
+	clinical_audit_content_hash(v->ctx, &v->bytes, record, no_salt, redaction->present);
+}
+
 /* Take down the records that a redaction names. */
 static void
 read_redaction(Verification *v, Jsonb *changes)
@@ -316,9 +349,7 @@ read_redaction(Verification *v, Jsonb *changes)
 		JsonbValue *record = getIthJsonbValueFromContainer(records->val.binary.data, i);
 
 		if (record->type == jbvBinary && JsonContainerIsArray(record->val.binary.data))
-			find_redaction(v, (int32) array_number(record->val.binary.data, 0),
-						   array_xid(record->val.binary.data, 1),
-						   array_number(record->val.binary.data, 2))->named = true;
+			name_redaction(v, record->val.binary.data);
 	}
 }
 
@@ -340,7 +371,7 @@ read_record(Verification *v, BlockReader *reader, HeapTuple tuple, TupleDesc des
 	check_record(v, &record, nulls[SALT] ? NULL : DatumGetByteaPP(values[SALT]), redacted, content_hash, leaf);
 	place_record(v, reader, &record, leaf);
 	if (redacted || nulls[SALT])
-		find_redaction(v, record.generation, record.xid, record.id)->destroyed = true;
+		note_destroyed(v, &record);
 	if (strcmp(record.operation, "REDACT") == 0)
 		read_redaction(v, DatumGetJsonbP(values[CHANGES]));
 	if (tells_of_row(&record))
@@ -441,10 +472,13 @@ check_redactions(Verification *v)
 	hash_seq_init(&status, v->redactions);
 	while ((redaction = hash_seq_search(&status)) != NULL)
 	{
-		if (redaction->destroyed && !redaction->named)
+		bool		as_told = strcmp(clinical_hex(redaction->present, HASH_BYTES), redaction->told) == 0;
+
+		if (redaction->destroyed && !(redaction->named && as_told))
 			clinical_fault(v, "record was altered",
 						   psprintf("record (%d, " UINT64_FORMAT ", " INT64_FORMAT ")",
 									redaction->generation, redaction->xid, redaction->id),
+						   redaction->named ? "it is not what its redaction left of it" :
 						   "values are destroyed, and no redaction says so");
 	}
 }

@@ -24,6 +24,7 @@ for my $round (1 .. 4)
 SELECT clinical.enroll_patient('P$round', 'Name $round', NULL, 'P', 1, '{"dose": $round.50}', effective_on => '2026-01-10');
 SELECT clinical.amend_record('P$round', '{"dose": 1.5}', 'precision');
 SELECT clinical.set_patient_status('P$round', 'completed', '2026-02-01')});
+	$node->safe_psql('base', q{SELECT clinical.redact('clinical.patient', '{"id": "P1"}', '{name}', 'r'); SELECT clinical.redact('clinical.patient', '{"id": "P1"}', '{record,dose}', 'r')}) if $round == 2;
 	$node->safe_psql('base', 'SELECT clinical.seal_audit()') if $round < 4;
 }
 is($node->safe_psql('base', 'SELECT count(*), (SELECT count(*) FROM clinical.audit_record r WHERE xid >= max(b.to_xid)) > 3 FROM clinical.audit_block b'), '3|t', 'three blocks, and more');
@@ -98,6 +99,8 @@ DELETE FROM clinical.record_version WHERE patient_id IN ('P3', 'P4'); DELETE FRO
 	qr/^trail is cut off\|block 3$/m, qr/^trail is cut off: block 3/m, $digest, 'only' ],
   [ 'all sealed anew', q{DELETE FROM clinical.audit_block; DELETE FROM clinical.audit_record WHERE table_name = 'patient' AND false;} . "$close; SELECT clinical.seal_audit()", qr/^trail is (cut off|not the one of the digest)\|block/m, qr/^trail is (cut off|not the one of the digest)/m, $digest, 'only' ],
   [ 'a generation forged', q{UPDATE clinical.audit_record SET generation = 2 WHERE } . record('last'), qr/^record/m, qr/^record/m ];
+push @cases, [ 'a redacted record edited', q{UPDATE clinical.audit_record SET reason = 'other' WHERE content_hash IS NOT NULL AND table_name = 'patient' AND operation = 'UPDATE' AND patient_id = 'P1'},
+	qr/^record was altered\|record/m, qr/^record was altered: .*not what its redaction left/m ];
 for my $wrong (q{recorded_at = 'infinity'}, q{recorded_at = '4000-01-01 BC'}, q{changes = '"x"'}, q{changes = '[1, {"column": 7}, {"column": "name", "path": 1, "new": 2}]'},
 	q{changes = '[{"column": "record", "path": ["dose", "x", "0"], "new": 1}]'}, q{changes = '[{"column": "record", "path": [true, 1, null, {}], "new": 2}]'}, q{row_key = '[]'}, q{salt = ''}, q{leaf = ''}, q{operation = 'INSERT', changes = 'null'})
 {
