@@ -31,7 +31,7 @@ typedef struct AuditBlock
 
 extern void clinical_audit_block_hash(pg_cryptohash_ctx *ctx, StringInfo bytes,
 									  const AuditBlock *block, uint8 *hash);
-extern bool clinical_audit_seal(Datum *row);
+extern bool clinical_audit_seal(Datum *row, bool wait);
 extern void clinical_audit_parse_digest(const char *digest, int64 *block_no, char *hex);
 
 /* audit_sum.c: whether rows are what the trail says, in one pass over both */

@@ -204,8 +204,17 @@ clinical_check_guards(Verification *v)
 		"  FROM clinical.audit_unguarded() g"
 	};
 
+	/* the role itself is not in the trail, since its name may change */
+	static ClinicalPlan roles = {
+		"SELECT 'row differs from the trail', pg_catalog.concat('membership ', m.id),"
+		"       'its role is not called what it was when this was granted: renamed, or another'"
+		"  FROM clinical.membership m JOIN pg_catalog.pg_roles r ON r.oid OPERATOR(pg_catalog.=) m.role"
+		" WHERE r.rolname OPERATOR(pg_catalog.<>) m.role_name ORDER BY m.id"
+	};
+
 	report(v, &columns);
 	report(v, &guards);
+	report(v, &roles);
 }
 
 /* SQL: the key of a row, and the row as the changes that would have created it. */

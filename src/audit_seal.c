@@ -12,11 +12,14 @@
 #include "postgres.h"
 
 #include "access/xact.h"
+#include "catalog/namespace.h"
 #include "catalog/pg_type.h"
 #include "miscadmin.h"
+#include "storage/lmgr.h"
 #include "tcop/utility.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
+#include "utils/lsyscache.h"
 #include "utils/timestamp.h"
 
 #include "audit_block.h"
@@ -233,13 +236,12 @@ seal_next(AuditBlock *last, Datum *row)
  * if any.  The lock keeps two from sealing the same records.
  */
 bool
-clinical_audit_seal(Datum *row)
+clinical_audit_seal(Datum *row, bool wait)
 {
-	static ClinicalPlan lock = {"LOCK TABLE clinical.audit_block IN SHARE ROW EXCLUSIVE MODE"};
+	Oid			blocks = get_relname_relid("audit_block", get_namespace_oid("clinical", false));
 	AuditBlock	last;
 	AuditBlock	next = {0};
 	bool		any = false;
-	Datum		nothing;
 
 	if (!clinical_audit_is_ours())
 		return false;
@@ -247,7 +249,10 @@ clinical_audit_seal(Datum *row)
 	last_block(&last);
 	if (!next_range(&last, &next))
 		return false;
-	(void) clinical_owner_fetch(&lock, NULL, NULL, false, &nothing);
+	if (wait)
+		LockRelationOid(blocks, ShareRowExclusiveLock);
+	else if (!ConditionalLockRelationOid(blocks, ShareRowExclusiveLock))
+		return false;
 	last_block(&last);
 	while (seal_next(&last, row))
 		any = true;
@@ -262,7 +267,8 @@ seal_job(void)
 
 	if (!clinical_worker_begin("sealing the audit trail"))
 		return -1;
-	(void) clinical_audit_seal(&row);
+	/* who seals by a call may take his time over the end of his transaction */
+	(void) clinical_audit_seal(&row, false);
 	clinical_worker_commit();
 	return seal_interval;
 }
@@ -292,7 +298,7 @@ clinical_seal_audit(PG_FUNCTION_ARGS)
 		ereport(ERROR,
 				(errcode(ERRCODE_ACTIVE_SQL_TRANSACTION),
 				 errmsg("the audit trail can only be sealed in a READ COMMITTED transaction")));
-	if (!clinical_audit_seal(&row))
+	if (!clinical_audit_seal(&row, true))
 		PG_RETURN_NULL();
 	return row;
 }

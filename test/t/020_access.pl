@@ -310,7 +310,8 @@ for my $t (sort keys %tables)
 	cell($t, 'trigger', "CREATE TRIGGER x BEFORE INSERT ON $from FOR EACH ROW EXECUTE FUNCTION scratch.nothing()", '', $unlimited, 1);
 	cell($t, 'rule', "CREATE RULE x AS ON UPDATE TO $from DO ALSO NOTHING", '', $unlimited, 1);
 	cell($t, 'policy', "CREATE POLICY x ON $from USING (true)", '', $unlimited, 1);
-	cell($t, 'alter', "ALTER TABLE $from ADD COLUMN x integer", '', $unlimited, 1);
+	# the trail has its own columns only
+	cell($t, 'alter', "ALTER TABLE $from ADD COLUMN x integer", '', $t eq 'audit_record' ? sub { fails($_[0]{any} ? '0A000' : '42501') } : $unlimited, 1);
 	# whoever may alter it may not switch off what limits, records and guards it
 	cell($t, $_, "ALTER TABLE $from $_", '', sub { fails($_[0]{any} ? '55000' : '42501') }, 1)
 	  for 'DISABLE ROW LEVEL SECURITY', 'NO FORCE ROW LEVEL SECURITY', 'DISABLE TRIGGER ' . ($t =~ /^audit_/ ? 'guard' : 'audit');

@@ -115,6 +115,8 @@ my @behind = (
   [ 'a row deleted with the triggers off', q{DELETE FROM clinical.enrollment_event WHERE patient_id = 'P2' AND event_no = 2}, qr/^row differs from the trail\|enrollment_event \{"event_no": 2, "patient_id": "P2"\}$/m ],
   [ 'a version edited with the triggers off', q{UPDATE clinical.record_version SET reason = 'x' WHERE patient_id = 'P2' AND version = 2}, qr/^row differs from the trail\|record_version \{"version": 2, "patient_id": "P2"\}$/m ],
   [ 'such a change, overwritten since', q{UPDATE clinical.center SET name = 'Ghost' WHERE id = 1; } . $close . q{; UPDATE clinical.center SET name = 'One again' WHERE id = 1}, qr/^row differs from the trail\|center \{"id": 1\}$/m ],
+  [ 'a grant given to another', q{CREATE ROLE regress_one; CREATE ROLE regress_two; SELECT clinical.grant_center('regress_one', 1); ALTER TABLE clinical.membership DISABLE TRIGGER USER; UPDATE clinical.membership SET role = 'regress_two'},
+	qr/^row differs from the trail\|membership 1$/m ],
   [ "a column's type changed", q{ALTER TABLE clinical.patient ALTER age TYPE bigint}, qr/^table was altered\|table patient$/m ],
   [ 'a column added', q{ALTER TABLE clinical.center ADD COLUMN x text}, qr/^table was altered\|table center$/m ],
   [ 'a row put in as if restored', $close . q{; SET clinical.restore = on; INSERT INTO clinical.center (name, time_zone, status) VALUES ('Ghost', 'UTC', 'active')}, qr/^row differs from the trail\|center \{"id": 3\}$/m ],
