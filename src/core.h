@@ -16,6 +16,8 @@
 #include "fmgr.h"
 #include "utils/jsonb.h"
 
+#include "compat.h"
+
 /* core.c: settings, and what is asked about the installation */
 
 extern bool clinical_restore;
@@ -134,9 +136,52 @@ extern JsonbValue *clinical_json_member(JsonbContainer *object, const JsonbValue
 extern bool clinical_json_next(JsonbIterator **iterator, JsonbValue *key, JsonbValue *value);
 extern bool clinical_json_same(const JsonbValue *a, const JsonbValue *b);
 extern void clinical_json_value(Jsonb *document, JsonbValue *value);
+extern JsonbValue *clinical_json_get(const JsonbValue *object, const char *name, JsonbValue *buffer);
+extern bool clinical_json_is(const JsonbValue *value, const char *string);
 extern void clinical_json_key(JsonbParseState **state, const char *name);
+extern void clinical_json_put(JsonbParseState **state, const char *name, const JsonbValue *value);
+extern void clinical_json_put_text(JsonbParseState **state, const char *name, const char *value);
+extern void clinical_json_put_bool(JsonbParseState **state, const char *name, bool value);
 extern void clinical_push_changes(JsonbParseState **state, const char *column,
 								  Jsonb *old_document, Jsonb *new_document);
 extern Jsonb *clinical_changes(Jsonb *old_document, Jsonb *new_document);
+
+/* core_shape.c: jsonb documents that must have a given shape */
+
+typedef enum ClinicalShapeType
+{
+	CLINICAL_SHAPE_TEXT,		/* not empty */
+	CLINICAL_SHAPE_BOOLEAN,
+	CLINICAL_SHAPE_COUNT,		/* a whole number from 0 to 1,000,000 */
+	CLINICAL_SHAPE_NUMBER,
+	CLINICAL_SHAPE_OBJECT,
+	CLINICAL_SHAPE_ARRAY,
+	CLINICAL_SHAPE_SCALAR,
+	CLINICAL_SHAPE_ANY,
+} ClinicalShapeType;
+
+typedef struct ClinicalKey
+{
+	const char *name;
+	ClinicalShapeType type;
+	bool		required;
+} ClinicalKey;
+
+/* Where in which document we are, for errors */
+typedef struct ClinicalPlace
+{
+	const char *message;		/* what is wrong with the whole document */
+	char	   *where;			/* NULL: at its top */
+} ClinicalPlace;
+
+CLINICAL_NORETURN extern void clinical_shape_error(const ClinicalPlace *place, const char *format,...)
+			pg_attribute_printf(2, 3);
+extern void clinical_shape_read(const ClinicalPlace *place, const JsonbValue *object,
+								const ClinicalKey *keys, int nkeys, JsonbValue *values);
+extern int	clinical_shape_elements(const JsonbValue *array, JsonbValue **elements);
+extern char *clinical_shape_text(const JsonbValue *value);
+extern int	clinical_shape_count(const JsonbValue *value, int absent);
+extern int	clinical_shape_choice(const ClinicalPlace *place, const char *key, const JsonbValue *value,
+								  const char *const *choices, int nchoices);
 
 #endif							/* CLINICAL_CORE_H */

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * core_json.c
- *		What differs between two jsonb documents.
+ *		Walking jsonb documents, making them, and what differs between two.
  *
  * Objects are compared key by key, all other values whole and to the last
  * digit.  The walk uses the server's jsonb functions and checks the depth of
@@ -44,6 +44,26 @@ clinical_json_member(JsonbContainer *object, const JsonbValue *key, JsonbValue *
 	if (object == NULL)
 		return NULL;
 	return getKeyJsonValueFromContainer(object, key->val.string.val, key->val.string.len, buffer);
+}
+
+/* The member of an object by its name; NULL: it has none, or is no object. */
+JsonbValue *
+clinical_json_get(const JsonbValue *object, const char *name, JsonbValue *buffer)
+{
+	JsonbContainer *container = clinical_json_object(object);
+
+	if (container == NULL)
+		return NULL;
+	return getKeyJsonValueFromContainer(container, name, strlen(name), buffer);
+}
+
+/* Is a value that string? */
+bool
+clinical_json_is(const JsonbValue *value, const char *string)
+{
+	return value != NULL && value->type == jbvString &&
+		(size_t) value->val.string.len == strlen(string) &&
+		memcmp(value->val.string.val, string, value->val.string.len) == 0;
 }
 
 /* Step to the next member of an object, nested values left whole. */
@@ -101,14 +121,42 @@ clinical_json_key(JsonbParseState **state, const char *name)
 	pushJsonbValue(state, WJB_KEY, &key);
 }
 
-/* Put out one named value of a change, or nothing for NULL. */
-static void
-push_named(JsonbParseState **state, const char *name, JsonbValue *value)
+/* Put out a member of an object, or nothing for NULL. */
+void
+clinical_json_put(JsonbParseState **state, const char *name, const JsonbValue *value)
 {
+	JsonbValue	copy;
+
 	if (value == NULL)
 		return;
+	copy = *value;
 	clinical_json_key(state, name);
-	pushJsonbValue(state, WJB_VALUE, value);
+	pushJsonbValue(state, WJB_VALUE, &copy);
+}
+
+/* The same for a string, or nothing for NULL. */
+void
+clinical_json_put_text(JsonbParseState **state, const char *name, const char *value)
+{
+	JsonbValue	string;
+
+	if (value == NULL)
+		return;
+	string.type = jbvString;
+	string.val.string.val = unconstify(char *, value);
+	string.val.string.len = strlen(value);
+	clinical_json_put(state, name, &string);
+}
+
+/* The same for true and false. */
+void
+clinical_json_put_bool(JsonbParseState **state, const char *name, bool value)
+{
+	JsonbValue	boolean;
+
+	boolean.type = jbvBool;
+	boolean.val.boolean = value;
+	clinical_json_put(state, name, &boolean);
 }
 
 /* Put out the keys of a path, outermost first. */
@@ -129,22 +177,14 @@ push_path(JsonbParseState **state, const Path *path)
 static void
 push_change(JsonbParseState **state, const Path *path, JsonbValue *old_value, JsonbValue *new_value)
 {
-	JsonbValue	column;
-
 	pushJsonbValue(state, WJB_BEGIN_OBJECT, NULL);
-	if (path->column != NULL)
-	{
-		column.type = jbvString;
-		column.val.string.val = unconstify(char *, path->column);
-		column.val.string.len = strlen(path->column);
-		push_named(state, "column", &column);
-	}
+	clinical_json_put_text(state, "column", path->column);
 	clinical_json_key(state, "path");
 	pushJsonbValue(state, WJB_BEGIN_ARRAY, NULL);
 	push_path(state, path);
 	pushJsonbValue(state, WJB_END_ARRAY, NULL);
-	push_named(state, "old", old_value);
-	push_named(state, "new", new_value);
+	clinical_json_put(state, "old", old_value);
+	clinical_json_put(state, "new", new_value);
 	pushJsonbValue(state, WJB_END_OBJECT, NULL);
 }
 
