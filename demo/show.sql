@@ -48,6 +48,16 @@ SELECT s.patient_id, p.status, s.onset, s.trigger_day, s.last_day, s.out_days
   JOIN clinical.patient p ON p.id = s.patient_id
  ORDER BY s.out_days DESC, s.patient_id
  LIMIT 10;
+\echo '--- A questionnaire, from when on the study uses it, and when one patient was to answer'
+SELECT v.instrument, v.version FROM clinical.shipped_instruments() s, LATERAL clinical.create_instrument(s.definition) v;
+SELECT instrument, is_default FROM clinical.use_instrument(:'project', 'vital-signs', is_default => true);
+SELECT schedule FROM clinical.schedule_entries(:'project', 'vital-signs', '{"kind": "daily", "from": "18:00", "to": "24:00"}');
+SELECT patient_id AS enrolled, effective_on AS enrolled_on, effective_on + 3 AS some_days_later
+  FROM clinical.enrollment_event WHERE status = 'enrolled' ORDER BY patient_id LIMIT 1 \gset
+SELECT day, entry_window, time_zone, status FROM clinical.expected_entries(:'enrolled', daterange(:'enrolled_on', :'some_days_later'));
+\echo '--- What a report would become, and what is wrong with it'
+SELECT kind, item, value, unit, soft_hard, reason_code, check_id, path
+  FROM clinical.validate_report('vital-signs', '{"8480-6": {"value": 16.5, "unit": "kPa"}, "8462-4": 950, "8867-4": 190}');
 \echo '--- An investigator of one center sees its patients, and no others'
 SELECT id AS center FROM clinical.center ORDER BY site_id LIMIT 1 \gset
 CREATE ROLE demo_investigator;

@@ -14,6 +14,7 @@
 #include "audit.h"
 #include "compat.h"
 #include "core.h"
+#include "instrument.h"
 #include "patient.h"
 #include "project.h"
 #include "worker.h"
@@ -35,6 +36,8 @@ _PG_init(void)
 	clinical_seal_init();
 	clinical_register_invariants(clinical_project_invariants, clinical_project_ninvariants);
 	clinical_register_invariants(clinical_patient_invariants, clinical_patient_ninvariants);
+	clinical_instrument_cache_init();
+	clinical_register_invariants(clinical_instrument_invariants, clinical_instrument_ninvariants);
 
 	/*
 	 * after all settings, or it would throw away what the configuration says

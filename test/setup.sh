@@ -23,6 +23,7 @@ find_missing() {
 	need libc6-dev test -e /usr/include/stdio.h
 	need perl command -v prove
 	need libipc-run-perl perl -MIPC::Run -e 1
+	need python3-jsonschema /usr/bin/python3 -c "import jsonschema"
 	if major=$(pg_major); then
 		: "${PG_CONFIG:=/usr/lib/postgresql/$major/bin/pg_config}"
 		need "postgresql-$major" pg_has --bindir postgres

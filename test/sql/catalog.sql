@@ -8,7 +8,9 @@ INSERT INTO test.not_strict VALUES
     ('set_center_status'), ('set_project_status'), ('project_json'), ('enroll_patient'), ('get_patient'),
     ('patient_json'), ('find_patients'), ('amend_record'), ('set_patient_status'), ('transfer_patient'),
     ('set_patient_time_zone'), ('time_zone_at'), ('grant_center'), ('revoke_center'), ('grant_all_centers'), ('revoke_all_centers'),
-    ('sees'), ('role_sees'), ('verify_audit'), ('redact'), ('audit_content_hash'), ('patient_history');
+    ('sees'), ('role_sees'), ('verify_audit'), ('redact'), ('audit_content_hash'), ('patient_history'),
+    ('create_instrument'), ('instrument_json'), ('import_questionnaire'), ('questionnaire_fhir'), ('use_instrument'), ('drop_instrument'),
+    ('instrument_in_force'), ('schedule_entries'), ('excuse_entries'), ('validate_report'), ('report_is_valid');
 -- The trail itself, which nothing else records.
 CREATE TABLE test.trail (name text);
 INSERT INTO test.trail VALUES ('audit_record'), ('audit_block'), ('audit_generation'), ('audit_restore');

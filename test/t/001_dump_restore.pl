@@ -30,6 +30,12 @@ SELECT clinical.set_patient_status('P' || g, 'enrolled', '2026-01-20') FROM gene
 SELECT clinical.transfer_patient('P7', 1, '2026-02-01', 'moved'), clinical.set_patient_status('P7', 'withdrawn', '2026-03-01', 'consent withdrawn');
 SELECT clinical.set_patient_time_zone('P8', 'Asia/Seoul', '2026-02-01 00:00+00'), clinical.set_patient_time_zone('P8', 'UTC', '2026-01-01 00:00+00');
 SELECT clinical.remove_center('PJ-2', 2, 'wrong one');
+SELECT clinical.create_instrument('{"code": "diary", "version": "1", "title": "Tägliches", "items": [{"code": "a", "type": "integer", "unit": "{score}", "checks": [{"comparator": "LE", "values": [10], "soft_hard": "Hard"}]}]}');
+SELECT clinical.create_instrument('{"code": "diary", "version": "2", "items": [{"code": "a", "type": "decimal"}]}');
+SELECT clinical.create_instrument(definition) FROM clinical.shipped_instruments();
+SELECT clinical.use_instrument('S-1', 'diary', true, '1'), clinical.use_instrument('S-1', 'diary', true, '2', '2026-06-01'), clinical.drop_instrument('S-1', 'diary', '2027-01-01');
+SELECT clinical.schedule_entries('S-1', 'diary', '{"kind": "daily", "from": "18:00", "to": "23:59"}');
+SELECT clinical.excuse_entries('P8', '[2026-02-10 00:00+00,)', 'in hospital');
 SELECT clinical.set_center_status(2, 'suspended', 'audit'), clinical.set_center_status(2, 'closed', 'left');
 SELECT clinical.set_project_status('S-1', 'suspended', 'interim analysis');
 CREATE ROLE regress_kept;
@@ -95,6 +101,12 @@ for my $format (sort keys %restore)
 	is($node->safe_psql("copy_$format", q{
 SELECT login, role, digest IS NOT DISTINCT FROM clinical.audit_digest() AS late, count(*) > 0 FROM clinical.audit_restore GROUP BY 1, 2, 3 ORDER BY 3 LIMIT 1}) =~ /^(\w+)\|\1\|/,
 		1, "restore, $format: word is left of it");
+	is($node->safe_psql("copy_$format", q{
+SELECT clinical.report_is_valid('diary', '{"a": 10}', '1'), clinical.report_is_valid('diary', '{"a": 11}', '1'), clinical.report_is_valid('diary', '{"a": 10.5}');
+SELECT version FROM clinical.instrument_in_force('S-1', on_day => '2026-07-01');
+SELECT status, count(*) FROM clinical.expected_entries('P8', '[2026-02-01,2026-03-01)') GROUP BY 1 ORDER BY 1;
+SELECT (clinical.create_instrument('{"code": "diary", "version": "3", "items": [{"code": "a", "type": "decimal"}]}')).id}),
+		"t|f|t\n2\nexcused|19\nexpected|9\n6", "restore, $format: questionnaires, schedules and excuses too");
 	is($node->safe_psql("copy_$format", q{
 SELECT id FROM clinical.create_center('New', '703');
 SELECT code FROM clinical.create_project_with_centers('New', '{4}');

@@ -42,8 +42,8 @@ for my $file (sort glob('src/*.[ch]'))
 		}
 	}
 
-	# SQL: what follows these words is a name with its schema, a subquery, or a transition table
-	my $sql = join ' ', map { s/\\"/"/gr } $text =~ /"((?:[^"\\]|\\.)*)"/g;
+	# SQL, which is no operator alone: what follows these words is a name with its schema, a subquery, or a transition table
+	my $sql = join ' ', map { s/\\"/"/gr } grep { !/^[<>=!]+$/ } $text =~ /"((?:[^"\\]|\\.)*)"/g;
 	$sql =~ s/\bFOR (NO KEY )?UPDATE\b|\bDO UPDATE\b//g;
 	my @bare = grep { !/^(clinical|pg_catalog)\.|^(created_rows|changed_rows|redacting|the|its|from|DELETE)\b|^\(/ }
 	  $sql =~ /\b(?:FROM|JOIN|INTO|UPDATE)\s+([\w.(]+)/g;

@@ -15,6 +15,9 @@ CREATE EXTENSION clinical;
 SELECT clinical.create_center('Center ' || g) FROM generate_series(1, 3) g;
 SELECT clinical.create_project_with_centers('Project', '{1, 2}', 'P');
 SELECT clinical.enroll_patient('P1', 'Ada', '1950-01-01', 'P', 1, '{"a": 1}', effective_on => '2026-01-10');
+SELECT clinical.create_instrument('{"code": "I", "version": "1", "items": [{"code": "a", "type": "integer"}]}');
+SELECT clinical.use_instrument('P', 'I');
+SELECT clinical.schedule_entries('P', 'I', '{"kind": "daily"}');
 CREATE ROLE regress_member;
 SELECT clinical.grant_all_centers('regress_member'), clinical.grant_center('regress_member', 1);
 
@@ -31,6 +34,9 @@ INSERT INTO extreme VALUES
     ('bigint', 'NULL'), ('bigint', '1'), ('bigint', '0'), ('bigint', '-9223372036854775808'), ('bigint', '9223372036854775807'),
     ('integer', 'NULL'), ('integer', '1'), ('integer', '0'), ('integer', '-2147483648'), ('integer', '2147483647'),
     ('date', 'NULL'), ('date', '''2026-02-01'''), ('date', '''-infinity'''), ('date', '''infinity'''), ('date', '''4713-01-01 BC'''), ('date', '''5874897-12-31'''), ('date', '''2024-02-29'''),
+    ('daterange', 'NULL'), ('daterange', '''empty'''), ('daterange', '''(,)'''), ('daterange', '''[2026-02-01,2026-02-02)'''), ('daterange', '''[-infinity,infinity]'''),
+    ('daterange', '''[4713-01-01 BC,4713-01-05 BC)'''), ('daterange', '''[5874897-12-30,5874897-12-31)'''), ('daterange', '''[0001-01-01,9999-01-01)'''),
+    ('tstzrange', 'NULL'), ('tstzrange', '''empty'''), ('tstzrange', '''(,)'''), ('tstzrange', '''[-infinity,infinity]'''), ('boolean', 'NULL'), ('boolean', 'false'),
     ('timestamptz', 'NULL'), ('timestamptz', '''2026-02-01'''), ('timestamptz', '''-infinity'''), ('timestamptz', '''infinity'''),
     ('timestamptz', '''4713-01-01 00:00+00 BC'''), ('timestamptz', '''294276-12-31 23:59+00'''),
     ('bigint[]', 'NULL'), ('bigint[]', '''{}'''), ('bigint[]', '''{1,2}'''), ('bigint[]', '''{{1},{2}}'''), ('bigint[]', '''[-5:-4]={1,2}'''),
@@ -77,6 +83,18 @@ my %plain = (
 	'audit_redact_row(text,jsonb,text[],text)' => undef,
 	'audit_row_of(record)' => undef,
 	'create_center(text,text,text,text,text)' => q{'New', 'N', 'UTC', 'NOR', 'planned'},
+	'create_instrument(jsonb)' => q{'{"code":"new","version":"1","items":[{"code":"a","type":"integer"}]}'},
+	'drop_instrument(text,text,date)' => q{'P', 'I', '2026-02-01'},
+	'excuse_entries(text,tstzrange,text)' => q{'P1', '[2026-02-01 00:00+00,2026-02-02 00:00+00)', 'r'},
+	'expected_entries(text,daterange)' => q{'P1', '[2026-02-01,2026-03-01)'},
+	'import_questionnaire(jsonb,text,text)' => q{'{"resourceType":"Questionnaire","item":[{"linkId":"1","type":"string"}]}', 'new', '1'},
+	'instrument_in_force(text,text,date)' => q{'P', 'I', '2026-02-01'},
+	'instrument_json(text,text)' => q{'I', '1'},
+	'questionnaire_fhir(text,text,text)' => q{'I', '1', 'R5'},
+	'report_is_valid(text,jsonb,text)' => q{'I', '{"a":1}', '1'},
+	'schedule_entries(text,text,jsonb,date)' => q{'P', 'I', '{"kind":"daily"}', '2026-02-01'},
+	'use_instrument(text,text,boolean,text,date)' => q{'P', 'I', true, '1', '2026-02-01'},
+	'validate_report(text,jsonb,text)' => q{'I', '{"a":1}', '1'},
 	'create_project_with_centers(text,bigint[],text,text,text)' => q{'New', '{1,2}', 'N', 'UTC', 'active'},
 	'enroll_patient(text,text,date,text,bigint,jsonb,text,text,text,date,integer,text,text,integer)' =>
 	  q{'P2', 'Bob', '1950-01-01', 'P', 1, '{}', 'M', 'UTC', 'enrolled', '2026-01-10', NULL, 'race', 'ethnic', NULL},

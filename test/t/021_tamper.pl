@@ -16,7 +16,8 @@ $node->safe_psql('postgres', 'CREATE DATABASE base');
 $node->safe_psql('base', q{
 CREATE EXTENSION clinical;
 SELECT clinical.create_center('One', '1'), clinical.create_center('Two', '2');
-SELECT clinical.create_project_with_centers('P', '{1, 2}', 'P')});
+SELECT clinical.create_project_with_centers('P', '{1, 2}', 'P');
+SELECT clinical.create_instrument('{"code": "diary", "version": "1", "items": [{"code": "a", "type": "integer", "checks": [{"comparator": "LE", "values": [10], "soft_hard": "Hard"}]}]}')});
 # three blocks, and some records that are not sealed
 for my $round (1 .. 4)
 {
@@ -49,7 +50,7 @@ is($inside . ($outside =~ /(\d+) faults/)[0], '0', 'against an earlier digest to
 
 # Switches all off that stands in the way, and on again.
 my $open = 'ALTER EVENT TRIGGER clinical_ddl DISABLE; ALTER EVENT TRIGGER clinical_drop DISABLE;' .
-  join '', map { "ALTER TABLE clinical.$_ DISABLE TRIGGER USER;" } qw(audit_record audit_block audit_generation patient center enrollment_event record_version);
+  join '', map { "ALTER TABLE clinical.$_ DISABLE TRIGGER USER;" } qw(audit_record audit_block audit_generation patient center enrollment_event record_version instrument_version);
 my $close = q{
 DO $$DECLARE t record; BEGIN
     FOR t IN SELECT tgrelid::regclass AS rel, tgname FROM pg_trigger JOIN pg_class c ON c.oid = tgrelid WHERE c.relnamespace = 'clinical'::regnamespace AND NOT tgisinternal LOOP
@@ -114,6 +115,8 @@ my @behind = (
   [ 'a row inserted with the triggers off', q{INSERT INTO clinical.center (name, status) VALUES ('Ghost', 'active')}, qr/^row differs from the trail\|center \{"id": 3\}$/m ],
   [ 'a row deleted with the triggers off', q{DELETE FROM clinical.enrollment_event WHERE patient_id = 'P2' AND event_no = 2}, qr/^row differs from the trail\|enrollment_event \{"event_no": 2, "patient_id": "P2"\}$/m ],
   [ 'a version edited with the triggers off', q{UPDATE clinical.record_version SET reason = 'x' WHERE patient_id = 'P2' AND version = 2}, qr/^row differs from the trail\|record_version \{"version": 2, "patient_id": "P2"\}$/m ],
+  [ 'a range of a questionnaire widened', q{UPDATE clinical.instrument_version SET definition = jsonb_set(definition, '{items,0,checks,0,values}', '[1000]')},
+	qr/^row differs from the trail\|instrument_version \{"id": 1\}$/m ],
   [ 'such a change, overwritten since', q{UPDATE clinical.center SET name = 'Ghost' WHERE id = 1; } . $close . q{; UPDATE clinical.center SET name = 'One again' WHERE id = 1}, qr/^row differs from the trail\|center \{"id": 1\}$/m ],
   [ 'a grant given to another', q{CREATE ROLE regress_one; CREATE ROLE regress_two; SELECT clinical.grant_center('regress_one', 1); ALTER TABLE clinical.membership DISABLE TRIGGER USER; UPDATE clinical.membership SET role = 'regress_two'},
 	qr/^row differs from the trail\|membership 1$/m ],
