@@ -5,6 +5,7 @@
 #   make test            all tests, in a scratch directory; installs what is missing (Debian)
 #   make test-versions   the same on the other PostgreSQL versions
 #   make test-upgrade    pg_upgrade from 15 to 17
+#   make fuzz            libFuzzer on the validator and on what reads definitions
 #   make demo, make demo-stop, make bench
 
 # Where the demo takes its data from: asked for before DATA gets PGXS's meaning.
@@ -59,6 +60,13 @@ WARNINGS += -Werror
 endif
 PG_CPPFLAGS = -DCLINICAL_VERSION='"$(EXTVERSION)"'
 PG_CFLAGS   = $(WARNINGS)
+# For test/fuzz/run.sh: FUZZ is libFuzzer's library, CC clang.
+ifdef FUZZ
+OBJS       += test/fuzz/fuzz.o
+PG_CFLAGS   = -g -O1 -Wno-everything -fsanitize=fuzzer-no-link,bounds,shift,integer-divide-by-zero,bool,enum \
+	-fno-sanitize=leak -fsanitize-trap=bounds,shift,integer-divide-by-zero,bool,enum
+SHLIB_LINK  = $(FUZZ) -lstdc++ -lm -lpthread
+endif
 
 PG_CONFIG ?= pg_config
 PGXS := $(shell $(PG_CONFIG) --pgxs 2>/dev/null)
@@ -82,7 +90,7 @@ $(TEST_OUTPUT):
 	ln -s ../expected $@/expected
 
 # For people and CI: these need no PostgreSQL to begin with.
-.PHONY: demo demo-stop test test-versions test-upgrade bench
+.PHONY: demo demo-stop test test-versions test-upgrade fuzz bench
 
 demo:
 	@DATA='$(DEMO_DATA)' demo/run.sh
@@ -94,5 +102,7 @@ test-versions:
 	@test/versions.sh
 test-upgrade:
 	@test/upgrade.sh
+fuzz:
+	@test/fuzz/run.sh
 bench:
 	@bench/run

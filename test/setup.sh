@@ -3,6 +3,7 @@
 # Silent, and without a call of apt, when nothing is missing.
 #
 #   PG_CONFIG=...   another PostgreSQL than that of Debian's package "postgresql"
+#   WITH_CLANG=1    what fuzzing needs, too
 set -eu
 . "$(dirname "$0")/lib.sh"
 
@@ -24,6 +25,9 @@ find_missing() {
 	need perl command -v prove
 	need libipc-run-perl perl -MIPC::Run -e 1
 	need python3-jsonschema /usr/bin/python3 -c "import jsonschema"
+	if [ -n "${WITH_CLANG:-}" ]; then
+		need clang command -v clang
+	fi
 	if major=$(pg_major); then
 		: "${PG_CONFIG:=/usr/lib/postgresql/$major/bin/pg_config}"
 		need "postgresql-$major" pg_has --bindir postgres
