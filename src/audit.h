@@ -39,6 +39,7 @@ extern void clinical_field_number(StringInfo bytes, int64 value);
 extern void clinical_field_xid(StringInfo bytes, uint64 value);
 extern void clinical_field_moment(StringInfo bytes, TimestampTz moment);
 extern Datum clinical_bytes_datum(const uint8 *data, int length);
+extern bool clinical_hash_value(Datum value, bool isnull, uint8 *hash);
 extern char *clinical_hex(const uint8 *data, int length);
 extern void clinical_merkle_add(pg_cryptohash_ctx *ctx, MerkleTree *tree, const uint8 *leaf);
 extern void clinical_merkle_root(pg_cryptohash_ctx *ctx, const MerkleTree *tree, uint8 *root);

@@ -238,10 +238,7 @@ clinical_audit_row_of(PG_FUNCTION_ARGS)
 	relation = table_open(relid, AccessShareLock);
 	way = clinical_audit_argument(relation, 0);
 	clinical_require_arg(way != NULL, "not a row of an audited table");
-	tuple.t_len = HeapTupleHeaderGetDatumLength(header);
-	ItemPointerSetInvalid(&tuple.t_self);
-	tuple.t_tableOid = relid;
-	tuple.t_data = header;
+	clinical_composite_tuple(header, &tuple);
 	values[0] = JsonbPGetDatum(clinical_image_key(clinical_image_layout(relation), RelationGetDescr(relation), &tuple));
 	changes = row_changes(relation, way, &tuple);
 	nulls[1] = changes == NULL;

@@ -180,3 +180,16 @@ clinical_merkle_root(pg_cryptohash_ctx *ctx, const MerkleTree *tree, uint8 *root
 	for (int i = tree->npeaks - 2; i >= 0; i--)
 		merkle_node(ctx, tree->peaks[i], root, root);
 }
+
+/* The hash in a column; false, and zeros, if it is none. */
+bool
+clinical_hash_value(Datum value, bool isnull, uint8 *hash)
+{
+	bytea	   *bytes = isnull ? NULL : DatumGetByteaPP(value);
+
+	memset(hash, 0, HASH_BYTES);
+	if (bytes == NULL || VARSIZE_ANY_EXHDR(bytes) != HASH_BYTES)
+		return false;
+	memcpy(hash, VARDATA_ANY(bytes), HASH_BYTES);
+	return true;
+}

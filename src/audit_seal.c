@@ -51,11 +51,8 @@ found_value(int column)
 static void
 found_hash(int column, uint8 *hash)
 {
-	bytea	   *value = DatumGetByteaPP(found_value(column));
-
-	if (VARSIZE_ANY_EXHDR(value) != HASH_BYTES)
+	if (!clinical_hash_value(found_value(column), false, hash))
 		elog(ERROR, "hash in column %d has another length", column);
-	memcpy(hash, VARDATA_ANY(value), HASH_BYTES);
 }
 
 /* The last block; number 0 and a hash of zeros if there is none. */

@@ -81,29 +81,16 @@ clinical_table_sum(Verification *v, const char *table_name)
 
 /* Where a record stands. */
 static char *
-record_place(const AuditRecord *record)
+record_place(int32 generation, uint64 xid, int64 id)
 {
-	return psprintf("record (%d, " UINT64_FORMAT ", " INT64_FORMAT ")", record->generation, record->xid, record->id);
+	return psprintf("record (%d, " UINT64_FORMAT ", " INT64_FORMAT ")", generation, xid, id);
 }
 
 /* Where a block stands. */
 static char *
-block_place(const AuditBlock *block)
+block_place(int64 block_no)
 {
-	return psprintf("block " INT64_FORMAT, block->block_no);
-}
-
-/* A hash of the row at hand; false if it is none. */
-static bool
-hash_value(const Datum *values, const bool *nulls, int column, uint8 *hash)
-{
-	bytea	   *bytes = nulls[column] ? NULL : DatumGetByteaPP(values[column]);
-
-	memset(hash, 0, HASH_BYTES);
-	if (bytes == NULL || VARSIZE_ANY_EXHDR(bytes) != HASH_BYTES)
-		return false;
-	memcpy(hash, VARDATA_ANY(bytes), HASH_BYTES);
-	return true;
+	return psprintf("block " INT64_FORMAT, block_no);
 }
 
 /* Read the next block, and see whether it is whole and follows the one before. */
@@ -127,22 +114,22 @@ next_block(Verification *v, BlockReader *reader)
 	block->from_xid = DatumGetUInt64(values[2]);
 	block->to_xid = DatumGetUInt64(values[3]);
 	block->records = DatumGetInt64(values[4]);
-	(void) hash_value(values, nulls, 5, block->root);
-	(void) hash_value(values, nulls, 6, block->previous);
+	(void) clinical_hash_value(values[5], nulls[5], block->root);
+	(void) clinical_hash_value(values[6], nulls[6], block->previous);
 	block->sealed_at = DatumGetTimestampTz(values[7]);
-	(void) hash_value(values, nulls, 8, block->hash);
+	(void) clinical_hash_value(values[8], nulls[8], block->hash);
 	SPI_freetuptable(SPI_tuptable);
 
 	clinical_audit_block_hash(v->ctx, &v->bytes, block, hash);
 	if (memcmp(hash, block->hash, HASH_BYTES) != 0)
-		clinical_fault(v, "block was altered", block_place(block), "its hash is not that of its content");
+		clinical_fault(v, "block was altered", block_place(block->block_no), "its hash is not that of its content");
 	if (block->block_no != reader->previous.block_no + 1)
 		clinical_fault(v, "block is missing",
-					   psprintf("block " INT64_FORMAT, reader->previous.block_no + 1), NULL);
+					   block_place(reader->previous.block_no + 1), NULL);
 	else if (memcmp(block->previous, reader->previous.hash, HASH_BYTES) != 0)
-		clinical_fault(v, "chain is broken", block_place(block), "it does not follow the block before it");
+		clinical_fault(v, "chain is broken", block_place(block->block_no), "it does not follow the block before it");
 	if (block->from_xid != (block->generation == reader->previous.generation ? reader->previous.to_xid : 0))
-		clinical_fault(v, "chain is broken", block_place(block),
+		clinical_fault(v, "chain is broken", block_place(block->block_no),
 					   "its records do not begin where those of the block before it end");
 }
 
@@ -156,12 +143,12 @@ finish_block(Verification *v, BlockReader *reader)
 		clinical_merkle_root(v->ctx, &reader->tree, root);
 	if (reader->tree.leaves != reader->block.records)
 		clinical_fault(v, reader->tree.leaves < reader->block.records ? "records are missing" : "records were inserted",
-					   block_place(&reader->block),
+					   block_place(reader->block.block_no),
 					   psprintf("it sealed " INT64_FORMAT ", there are " INT64_FORMAT " from transaction " UINT64_FORMAT " to before " UINT64_FORMAT " of generation %d",
 								reader->block.records, reader->tree.leaves,
 								reader->block.from_xid, reader->block.to_xid, reader->block.generation));
 	else if (memcmp(root, reader->block.root, HASH_BYTES) != 0)
-		clinical_fault(v, "records are not those that were sealed", block_place(&reader->block),
+		clinical_fault(v, "records are not those that were sealed", block_place(reader->block.block_no),
 					   psprintf("altered, exchanged or put in another order, from transaction " UINT64_FORMAT " to before " UINT64_FORMAT " of generation %d",
 								reader->block.from_xid, reader->block.to_xid, reader->block.generation));
 }
@@ -188,7 +175,7 @@ place_record(Verification *v, BlockReader *reader, const AuditRecord *record, co
 	if (record->generation == reader->block.generation && record->xid >= reader->block.from_xid)
 		clinical_merkle_add(v->ctx, &reader->tree, leaf);
 	else
-		clinical_fault(v, "record was inserted", record_place(record), "it stands where all is sealed, in no block");
+		clinical_fault(v, "record was inserted", record_place(record->generation, record->xid, record->id), "it stands where all is sealed, in no block");
 }
 
 /* Is the record's hash that of its content? */
@@ -205,12 +192,12 @@ check_record(Verification *v, const AuditRecord *record, bytea *salt, bool redac
 		clinical_audit_content_hash(v->ctx, &v->bytes, record, (const uint8 *) VARDATA_ANY(salt), content);
 	else
 	{
-		clinical_fault(v, "record was altered", record_place(record), "it has no salt and was not redacted");
+		clinical_fault(v, "record was altered", record_place(record->generation, record->xid, record->id), "it has no salt and was not redacted");
 		return;
 	}
 	clinical_audit_leaf(v->ctx, &v->bytes, record, content, hash);
 	if (memcmp(hash, leaf, HASH_BYTES) != 0)
-		clinical_fault(v, "record was altered", record_place(record), "its hash is not that of its content");
+		clinical_fault(v, "record was altered", record_place(record->generation, record->xid, record->id), "its hash is not that of its content");
 }
 
 /* The columns of a record, in the order of read_trail's query */
@@ -366,8 +353,8 @@ read_record(Verification *v, BlockReader *reader, HeapTuple tuple, TupleDesc des
 
 	heap_deform_tuple(tuple, desc, values, nulls);
 	read_fields(values, nulls, &record);
-	redacted = hash_value(values, nulls, CONTENT_HASH, content_hash);
-	(void) hash_value(values, nulls, LEAF, leaf);
+	redacted = clinical_hash_value(values[CONTENT_HASH], nulls[CONTENT_HASH], content_hash);
+	(void) clinical_hash_value(values[LEAF], nulls[LEAF], leaf);
 	check_record(v, &record, nulls[SALT] ? NULL : DatumGetByteaPP(values[SALT]), redacted, content_hash, leaf);
 	place_record(v, reader, &record, leaf);
 	if (redacted || nulls[SALT])
@@ -447,18 +434,19 @@ check_digest(Verification *v, const char *digest)
 	int64		block_no;
 	char		hex[2 * HASH_BYTES + 1];
 	Datum		value;
-	Datum		hash;
+	Datum		value_found;
+	Sha256		hash;
 
 	clinical_audit_parse_digest(digest, &block_no, hex);
 	value = Int64GetDatum(block_no);
 	if (block_no == 0)
 		return;					/* of an empty trail */
-	if (!clinical_fetch(&plan, &value, NULL, true, &hash))
-		clinical_fault(v, "trail is cut off", psprintf("block " INT64_FORMAT, block_no),
+	if (!clinical_fetch(&plan, &value, NULL, true, &value_found))
+		clinical_fault(v, "trail is cut off", block_place(block_no),
 					   "the digest is of a block that is not here");
-	else if (VARSIZE_ANY_EXHDR(DatumGetByteaPP(hash)) != HASH_BYTES ||
-			 strcmp(clinical_hex((uint8 *) VARDATA_ANY(DatumGetByteaPP(hash)), HASH_BYTES), hex) != 0)
-		clinical_fault(v, "trail is not the one of the digest", psprintf("block " INT64_FORMAT, block_no),
+	else if (!clinical_hash_value(value_found, false, hash) ||
+			 strcmp(clinical_hex(hash, HASH_BYTES), hex) != 0)
+		clinical_fault(v, "trail is not the one of the digest", block_place(block_no),
 					   "the block has another hash: it, or one before it, was made anew");
 }
 
@@ -476,8 +464,7 @@ check_redactions(Verification *v)
 
 		if (redaction->destroyed && !(redaction->named && as_told))
 			clinical_fault(v, "record was altered",
-						   psprintf("record (%d, " UINT64_FORMAT ", " INT64_FORMAT ")",
-									redaction->generation, redaction->xid, redaction->id),
+						   record_place(redaction->generation, redaction->xid, redaction->id),
 						   redaction->named ? "it is not what its redaction left of it" :
 						   "values are destroyed, and no redaction says so");
 	}

@@ -279,7 +279,7 @@ write_record(int32 in_generation, const char *table_name, const char *operation,
 	store(&record, row_key, changes, salt, hash);
 }
 
-/* What a plan without arguments that gives (table, operation, key, changes) says, as records. */
+/* What a plan that gives (table, operation, key, changes) says, as records. */
 static void
 write_records(int32 in_generation, ClinicalPlan *plan, Datum *values)
 {

@@ -70,6 +70,7 @@ extern void clinical_execute(ClinicalPlan *plan, Datum *values, const char *null
 							 bool read_only);
 extern bool clinical_fetch(ClinicalPlan *plan, Datum *values, const char *nulls,
 						   bool read_only, Datum *result);
+extern void clinical_composite_tuple(HeapTupleHeader row, HeapTuple tuple);
 extern bool clinical_fetch_args(ClinicalPlan *plan, FunctionCallInfo fcinfo,
 								bool read_only, Datum *result);
 

@@ -12,6 +12,7 @@
  */
 #include "postgres.h"
 
+#include "access/htup_details.h"
 #include "executor/spi.h"
 #include "utils/inval.h"
 
@@ -91,4 +92,14 @@ clinical_fetch_args(ClinicalPlan *plan, FunctionCallInfo fcinfo,
 		values[i] = PG_ARGISNULL(i) ? (Datum) 0 : PG_GETARG_DATUM(i);
 	}
 	return clinical_fetch(plan, values, nulls, read_only, result);
+}
+
+/* A composite value as a tuple that points to it. */
+void
+clinical_composite_tuple(HeapTupleHeader row, HeapTuple tuple)
+{
+	tuple->t_len = HeapTupleHeaderGetDatumLength(row);
+	ItemPointerSetInvalid(&tuple->t_self);
+	tuple->t_tableOid = InvalidOid;
+	tuple->t_data = row;
 }

@@ -203,13 +203,9 @@ static void
 put_row(ReturnSetInfo *result, HeapTuple found, TupleDesc desc)
 {
 	bool		isnull;
-	HeapTupleHeader row = DatumGetHeapTupleHeader(SPI_getbinval(found, desc, 1, &isnull));
 	HeapTupleData tuple;
 
-	tuple.t_len = HeapTupleHeaderGetDatumLength(row);
-	ItemPointerSetInvalid(&tuple.t_self);
-	tuple.t_tableOid = InvalidOid;
-	tuple.t_data = row;
+	clinical_composite_tuple(DatumGetHeapTupleHeader(SPI_getbinval(found, desc, 1, &isnull)), &tuple);
 	tuplestore_puttuple(result->setResult, &tuple);
 }
 
