@@ -63,7 +63,8 @@ typedef struct Reading
 } Reading;
 
 extern Instance *clinical_new_instance(Reading *reading, int scope, Instance *outer, int number);
-extern Answer *clinical_new_answer(Slot *slot);
+extern Answer *clinical_make_answer(void);
+extern void clinical_add_answer(Slot *slot, Answer *answer);
 extern void clinical_finding(Reading *reading, bool hard, const ClinicalFault *fault, const char *message,
 							 const ClinicalItem *item, const Instance *instance, int number,
 							 const char *key, int key_length);

@@ -88,7 +88,8 @@ read_answer(Reading *reading, const ClinicalItem *item, Instance *instance, cons
 
 	if (json->type == jbvNull)
 		return;
-	answer = clinical_new_answer(&instance->slots[item->slot]);
+	answer = clinical_make_answer();
+	clinical_add_answer(&instance->slots[item->slot], answer);
 	if (clinical_json_object(json) != NULL)
 		read_answer_object(reading, item, instance, clinical_json_object(json), answer);
 	else if (clinical_value_read(reading->instrument, item, json, &answer->value, &answer->fault))

@@ -205,16 +205,18 @@ is_value(const JsonbValue *key)
 static void
 read_answer(Reading *reading, const ClinicalItem *item, Instance *instance, const JsonbValue *json)
 {
-	Answer	   *answer = clinical_new_answer(&instance->slots[item->slot]);
+	Answer	   *answer = clinical_make_answer();
 	JsonbIterator *iterator;
 	JsonbValue	key;
 	JsonbValue	member;
 	JsonbValue	items = {.type = jbvNull};
 	int			values = 0;
+	bool		empty;
 
 	if (clinical_json_object(json) == NULL)
 	{
 		answer->fault = wrong_type;
+		clinical_add_answer(&instance->slots[item->slot], answer);
 		return;
 	}
 	(void) find_absent(json, answer);
@@ -237,8 +239,13 @@ read_answer(Reading *reading, const ClinicalItem *item, Instance *instance, cons
 		else if (clinical_json_is(&key, "modifierExtension"))
 			answer->fault = modified;
 	}
-	if (answer->fault.reason == NULL && values + (answer->absent != NULL) != 1)
+	values += answer->absent != NULL;
+	/* what is asked below may be all that was answered */
+	empty = values == 0 && items.type != jbvNull && item->own_scope < 0;
+	if (answer->fault.reason == NULL && values != 1 && !empty)
 		answer->fault = wrong_type;
+	if (answer->fault.reason != NULL || !empty)
+		clinical_add_answer(&instance->slots[item->slot], answer);
 	if (items.type == jbvNull)
 		return;
 	if (item->own_scope >= 0)
@@ -261,8 +268,9 @@ read_answers(Reading *reading, const ClinicalItem *item, Instance *instance, con
 	/* the reason may stand at the item instead of at an answer */
 	if (count == 0 && find_absent(element, &none))
 	{
-		Answer	   *answer = clinical_new_answer(&instance->slots[item->slot]);
+		Answer	   *answer = clinical_make_answer();
 
+		clinical_add_answer(&instance->slots[item->slot], answer);
 		answer->absent = none.absent;
 		answer->absent_length = none.absent_length;
 	}

@@ -63,20 +63,26 @@ clinical_group_repeat(Reading *reading, const ClinicalItem *item, Instance *inst
 	return repeat;
 }
 
-/* Make one more answer to an item. */
+/* Make an answer that belongs to no item yet. */
 Answer *
-clinical_new_answer(Slot *slot)
+clinical_make_answer(void)
 {
 	Answer	   *answer = palloc0_object(Answer);
 
 	answer->value.code = -1;
+	return answer;
+}
+
+/* Add an answer to those of an item. */
+void
+clinical_add_answer(Slot *slot, Answer *answer)
+{
 	if (slot->first == NULL)
 		slot->first = answer;
 	else
 		slot->last->next = answer;
 	slot->last = answer;
 	slot->count++;
-	return answer;
 }
 
 /*

@@ -248,6 +248,12 @@ SELECT m AS header, (SELECT string_agg(r, E'\n') FROM test.respond('{"linkId": "
     '"status": "amended"', '"status": "in-progress"', '"status": "entered-in-error"', '"status": null', '"status": "completed", "modifierExtension": []', '"status": "completed", "implicitRules": "x"',
     '"status": "completed", "questionnaire": "http://example.org/Questionnaire/all"', '"status": "completed", "questionnaire": "http://example.org/Questionnaire/all|2"', '"status": "completed", "questionnaire": "http://example.org/Questionnaire/other"',
     '"status": "completed", "questionnaire": {"reference": "http://example.org/Questionnaire/all"}', '"status": "completed", "questionnaire": {"reference": "Questionnaire/all"}', '"status": "completed", "questionnaire": 1', '"status": "completed", "questionnaire": {}']) m;
+-- below a question that has no answer itself
+SELECT instrument FROM clinical.create_instrument('{"code": "below", "version": "1", "items": [{"code": "q", "type": "boolean", "items": [{"code": "a", "type": "text", "required": true}, {"code": "b", "type": "text"}]}]}');
+SELECT r, (SELECT string_agg(j, '; ') FROM test.judge(r::jsonb, 'below') j) FROM unnest(ARRAY['{"b": "x"}', '{"q": true, "b": "x"}', '{"q": {"value": true, "items": {"a": "x"}}}',
+    '{"resourceType": "QuestionnaireResponse", "status": "completed", "item": [{"linkId": "q", "answer": [{"item": [{"linkId": "b", "answer": [{"valueString": "x"}]}]}]}]}',
+    '{"resourceType": "QuestionnaireResponse", "status": "completed", "item": [{"linkId": "q", "item": [{"linkId": "b", "answer": [{"valueString": "x"}]}]}]}',
+    '{"resourceType": "QuestionnaireResponse", "status": "completed", "item": [{"linkId": "q", "answer": [{"valueBoolean": true, "item": [{"linkId": "b", "answer": [{"valueString": "x"}]}]}]}]}']) r;
 SELECT * FROM test.judge('{"resourceType": "Patient"}');
 SELECT * FROM test.judge('{"resourceType": "QuestionnaireResponse", "status": "completed", "questionnaire": "Questionnaire/scores", "item": 1}', 'scores');
 
