@@ -330,6 +330,18 @@ judge_count(Reading *reading, const ClinicalItem *item, Instance *instance, int 
 		clinical_finding(reading, true, &more_than_allowed, NULL, item, instance, 0, NULL, 0);
 }
 
+/* Judge what is asked below an answer that nothing was said below: something may be missing. */
+static void
+judge_empty(Reading *reading, const ClinicalItem *item, Instance *instance, Answer *answer, int number)
+{
+	Instance   *inner = clinical_new_instance(reading, item->own_scope, instance, number);
+
+	answer->inner = inner;
+	judge_instance(reading, inner);
+	answer->inner = NULL;
+	pfree(inner);
+}
+
 /* Judge what was said to an item that is shown. */
 static void
 judge_item(Reading *reading, const ClinicalItem *item, Instance *instance)
@@ -345,6 +357,8 @@ judge_item(Reading *reading, const ClinicalItem *item, Instance *instance)
 		judge_answer(reading, item, instance, answer, ++number);
 		if (answer->inner != NULL)
 			judge_instance(reading, answer->inner);
+		else if (item->own_scope >= 0)
+			judge_empty(reading, item, instance, answer, number);
 	}
 	for (Instance *repeat = slot->first_repeat; repeat != NULL; repeat = repeat->next)
 		judge_instance(reading, repeat);
