@@ -152,12 +152,24 @@ condition_holds(const Reading *reading, const ClinicalCondition *condition, Inst
 	const ClinicalItem *item = &reading->instrument->items[condition->item];
 	bool		negative = condition->comparator == CLINICAL_NE;
 	Answer	   *answer;
+	Instance   *below = NULL;
 	bool		exists = false;
 
+	/* of the question that it is asked below, only that answer counts */
+	if (item->own_scope >= 0)
+	{
+		for (below = instance; below != NULL; below = below->outer)
+		{
+			if (below->scope == &reading->instrument->scopes[item->own_scope])
+				break;
+		}
+	}
 	instance = clinical_instance_of(reading, item, instance);
 	answer = clinical_is_shown(reading, item, instance) ? instance->slots[item->slot].first : NULL;
 	for (; answer != NULL; answer = answer->next)
 	{
+		if (below != NULL && answer->inner != below)
+			continue;
 		if (answer->absent != NULL || answer->fault.reason != NULL)
 			continue;
 		exists = true;
