@@ -20,6 +20,7 @@ typedef struct Answer
 	const char *absent;			/* why there is no value; not terminated */
 	int			absent_length;
 	ClinicalFault fault;		/* reason NULL: none */
+	bool		refused;		/* by a hard check: it counts in no score */
 	struct Instance *inner;		/* what is below this answer; NULL: nothing */
 } Answer;
 

@@ -145,7 +145,7 @@ score_part(const ClinicalItem *item, const Slot *slot)
 {
 	const Answer *answer = slot->first;
 
-	if (answer == NULL || answer->absent != NULL || answer->fault.reason != NULL)
+	if (answer == NULL || answer->absent != NULL || answer->fault.reason != NULL || answer->refused)
 		return NULL;
 	if (item->type == CLINICAL_ITEM_CODED)
 		return answer->value.code >= 0 ? item->codes[answer->value.code].score : NULL;

@@ -258,12 +258,9 @@ judge_answer(Reading *reading, const ClinicalItem *item, Instance *instance, Ans
 		refused = refused || check->hard;
 		flagged = true;
 	}
+	answer->refused = refused;
 	if (refused)
-	{
-		/* it counts in no score */
-		answer->fault.reason = "out_of_range";
 		return;
-	}
 	observe(reading, item, instance, answer, number, flagged);
 }
 
