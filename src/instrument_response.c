@@ -160,6 +160,18 @@ read_quantity(const ClinicalInstrument *instrument, const ClinicalItem *item, co
 		(void) clinical_value_unit(item, unit, unit_length, &answer->value, &answer->fault);
 }
 
+/* Does a Coding or Quantity say why it has no code or number, and have none? */
+static bool
+is_absent(const ClinicalItem *item, const ValueForm *form, const JsonbValue *json, Answer *answer)
+{
+	const char *name = strcmp(form->name, "valueQuantity") == 0 ? "value" :
+		strcmp(form->name, "valueCoding") == 0 ? "code" : NULL;
+	JsonbValue	buffer;
+
+	return name != NULL && (form->types & BIT(item->type)) != 0 && find_absent(json, answer) &&
+		clinical_json_get(json, name, &buffer) == NULL;
+}
+
 /* The value of an answer, in the form that it has. */
 static void
 read_value(Reading *reading, const ClinicalItem *item, const ValueForm *form, const JsonbValue *json, Answer *answer)
@@ -169,10 +181,7 @@ read_value(Reading *reading, const ClinicalItem *item, const ValueForm *form, co
 	else if (strcmp(form->name, "valueCoding") == 0)
 		read_coding(item, json, answer);
 	else if (strcmp(form->name, "valueQuantity") == 0)
-	{
-		if (!find_absent(json, answer))
-			read_quantity(reading->instrument, item, json, answer);
-	}
+		read_quantity(reading->instrument, item, json, answer);
 	else if (clinical_value_read(reading->instrument, item, json, &answer->value, &answer->fault))
 		(void) clinical_value_unit(item, NULL, 0, &answer->value, &answer->fault);
 }
@@ -227,6 +236,8 @@ read_answer(Reading *reading, const ClinicalItem *item, Instance *instance, cons
 
 		if (form != NULL && member.type != jbvNull)
 		{
+			if (is_absent(item, form, &member, answer))
+				continue;
 			read_value(reading, item, form, &member, answer);
 			values++;
 		}
