@@ -167,7 +167,11 @@ clinical_finding(Reading *reading, bool hard, const ClinicalFault *fault, const 
 	if (hard)
 		verdict->valid = false;
 	if (verdict->nfindings > MAX_FINDINGS)
+	{
+		/* the last one stands for all that are not shown */
+		verdict->findings[MAX_FINDINGS].hard |= hard;
 		return;
+	}
 	if (verdict->nfindings == MAX_FINDINGS)
 	{
 		fault = &too_many_findings;
