@@ -269,6 +269,8 @@ clinical_value_unit(const ClinicalItem *item, const char *unit, int length,
 			continue;
 		if (item->units[i].factor != NULL)
 			convert(&item->units[i], value);
+		if (item->type == CLINICAL_ITEM_INTEGER && decimals_of(value->number) > 0)
+			return fail(fault, "wrong_type", "type");
 		return true;
 	}
 	if (item->type != CLINICAL_ITEM_QUANTITY || item->nunits > 0 || !looks_like_unit(unit, length))
