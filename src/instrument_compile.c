@@ -202,6 +202,19 @@ clinical_check_codings(const ClinicalPlace *place, const JsonbValue *array)
 	}
 }
 
+/* Read a number to compute with: no larger and no more exact than an answer, so that nothing can overflow. */
+Numeric
+clinical_read_number(Compiler *compiler, const char *key, const JsonbValue *json)
+{
+	ClinicalItem decimal = {.type = CLINICAL_ITEM_DECIMAL, .decimals = -1};
+	ClinicalValue value;
+	ClinicalFault fault;
+
+	if (!clinical_value_read(compiler->instrument, &decimal, json, &value, &fault))
+		clinical_shape_error(&compiler->place, "Key \"%s\" must have at most 30 digits before and after the point.", key);
+	return DatumGetNumericCopy(NumericGetDatum(value.number));
+}
+
 /* Order of indexes of codes, by code. */
 static int
 compare_codes(const void *a, const void *b, void *codes)
@@ -244,7 +257,7 @@ read_code_list(Compiler *compiler, ClinicalItem *item, const JsonbValue *array)
 		item->codes[i].code = clinical_read_code(&compiler->place, "code", &values[CODE_CODE]);
 		item->codes[i].system = clinical_shape_text(&values[CODE_SYSTEM]);
 		if (values[CODE_SCORE].type == jbvNumeric)
-			item->codes[i].score = DatumGetNumericCopy(NumericGetDatum(values[CODE_SCORE].val.numeric));
+			item->codes[i].score = clinical_read_number(compiler, "score", &values[CODE_SCORE]);
 		item->code_order[i] = i;
 		check_kept_of_code(&compiler->place, &values[CODE_FHIR]);
 	}
@@ -320,9 +333,9 @@ read_unit(Compiler *compiler, ClinicalItem *item, const JsonbValue *json, Clinic
 	}
 	clinical_shape_read(&compiler->place, json, unit_keys, lengthof(unit_keys), values);
 	unit->code = clinical_read_code(&compiler->place, "unit", &values[UNIT_UNIT]);
-	unit->factor = DatumGetNumericCopy(NumericGetDatum(values[UNIT_FACTOR].val.numeric));
+	unit->factor = clinical_read_number(compiler, "factor", &values[UNIT_FACTOR]);
 	unit->offset = values[UNIT_OFFSET].type == jbvNull ? int64_to_numeric(0) :
-		DatumGetNumericCopy(NumericGetDatum(values[UNIT_OFFSET].val.numeric));
+		clinical_read_number(compiler, "offset", &values[UNIT_OFFSET]);
 	unit->divisor = int64_to_numeric(1);
 	if (DatumGetInt32(DirectFunctionCall2(numeric_cmp, NumericGetDatum(unit->factor),
 										  NumericGetDatum(int64_to_numeric(0)))) <= 0)

@@ -23,7 +23,7 @@ typedef struct Compiler
 /* instrument_compile.c */
 extern const char *clinical_read_code(const ClinicalPlace *place, const char *key, const JsonbValue *value);
 extern void clinical_check_codings(const ClinicalPlace *place, const JsonbValue *array);
-
+extern Numeric clinical_read_number(Compiler *compiler, const char *key, const JsonbValue *json);
 extern void clinical_read_constant(Compiler *compiler, const ClinicalItem *item, const char *key,
 								   const JsonbValue *json, ClinicalValue *value);
 

@@ -93,7 +93,7 @@ read_maxima(Compiler *compiler, ClinicalScore *score, const JsonbValue *array)
 			DatumGetInt32(DirectFunctionCall2(numeric_cmp, NumericGetDatum(elements[i].val.numeric),
 											  NumericGetDatum(int64_to_numeric(0)))) <= 0)
 			clinical_shape_error(&compiler->place, "Key \"maxima\" must have numbers above 0.");
-		score->maxima[i] = DatumGetNumericCopy(NumericGetDatum(elements[i].val.numeric));
+		score->maxima[i] = clinical_read_number(compiler, "maxima", &elements[i]);
 	}
 }
 
