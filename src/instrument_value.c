@@ -131,15 +131,17 @@ clinical_value_open(const ClinicalItem *item, const char *string, int length,
 
 /* A coded answer: a string, or a number that is written as a code of the list. */
 static bool
-read_coded(const ClinicalItem *item, const JsonbValue *json, ClinicalValue *value, ClinicalFault *fault)
+read_coded(const ClinicalInstrument *instrument, const ClinicalItem *item, const JsonbValue *json,
+		   ClinicalValue *value, ClinicalFault *fault)
 {
 	const char *string;
 	int			length;
 
 	if (json->type == jbvNumeric)
 	{
-		/* a code is at most 255 bytes long */
-		if (VARSIZE_ANY(json->val.numeric) > 128 ||
+		/* 1e131071 takes a few bytes here and 131072 as text */
+		if (compare_numbers(json->val.numeric, instrument->largest) > 0 ||
+			compare_numbers(json->val.numeric, instrument->smallest) < 0 ||
 			DatumGetInt32(DirectFunctionCall1(numeric_scale, NumericGetDatum(json->val.numeric))) > 64)
 			return fail(fault, "not_in_code_list", "code_list");
 		string = numeric_normalize(json->val.numeric);
@@ -215,7 +217,7 @@ clinical_value_read(const ClinicalInstrument *instrument, const ClinicalItem *it
 		case CLINICAL_ITEM_TIME:
 			return read_date(item, json, value, fault);
 		case CLINICAL_ITEM_CODED:
-			return read_coded(item, json, value, fault);
+			return read_coded(instrument, item, json, value, fault);
 		case CLINICAL_ITEM_GROUP:
 		case CLINICAL_ITEM_DISPLAY:
 			break;
