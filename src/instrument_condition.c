@@ -208,6 +208,7 @@ clinical_is_shown(const Reading *reading, const ClinicalItem *item, Instance *in
 	if (slot->shown != SHOWN_UNKNOWN)
 		return slot->shown == SHOWN;
 	check_stack_depth();
+	CHECK_FOR_INTERRUPTS();
 	if (item->parent >= 0)
 	{
 		const ClinicalItem *parent = &reading->instrument->items[item->parent];

@@ -13,7 +13,6 @@
  */
 #include "postgres.h"
 
-#include "lib/stringinfo.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
 
@@ -202,20 +201,28 @@ clinical_finding(Reading *reading, bool hard, const ClinicalFault *fault, const 
 static const char *
 repeat_key(const Instance *instance, int number)
 {
-	StringInfoData key;
-	List	   *numbers = NIL;
-	ListCell   *lc;
+	int			numbers[CLINICAL_MAX_DEPTH + 1];
+	int			count = 0;
+	char		key[lengthof(numbers) * 12];
+	char	   *end = key;
 
 	if (instance->outer == NULL && number == 0)
 		return "";
 	if (number > 0)
-		numbers = list_make1_int(number);
+		numbers[count++] = number;
 	for (; instance->outer != NULL; instance = instance->outer)
-		numbers = lcons_int(instance->number, numbers);
-	initStringInfo(&key);
-	foreach(lc, numbers)
-		appendStringInfo(&key, "%s%d", key.len > 0 ? "." : "", lfirst_int(lc));
-	return key.data;
+	{
+		Assert(count < (int) lengthof(numbers));
+		numbers[count++] = instance->number;
+	}
+	while (count > 0)
+	{
+		end += pg_ltoa(numbers[--count], end);
+		if (count > 0)
+			*end++ = '.';
+	}
+	*end = '\0';
+	return pstrdup(key);
 }
 
 /* Note what an answer makes. */
@@ -355,6 +362,7 @@ judge_item(Reading *reading, const ClinicalItem *item, Instance *instance)
 	judge_count(reading, item, instance, slot->count + slot->nrepeats);
 	for (Answer *answer = slot->first; answer != NULL; answer = answer->next)
 	{
+		CHECK_FOR_INTERRUPTS();
 		judge_answer(reading, item, instance, answer, ++number);
 		if (answer->inner != NULL)
 			judge_instance(reading, answer->inner);
