@@ -61,6 +61,8 @@ typedef struct Reading
 	const ClinicalInstrument *instrument;
 	ClinicalVerdict *verdict;
 	Instance   *form;
+	int			nplaces;		/* in all repeats */
+	bool		full;			/* there were too many */
 } Reading;
 
 extern Instance *clinical_new_instance(Reading *reading, int scope, Instance *outer, int number);

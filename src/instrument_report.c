@@ -62,10 +62,13 @@ read_answer_object(Reading *reading, const ClinicalItem *item, Instance *instanc
 			good &= take_string(&member, &answer->absent, &answer->absent_length);
 		else if (clinical_json_is(&key, "items") && clinical_json_object(&member) != NULL)
 		{
+			Instance   *inner = instance;
+
 			if (item->own_scope >= 0)
-				answer->inner = clinical_new_instance(reading, item->own_scope, instance,
-													  instance->slots[item->slot].count);
-			read_object(reading, clinical_json_object(&member), item, answer->inner != NULL ? answer->inner : instance);
+				inner = answer->inner = clinical_new_instance(reading, item->own_scope, instance,
+															  instance->slots[item->slot].count);
+			if (inner != NULL)
+				read_object(reading, clinical_json_object(&member), item, inner);
 		}
 		else
 			good = false;
@@ -105,8 +108,12 @@ read_group(Reading *reading, const ClinicalItem *item, Instance *instance, const
 	if (clinical_json_object(json) == NULL)
 		clinical_finding(reading, true, &wrong_type, NULL, item, instance, 0, NULL, 0);
 	else
-		read_object(reading, clinical_json_object(json), item,
-					item->own_scope >= 0 ? clinical_group_repeat(reading, item, instance) : instance);
+	{
+		if (item->own_scope >= 0)
+			instance = clinical_group_repeat(reading, item, instance);
+		if (instance != NULL)
+			read_object(reading, clinical_json_object(json), item, instance);
+	}
 }
 
 /* What stands under an item's code. */

@@ -260,8 +260,9 @@ read_answer(Reading *reading, const ClinicalItem *item, Instance *instance, cons
 	if (items.type == jbvNull)
 		return;
 	if (item->own_scope >= 0)
-		answer->inner = clinical_new_instance(reading, item->own_scope, instance, instance->slots[item->slot].count);
-	read_items(reading, &items, item, answer->inner != NULL ? answer->inner : instance);
+		instance = answer->inner = clinical_new_instance(reading, item->own_scope, instance, instance->slots[item->slot].count);
+	if (instance != NULL)
+		read_items(reading, &items, item, instance);
 }
 
 /* The answers of a question. */
@@ -314,7 +315,7 @@ read_item(Reading *reading, const ClinicalItem *item, Instance *instance, const 
 	}
 	else
 		read_answers(reading, item, instance, answers, element);
-	if (items == NULL)
+	if (items == NULL || instance == NULL)
 		return;
 	/* below a question that repeats, what is asked belongs to an answer */
 	if (item->type != CLINICAL_ITEM_GROUP && item->own_scope >= 0)

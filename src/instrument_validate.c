@@ -21,10 +21,14 @@
 /* More findings than this help nobody */
 #define MAX_FINDINGS 1000
 
+/* So many places for answers are made, some 70 bytes each: {} is a repeat of a group of any size */
+#define MAX_PLACES 1000000
+
 /* A name from outside is shown if it is no longer than this, and looks like a code */
 #define MAX_KEY_SHOWN 64
 
 static const ClinicalFault too_many_findings = {"too_large", "findings"};
+static const ClinicalFault too_many_repeats = {"too_large", "repeats"};
 static const ClinicalFault missing = {"missing_item", "required"};
 static const ClinicalFault not_shown = {"not_enabled", "enable_when"};
 static const ClinicalFault too_often = {"wrong_type", "repeats"};
@@ -33,13 +37,22 @@ static const ClinicalFault more_than_allowed = {"out_of_range", "max_repeats"};
 
 static void judge_instance(Reading *reading, Instance *instance);
 
-/* Make one repeat of a scope. */
+/* Make one repeat of a scope; NULL, which is found wrong once, if there are too many. */
 Instance *
 clinical_new_instance(Reading *reading, int scope, Instance *outer, int number)
 {
 	const ClinicalScope *shape = &reading->instrument->scopes[scope];
-	Instance   *instance = palloc0(MAXALIGN(sizeof(Instance)) + shape->nslots * sizeof(Slot));
+	Instance   *instance;
 
+	if (outer != NULL && reading->nplaces + shape->nslots + 1 > MAX_PLACES)
+	{
+		if (!reading->full)
+			clinical_finding(reading, true, &too_many_repeats, NULL, NULL, NULL, 0, NULL, 0);
+		reading->full = true;
+		return NULL;
+	}
+	reading->nplaces += shape->nslots + 1;
+	instance = palloc0(MAXALIGN(sizeof(Instance)) + shape->nslots * sizeof(Slot));
 	instance->scope = shape;
 	instance->outer = outer;
 	instance->number = number;
@@ -47,13 +60,16 @@ clinical_new_instance(Reading *reading, int scope, Instance *outer, int number)
 	return instance;
 }
 
-/* Make one more repeat of a group. */
+/* Make one more repeat of a group; NULL as above. */
 Instance *
 clinical_group_repeat(Reading *reading, const ClinicalItem *item, Instance *instance)
 {
 	Slot	   *slot = &instance->slots[item->slot];
-	Instance   *repeat = clinical_new_instance(reading, item->own_scope, instance, ++slot->nrepeats);
+	Instance   *repeat = clinical_new_instance(reading, item->own_scope, instance, slot->nrepeats + 1);
 
+	if (repeat == NULL)
+		return NULL;
+	slot->nrepeats++;
 	if (slot->first_repeat == NULL)
 		slot->first_repeat = repeat;
 	else
@@ -344,9 +360,12 @@ judge_empty(Reading *reading, const ClinicalItem *item, Instance *instance, Answ
 {
 	Instance   *inner = clinical_new_instance(reading, item->own_scope, instance, number);
 
+	if (inner == NULL)
+		return;
 	answer->inner = inner;
 	judge_instance(reading, inner);
 	answer->inner = NULL;
+	reading->nplaces -= inner->scope->nslots + 1;
 	pfree(inner);
 }
 
