@@ -60,7 +60,7 @@ find_key(const JsonbValue *name, const ClinicalKey *keys, int nkeys)
 	return -1;
 }
 
-/* A number without fraction that is not too large to be a count. */
+/* A number written without fraction (readers of it cast it to integer) that is not too large to be a count. */
 static bool
 is_count(const JsonbValue *value)
 {
@@ -73,9 +73,7 @@ is_count(const JsonbValue *value)
 											NumericGetDatum(int64_to_numeric(0)))) &&
 		DatumGetBool(DirectFunctionCall2(numeric_le, NumericGetDatum(number),
 										 NumericGetDatum(int64_to_numeric(MAX_COUNT)))) &&
-		DatumGetBool(DirectFunctionCall2(numeric_eq, NumericGetDatum(number),
-										 DirectFunctionCall2(numeric_trunc, NumericGetDatum(number),
-															 Int32GetDatum(0))));
+		DatumGetInt32(DirectFunctionCall1(numeric_scale, NumericGetDatum(number))) == 0;
 }
 
 /* What a value should be, if it is not of the type; else NULL. */
