@@ -9,9 +9,11 @@
 
 #include "catalog/pg_type.h"
 #include "funcapi.h"
+#include "miscadmin.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
+#include "utils/snapmgr.h"
 
 #include "instrument.h"
 
@@ -25,12 +27,20 @@ enum
 	COLUMN_ABSENT, COLUMN_SOFT_HARD, COLUMN_REASON_CODE, COLUMN_CHECK_ID, COLUMN_PATH, COLUMN_MESSAGE, NCOLUMNS,
 };
 
-/* What a call site keeps while a statement runs: the version it last looked up */
+/*
+ * What a call site keeps: the version it last looked up, and who saw what then.
+ * A call site in PL/pgSQL lives as long as the transaction, in which versions
+ * may be made and others committed.
+ */
 typedef struct Lookup
 {
 	text	   *instrument;
 	text	   *version;
 	int64		version_id;
+	Oid			user;
+	TransactionId xmax;
+	uint32		running;
+	CommandId	command;
 } Lookup;
 
 /* Are two texts, or NULLs, the same? */
@@ -56,6 +66,28 @@ keep(FunctionCallInfo fcinfo, text *value)
 	return copy;
 }
 
+/* Free what a lookup points to. */
+static void
+forget(Lookup *lookup)
+{
+	if (lookup->instrument != NULL)
+		pfree(lookup->instrument);
+	if (lookup->version != NULL)
+		pfree(lookup->version);
+	lookup->instrument = lookup->version = NULL;
+}
+
+/* Is all as it was when the lookup was made? */
+static bool
+holds(const Lookup *lookup, const text *code, const text *version)
+{
+	Snapshot	snapshot = GetActiveSnapshot();
+
+	return lookup->user == GetUserId() && lookup->command == snapshot->curcid && lookup->xmax == snapshot->xmax &&
+		lookup->running == snapshot->xcnt + snapshot->subxcnt &&
+		same(lookup->instrument, code) && same(lookup->version, version);
+}
+
 /* The version that a call is about; looked up once while the arguments stay. */
 static const ClinicalInstrument *
 find_instrument(FunctionCallInfo fcinfo)
@@ -64,15 +96,23 @@ find_instrument(FunctionCallInfo fcinfo)
 	text	   *version = clinical_optional_arg(fcinfo, 2);
 	Lookup	   *lookup = fcinfo->flinfo->fn_extra;
 
-	if (lookup == NULL || !same(lookup->instrument, code) || !same(lookup->version, version))
+	if (lookup == NULL || !holds(lookup, code, version))
 	{
 		int64		id = clinical_instrument_version_id(code, version, true);
+		Snapshot	snapshot = GetActiveSnapshot();
 
-		lookup = MemoryContextAlloc(fcinfo->flinfo->fn_mcxt, sizeof(Lookup));
-		lookup->version_id = id;
+		if (lookup == NULL)
+			lookup = MemoryContextAllocZero(fcinfo->flinfo->fn_mcxt, sizeof(Lookup));
+		else
+			forget(lookup);
+		fcinfo->flinfo->fn_extra = lookup;
 		lookup->instrument = keep(fcinfo, code);
 		lookup->version = keep(fcinfo, version);
-		fcinfo->flinfo->fn_extra = lookup;
+		lookup->version_id = id;
+		lookup->user = GetUserId();
+		lookup->xmax = snapshot->xmax;
+		lookup->running = snapshot->xcnt + snapshot->subxcnt;
+		lookup->command = snapshot->curcid;
 	}
 	return clinical_instrument_cached(lookup->version_id);
 }
