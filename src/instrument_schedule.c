@@ -25,6 +25,7 @@ PG_FUNCTION_INFO_V1(clinical_schedule_entries);
 PG_FUNCTION_INFO_V1(clinical_excuse_entries);
 
 #define MAX_EVERY 1000
+#define MAX_VISITS 1000
 #define MAX_VISIT_DAY 36525
 #define MAX_GRACE_MINUTES 44640 /* a month */
 
@@ -97,6 +98,8 @@ check_visits(ClinicalPlace *place, const JsonbValue *array)
 
 	if (count == 0)
 		clinical_shape_error(place, "Key \"visits\" must have at least one visit.");
+	if (count > MAX_VISITS)
+		clinical_shape_error(place, "There are more than %d visits.", MAX_VISITS);
 	for (int i = 0; i < count; i++)
 	{
 		JsonbValue	values[lengthof(visit_keys)];
