@@ -293,15 +293,16 @@ BEGIN
         SELECT DISTINCT ON (s.instrument, s.day, s.visit) s.*
           FROM span s
          -- half of the time goes into asking, so who never moved is not asked about
-         WHERE (SELECT count(*) FROM zone) = 1
-            OR clinical.time_zone_at(expected_entries.patient_id, s.begins) = s.time_zone
+         WHERE ((SELECT count(*) FROM zone) = 1
+                OR clinical.time_zone_at(expected_entries.patient_id, s.begins) = s.time_zone)
+           AND s.begins < s.ends   -- not so if the clock was put forward over the window
          ORDER BY s.instrument, s.day, s.visit, s.begins)
-    SELECT c.instrument, c.day, c.visit, tstzrange(c.begins, greatest(c.begins, c.ends)),
-           greatest(c.begins, c.ends) + coalesce((c.schedule ->> 'grace_minutes')::integer, 0) * interval '1 minute',
+    SELECT c.instrument, c.day, c.visit, tstzrange(c.begins, c.ends),
+           c.ends + coalesce((c.schedule ->> 'grace_minutes')::integer, 0) * interval '1 minute',
            c.time_zone,
            CASE WHEN EXISTS (SELECT FROM clinical.entry_excuse x
                               WHERE x.patient_id = expected_entries.patient_id
-                                AND x.period && tstzrange(c.begins, greatest(c.begins, c.ends)))
+                                AND x.period && tstzrange(c.begins, c.ends))
                 THEN 'excused' ELSE 'expected' END
       FROM chosen c
      ORDER BY c.begins, c.instrument, c.visit;
