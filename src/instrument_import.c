@@ -303,7 +303,13 @@ put_type_details(Import *import, Element *item, const char *fhir_type, const cha
 	if (strcmp(fhir_type, "text") == 0 && strcmp(ours, "text") == 0)
 		clinical_json_put_bool(&import->state, "multiline", true);
 	if (strcmp(ours, "coded") != 0)
+	{
+		if (set || item->values[ITEM_ANSWER_CONSTRAINT].type != jbvNull)
+			clinical_shape_error(&import->place, "Element \"%s\" of an item of type \"%s\" cannot be represented.",
+								 item->values[ITEM_ANSWER_VALUE_SET].type != jbvNull ? "answerValueSet" : set ? "options" : "answerConstraint",
+								 fhir_type);
 		return;
+	}
 	if (strcmp(fhir_type, "open-choice") == 0 || clinical_json_is(&item->values[ITEM_ANSWER_CONSTRAINT], "optionsOrString"))
 		clinical_json_put_bool(&import->state, "open", true);
 	else if (item->values[ITEM_ANSWER_CONSTRAINT].type != jbvNull && !clinical_json_is(&item->values[ITEM_ANSWER_CONSTRAINT], "optionsOnly"))
