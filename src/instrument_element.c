@@ -91,6 +91,17 @@ clinical_fhir_sort_extensions(const Import *import, const JsonbValue *array, con
 	}
 }
 
+/* Elements that may be there more than once are arrays, of which one element alone would be dropped. */
+static void
+require_array(const Import *import, const JsonbValue *name, const JsonbValue *value)
+{
+	static const char *const arrays[] = {"item", "enableWhen", "answerOption", "option", "extension", "contained"};
+
+	if (value->type != jbvNull && clinical_fhir_find(name, arrays, lengthof(arrays)) >= 0 &&
+		(value->type != jbvBinary || !JsonContainerIsArray(value->val.binary.data)))
+		clinical_shape_error(&import->place, "Element \"%s\" must be an array.", clinical_fhir_name(name));
+}
+
 /* Sort the members of an element in the same way. */
 void
 clinical_fhir_sort_members(const Import *import, const JsonbValue *object, const char *const *names, int count,
@@ -112,7 +123,10 @@ clinical_fhir_sort_members(const Import *import, const JsonbValue *object, const
 		int			place = clinical_fhir_find(&key, names, count);
 
 		if (place >= 0)
+		{
+			require_array(import, &key, &value);
 			element->values[place] = value;
+		}
 		else if (clinical_fhir_keeps(kind, &key))
 		{
 			Kept	   *member = palloc_object(Kept);
