@@ -153,6 +153,11 @@ clinical_fhir_put_options(Import *import, const JsonbValue *array)
 			this_kind++;
 		if (this_kind == OPTION_EXTENSION)
 			clinical_shape_error(&import->place, "An answer option has no value.");
+		for (int other = this_kind + 1; other < OPTION_EXTENSION; other++)
+		{
+			if (option.values[other].type != jbvNull)
+				clinical_shape_error(&import->place, "An answer option has two values.");
+		}
 		if (kind >= 0 && kind != this_kind)
 			clinical_shape_error(&import->place, "Answer options of different types cannot be represented.");
 		kind = this_kind;

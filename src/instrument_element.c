@@ -48,6 +48,8 @@ extension_value(const Import *import, const JsonbValue *extension)
 			clinical_shape_error(&import->place, "Element \"%s\" of an extension cannot be represented.", clinical_fhir_name(&key));
 		found = value;
 	}
+	if (found.type == jbvNull)
+		clinical_shape_error(&import->place, "An extension that means something has no value.");
 	return found;
 }
 
@@ -78,7 +80,7 @@ clinical_fhir_sort_extensions(const Import *import, const JsonbValue *array, con
 			element->extensions[place] = extension_value(import, &extensions[i]);
 		else if (place < 0 && clinical_fhir_is_harmless(url))
 			element->kept_extensions = lappend(element->kept_extensions, &extensions[i]);
-		else if (clinical_json_is(url, FHIR_UNIT_OPTION))
+		else if (place >= 0 && clinical_json_is(url, FHIR_UNIT_OPTION))
 		{
 			JsonbValue *unit = palloc_object(JsonbValue);
 

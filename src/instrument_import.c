@@ -184,8 +184,13 @@ put_condition(Import *import, const JsonbValue *json)
 {
 	Element		when;
 	JsonbValue	buffer;
+	int			answers = 0;
 
 	clinical_fhir_sort_members(import, json, when_names, WHEN_COUNT, CLINICAL_FHIR_CONDITION, &when);
+	for (int i = WHEN_HAS_ANSWER; i < WHEN_COUNT; i++)
+		answers += when.values[i].type != jbvNull;
+	if (answers != 1)
+		clinical_shape_error(&import->place, "A condition must have one answer.");
 	pushJsonbValue(&import->state, WJB_BEGIN_OBJECT, NULL);
 	clinical_json_put(&import->state, "item", clinical_fhir_string(import, "question", &when.values[WHEN_QUESTION]));
 	put_operator(import, &when);
