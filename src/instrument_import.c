@@ -168,7 +168,7 @@ put_quantity_condition(Import *import, const Element *when)
 		clinical_shape_error(&import->place, "A quantity with a comparator cannot be represented.");
 	if (code != NULL)
 	{
-		UnitClaim  *claim = palloc_object(UnitClaim);
+		UnitClaim  *claim = palloc0_object(UnitClaim);
 
 		claim->item = clinical_shape_text(&when->values[WHEN_QUESTION]);
 		claim->unit = clinical_shape_text(clinical_fhir_string(import, "answerQuantity.code", code));
@@ -178,12 +178,37 @@ put_quantity_condition(Import *import, const Element *when)
 	clinical_json_put(&import->state, "answer", &plain);
 }
 
+/*
+ * Put out the code of a condition on a choice.  Its system is not kept: that
+ * the question has the code of that system is claimed, and looked at in the end.
+ */
+static void
+put_coding_condition(Import *import, const Element *when)
+{
+	JsonbValue	buffer;
+	JsonbValue	system_buffer;
+	const JsonbValue *code = clinical_fhir_string(import, "answerCoding.code",
+												  clinical_json_get(&when->values[WHEN_CODING], "code", &buffer));
+	JsonbValue *system = clinical_json_get(&when->values[WHEN_CODING], "system", &system_buffer);
+
+	if (system != NULL && system->type != jbvNull)
+	{
+		UnitClaim  *claim = palloc0_object(UnitClaim);
+
+		claim->item = clinical_shape_text(&when->values[WHEN_QUESTION]);
+		claim->code = clinical_shape_text(code);
+		claim->system = clinical_shape_text(clinical_fhir_string(import, "answerCoding.system", system));
+		claim->where = import->place.where;
+		import->claims = lappend(import->claims, claim);
+	}
+	clinical_json_put(&import->state, "answer", code);
+}
+
 /* Put out one condition of being shown. */
 static void
 put_condition(Import *import, const JsonbValue *json)
 {
 	Element		when;
-	JsonbValue	buffer;
 	int			answers = 0;
 
 	clinical_fhir_sort_members(import, json, when_names, WHEN_COUNT, CLINICAL_FHIR_CONDITION, &when);
@@ -197,9 +222,7 @@ put_condition(Import *import, const JsonbValue *json)
 	for (int i = WHEN_FIRST_ANSWER; i < WHEN_CODING; i++)
 		clinical_fhir_put(import, "answer", &when.values[i]);
 	if (when.values[WHEN_CODING].type != jbvNull)
-		clinical_json_put(&import->state, "answer",
-						  clinical_fhir_string(import, "answerCoding.code",
-											   clinical_json_get(&when.values[WHEN_CODING], "code", &buffer)));
+		put_coding_condition(import, &when);
 	if (when.values[WHEN_QUANTITY].type != jbvNull)
 		put_quantity_condition(import, &when);
 	pushJsonbValue(&import->state, WJB_END_OBJECT, NULL);
@@ -517,7 +540,7 @@ make_definition(Import *import, const char *code, const char *version)
 	return JsonbValueToJsonb(pushJsonbValue(&import->state, WJB_END_OBJECT, NULL));
 }
 
-/* Are conditions on quantities in the units of their questions? */
+/* Are conditions on quantities in the units of their questions, and on codes of a system that is listed? */
 static void
 check_claims(Import *import, const ClinicalInstrument *instrument)
 {
@@ -528,8 +551,16 @@ check_claims(Import *import, const ClinicalInstrument *instrument)
 		UnitClaim  *claim = lfirst(lc);
 		const ClinicalItem *item = clinical_instrument_item(instrument, claim->item, strlen(claim->item));
 
+		ClinicalValue ignored;
+
 		import->place.where = claim->where;
-		if (item == NULL || item->nunits == 0 || strcmp(item->units[0].code, claim->unit) != 0)
+		if (claim->unit == NULL)
+		{
+			if (item == NULL || !clinical_value_code(item, claim->code, strlen(claim->code),
+													 claim->system, strlen(claim->system), &ignored))
+				clinical_shape_error(&import->place, "A condition on a code that its question does not have cannot be represented.");
+		}
+		else if (item == NULL || item->nunits == 0 || strcmp(item->units[0].code, claim->unit) != 0)
 			clinical_shape_error(&import->place, "A quantity in another unit than the item's cannot be represented.");
 	}
 }

@@ -29,11 +29,13 @@ typedef struct Element
 	List	   *more_units;		/* of JsonbValue: further values of unitOption */
 } Element;
 
-/* That a condition's quantity is in the unit of its question */
+/* That a condition's quantity is in the unit of its question, or its code of a system that is listed */
 typedef struct UnitClaim
 {
 	char	   *item;
-	char	   *unit;
+	char	   *unit;			/* NULL: it is about a code */
+	char	   *code;
+	char	   *system;
 	char	   *where;			/* the condition, for errors */
 } UnitClaim;
 
