@@ -234,8 +234,8 @@ check_kept_of_code(const ClinicalPlace *place, const JsonbValue *fhir)
 	if (fhir->type == jbvNull)
 		return;
 	clinical_shape_read(place, fhir, keys, lengthof(keys), values);
-	clinical_fhir_check_kept(place, CLINICAL_FHIR_CODING, &values[0], false);
-	clinical_fhir_check_kept(place, CLINICAL_FHIR_OPTION, &values[1], false);
+	clinical_fhir_check_kept(place, CLINICAL_FHIR_CODING, &values[0], false, false);
+	clinical_fhir_check_kept(place, CLINICAL_FHIR_OPTION, &values[1], false, false);
 }
 
 /* Read an item's code list. */
@@ -435,7 +435,7 @@ read_item_values(Compiler *compiler, ClinicalItem *item, const JsonbValue *value
 	read_code_list(compiler, item, &values[ITEM_CODE_LIST]);
 	check_code_type(place, &values[ITEM_CODE_TYPE], &values[ITEM_CODE_LIST]);
 	clinical_check_codings(place, &values[ITEM_CODES]);
-	clinical_fhir_check_kept(place, CLINICAL_FHIR_QUESTION, &values[ITEM_FHIR], item->type == CLINICAL_ITEM_DISPLAY);
+	clinical_fhir_check_kept(place, CLINICAL_FHIR_QUESTION, &values[ITEM_FHIR], item->type == CLINICAL_ITEM_DISPLAY, item->nunits > 0);
 	set = clinical_json_get(&values[ITEM_FHIR], "answerValueSet", &buffer);
 	if (set != NULL && set->type != jbvNull)
 	{
@@ -615,7 +615,7 @@ compile(Compiler *compiler, Jsonb *definition)
 															  ObjectIdGetDatum(InvalidOid), Int32GetDatum(-1)));
 	instrument->smallest = DatumGetNumeric(DirectFunctionCall1(numeric_uminus, NumericGetDatum(instrument->largest)));
 	clinical_check_codings(&compiler->place, &values[DEFINITION_CODES]);
-	clinical_fhir_check_kept(&compiler->place, CLINICAL_FHIR_QUESTIONNAIRE, &values[DEFINITION_FHIR], false);
+	clinical_fhir_check_kept(&compiler->place, CLINICAL_FHIR_QUESTIONNAIRE, &values[DEFINITION_FHIR], false, false);
 	compiler->contained = clinical_json_get(&values[DEFINITION_FHIR], "contained", &contained);
 	if (compiler->contained != NULL && compiler->contained->type == jbvNull)
 		compiler->contained = NULL;

@@ -45,7 +45,7 @@ extern bool clinical_fhir_is_ordinal(const JsonbValue *url);
 extern bool clinical_fhir_names_unit(const JsonbValue *extension);
 extern bool clinical_fhir_are_codings(const JsonbValue *array);
 extern void clinical_fhir_check_kept(const ClinicalPlace *place, ClinicalFhirKind kind,
-									 const JsonbValue *fhir, bool display);
+									 const JsonbValue *fhir, bool display, bool has_unit);
 extern void clinical_fhir_check_contained(const ClinicalPlace *place, const JsonbValue *contained,
 										  const JsonbValue *reference);
 

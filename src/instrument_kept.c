@@ -131,11 +131,12 @@ clinical_fhir_names_unit(const JsonbValue *extension)
 
 /* The extensions that are kept: known to be harmless, and not what is translated there. */
 static void
-check_extensions(const ClinicalPlace *place, ClinicalFhirKind kind, const JsonbValue *array)
+check_extensions(const ClinicalPlace *place, ClinicalFhirKind kind, const JsonbValue *array, bool has_unit)
 {
 	bool		of_code = kind == CLINICAL_FHIR_OPTION || kind == CLINICAL_FHIR_CODING;
 	JsonbValue *extensions;
 	int			count = clinical_shape_elements(array, &extensions);
+	int			units = 0;
 
 	if (count == 0)
 		clinical_shape_error(place, "Key \"extension\" of \"fhir\" must be an array that is not empty.");
@@ -144,7 +145,8 @@ check_extensions(const ClinicalPlace *place, ClinicalFhirKind kind, const JsonbV
 		JsonbValue	buffer;
 		JsonbValue *url = clinical_json_get(&extensions[i], "url", &buffer);
 
-		if (kind == CLINICAL_FHIR_QUESTION && clinical_fhir_names_unit(&extensions[i]))
+		if (kind == CLINICAL_FHIR_QUESTION && has_unit && clinical_fhir_names_unit(&extensions[i]) &&
+			(!clinical_json_is(url, FHIR_UNIT) || ++units == 1))
 			continue;
 		if (url == NULL || !clinical_fhir_is_harmless(url) || (of_code && clinical_fhir_is_ordinal(url)))
 			clinical_shape_error(place, "Key \"fhir\" has an extension that is not known to be without effect.");
@@ -211,7 +213,7 @@ clinical_fhir_check_contained(const ClinicalPlace *place, const JsonbValue *cont
 
 /* Raise an error unless a definition's "fhir" (NULL or null: it has none) is what an import would have kept. */
 void
-clinical_fhir_check_kept(const ClinicalPlace *place, ClinicalFhirKind kind, const JsonbValue *fhir, bool display)
+clinical_fhir_check_kept(const ClinicalPlace *place, ClinicalFhirKind kind, const JsonbValue *fhir, bool display, bool has_unit)
 {
 	JsonbIterator *iterator;
 	JsonbValue	key;
@@ -225,7 +227,7 @@ clinical_fhir_check_kept(const ClinicalPlace *place, ClinicalFhirKind kind, cons
 	while (clinical_json_next(&iterator, &key, &value))
 	{
 		if (clinical_json_is(&key, "extension"))
-			check_extensions(place, kind, &value);
+			check_extensions(place, kind, &value, has_unit);
 		else if (!clinical_fhir_keeps(kind, &key) && !kept_here(kind, &key, &value, display))
 			clinical_shape_error(place, "Key \"fhir\" has a member that means something, or is not known.");
 	}
