@@ -288,6 +288,22 @@ read_answers(Reading *reading, const ClinicalItem *item, Instance *instance, con
 	}
 }
 
+/* Is there a value beside the answers?  It would be lost. */
+static bool
+has_value(const JsonbValue *element)
+{
+	JsonbIterator *iterator = JsonbIteratorInit(clinical_json_object(element));
+	JsonbValue	key;
+	JsonbValue	member;
+
+	while (clinical_json_next(&iterator, &key, &member))
+	{
+		if (is_value(&key))
+			return true;
+	}
+	return false;
+}
+
 /* What stands at one item of the response. */
 static void
 read_item(Reading *reading, const ClinicalItem *item, Instance *instance, const JsonbValue *element)
@@ -300,6 +316,8 @@ read_item(Reading *reading, const ClinicalItem *item, Instance *instance, const 
 
 	if (clinical_json_get(element, "modifierExtension", &modifier_buffer) != NULL)
 		refuse_item(reading, &modified, item, instance);
+	if (has_value(element))
+		refuse_item(reading, &wrong_type, item, instance);
 	if (instance->slots[item->slot].given && !(item->type == CLINICAL_ITEM_GROUP && item->repeats))
 	{
 		refuse_item(reading, &repeated, item, instance);
