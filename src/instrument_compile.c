@@ -422,6 +422,7 @@ read_item_values(Compiler *compiler, ClinicalItem *item, const JsonbValue *value
 	item->repeats = is_true(&values[ITEM_REPEATS]);
 	item->hidden = is_true(&values[ITEM_HIDDEN]);
 	item->open = is_true(&values[ITEM_OPEN]);
+	item->plain_codes = values[ITEM_CODE_TYPE].type == jbvString && !clinical_json_is(&values[ITEM_CODE_TYPE], "coding");
 	item->partial = is_true(&values[ITEM_PARTIAL]);
 	item->decimals = clinical_shape_count(&values[ITEM_DECIMALS], -1);
 	item->max_length = clinical_shape_count(&values[ITEM_MAX_LENGTH], -1);

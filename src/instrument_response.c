@@ -182,6 +182,8 @@ read_value(Reading *reading, const ClinicalItem *item, const ValueForm *form, co
 		read_coding(item, json, answer);
 	else if (strcmp(form->name, "valueQuantity") == 0)
 		read_quantity(reading->instrument, item, json, answer);
+	else if (item->open && !item->plain_codes && json->type == jbvString && strcmp(form->name, "valueString") == 0)
+		(void) clinical_value_open(item, json->val.string.val, json->val.string.len, &answer->value, &answer->fault);
 	else if (clinical_value_read(reading->instrument, item, json, &answer->value, &answer->fault))
 		(void) clinical_value_unit(item, NULL, 0, &answer->value, &answer->fault);
 }
