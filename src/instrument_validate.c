@@ -318,6 +318,9 @@ is_wanted(const Reading *reading, const ClinicalItem *item, Instance *instance)
 	if (item->parent < 0)
 		return true;
 	parent = &reading->instrument->items[item->parent];
+	/* what is in a group below a question is asked below the question */
+	while (parent->type == CLINICAL_ITEM_GROUP && parent->own_scope < 0 && parent->parent >= 0)
+		parent = &reading->instrument->items[parent->parent];
 	return parent->type == CLINICAL_ITEM_GROUP || parent->own_scope == item->scope ||
 		instance->slots[parent->slot].answered;
 }
