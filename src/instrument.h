@@ -206,6 +206,7 @@ extern bool clinical_value_code(const ClinicalItem *item, const char *code, int 
 								const char *system, int system_length, ClinicalValue *value);
 extern bool clinical_value_open(const ClinicalItem *item, const char *text, int length,
 								ClinicalValue *value, ClinicalFault *fault);
+extern bool clinical_looks_like_code(const char *code, int length);
 extern bool clinical_value_unit(const ClinicalItem *item, const char *unit, int length,
 								ClinicalValue *value, ClinicalFault *fault);
 extern bool clinical_value_satisfies(const ClinicalItem *item, const ClinicalValue *value,

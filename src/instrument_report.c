@@ -59,7 +59,8 @@ read_answer_object(Reading *reading, const ClinicalItem *item, Instance *instanc
 		else if (clinical_json_is(&key, "text"))
 			good &= take_string(&member, &other, &other_length) && item->type == CLINICAL_ITEM_CODED;
 		else if (clinical_json_is(&key, "absent"))
-			good &= take_string(&member, &answer->absent, &answer->absent_length);
+			good &= take_string(&member, &answer->absent, &answer->absent_length) &&
+				clinical_looks_like_code(answer->absent, answer->absent_length);
 		else if (clinical_json_is(&key, "items") && clinical_json_object(&member) != NULL)
 		{
 			Instance   *inner = instance;

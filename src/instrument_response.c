@@ -85,7 +85,8 @@ find_absent(const JsonbValue *element, Answer *answer)
 		if (!clinical_json_is(clinical_json_get(&extensions[i], "url", &url_buffer), ABSENT_REASON))
 			continue;
 		code = clinical_json_get(&extensions[i], "valueCode", &code_buffer);
-		if (code == NULL || code->type != jbvString || code->val.string.len == 0)
+		if (code == NULL || code->type != jbvString ||
+			!clinical_looks_like_code(code->val.string.val, code->val.string.len))
 			continue;
 		answer->absent = code->val.string.val;
 		answer->absent_length = code->val.string.len;

@@ -225,15 +225,15 @@ clinical_value_read(const ClinicalInstrument *instrument, const ClinicalItem *it
 	return fail(fault, "wrong_type", "type");
 }
 
-/* Could that be the code of a unit? */
-static bool
-looks_like_unit(const char *unit, int length)
+/* Could that be the code of a unit, or of why there is no value? */
+bool
+clinical_looks_like_code(const char *code, int length)
 {
 	if (length == 0 || length > MAX_UNIT_BYTES)
 		return false;
 	for (int i = 0; i < length; i++)
 	{
-		if (unit[i] <= ' ' || unit[i] > '~')
+		if (code[i] <= ' ' || code[i] > '~')
 			return false;
 	}
 	return true;
@@ -275,7 +275,7 @@ clinical_value_unit(const ClinicalItem *item, const char *unit, int length,
 			return fail(fault, "wrong_type", "type");
 		return true;
 	}
-	if (item->type != CLINICAL_ITEM_QUANTITY || item->nunits > 0 || !looks_like_unit(unit, length))
+	if (item->type != CLINICAL_ITEM_QUANTITY || item->nunits > 0 || !clinical_looks_like_code(unit, length))
 		return fail(fault, "bad_unit", "unit");
 	value->unit = unit;
 	value->unit_length = length;
