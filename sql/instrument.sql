@@ -284,11 +284,15 @@ BEGIN
          WHERE p.kind = 'visits' AND p.day = enrolled_on + (v.value ->> 'day')::integer - 1),
     span AS (
         SELECT e.*, z.time_zone,
-               timezone(z.time_zone, e.first_day + coalesce((e.schedule ->> 'from')::time, '00:00')) AS begins,
+               -- the first of two, where the clock is put back: by an hour, or half of one
+               least(b.last, CASE WHEN timezone(z.time_zone, b.last - interval '1 hour') = b.local THEN b.last - interval '1 hour' END,
+                     CASE WHEN timezone(z.time_zone, b.last - interval '30 minutes') = b.local THEN b.last - interval '30 minutes' END) AS begins,
                timezone(z.time_zone, e.last_day + coalesce((e.schedule ->> 'to')::time, '24:00')
                    + CASE WHEN coalesce((e.schedule ->> 'to')::time, '24:00') <= coalesce((e.schedule ->> 'from')::time, '00:00')
                           THEN interval '1 day' ELSE interval '0' END) AS ends
-          FROM entry e CROSS JOIN zone z),
+          FROM entry e CROSS JOIN zone z
+         CROSS JOIN LATERAL (SELECT e.first_day + coalesce((e.schedule ->> 'from')::time, '00:00') AS local,
+                                    timezone(z.time_zone, e.first_day + coalesce((e.schedule ->> 'from')::time, '00:00')) AS last) b),
     chosen AS (
         SELECT DISTINCT ON (s.instrument, s.day, s.visit) s.*
           FROM span s
