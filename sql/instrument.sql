@@ -169,7 +169,7 @@ CREATE FUNCTION clinical.import_questionnaire(fhir jsonb, code text DEFAULT NULL
     LANGUAGE C VOLATILE PARALLEL UNSAFE
     AS 'MODULE_PATHNAME', 'clinical_import_questionnaire';
 COMMENT ON FUNCTION clinical.import_questionnaire(jsonb, text, text) IS
-'Creates a version of an instrument from a FHIR Questionnaire (R4, R5; STU3 as far as it differs little; https://hl7.org/fhir/questionnaire.html), or returns the one that was created so before. code: NULL takes the id, else the end of the url, else the name; version: NULL takes the version, else 1. SQLSTATE: 22023 questionnaire cannot be imported, DETAIL names the item and what cannot be represented; 22P02, 22P05 an extension of ours (urn:clinical:...) has no sound JSON; 23505 instrument version already exists with different content.';
+'Creates a version of an instrument from a FHIR Questionnaire (R4, R5; STU3 as far as it differs little; https://hl7.org/fhir/questionnaire.html), or returns the one that was created so before. code: NULL takes the id, else the end of the url, else the name; version: NULL takes the version, else 1. SQLSTATE: 22023 questionnaire cannot be imported, DETAIL names the item and what cannot be represented; 22P02, 22P05 an extension of ours (urn:clinical:...) has no sound JSON; 54001 nested too deeply; 23505 instrument version already exists with different content.';
 
 CREATE FUNCTION clinical.questionnaire_fhir(code text, version text DEFAULT NULL, release text DEFAULT 'R4') RETURNS jsonb
     LANGUAGE C STABLE PARALLEL SAFE
