@@ -5,6 +5,7 @@
 #   make test            all tests, in a scratch directory; installs what is missing (Debian)
 #   make test-versions   the same on the other PostgreSQL versions
 #   make test-upgrade    pg_upgrade from 15 to 17
+#   make test-faults     errors, cancels and crashes at points inside the code
 #   make fuzz            libFuzzer on the validator and on what reads definitions
 #   make demo, make demo-stop, make bench
 
@@ -60,6 +61,10 @@ WARNINGS += -Werror
 endif
 PG_CPPFLAGS = -DCLINICAL_VERSION='"$(EXTVERSION)"'
 PG_CFLAGS   = $(WARNINGS)
+# Faults that tests ask for, at points of the code (src/core_fault.c).
+ifdef FAULTS
+PG_CPPFLAGS += -DCLINICAL_FAULTS
+endif
 # For test/fuzz/run.sh: FUZZ is libFuzzer's library, CC clang.
 ifdef FUZZ
 OBJS       += test/fuzz/fuzz.o
@@ -90,7 +95,7 @@ $(TEST_OUTPUT):
 	ln -s ../expected $@/expected
 
 # For people and CI: these need no PostgreSQL to begin with.
-.PHONY: demo demo-stop test test-versions test-upgrade fuzz bench
+.PHONY: demo demo-stop test test-versions test-upgrade test-faults fuzz bench
 
 demo:
 	@DATA='$(DEMO_DATA)' demo/run.sh
@@ -102,6 +107,8 @@ test-versions:
 	@test/versions.sh
 test-upgrade:
 	@test/upgrade.sh
+test-faults:
+	@FAULTS=1 test/run.sh test/t/040_faults.pl
 fuzz:
 	@test/fuzz/run.sh
 bench:

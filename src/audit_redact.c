@@ -194,6 +194,7 @@ clinical_redact(PG_FUNCTION_ARGS)
 
 	values[0] = PG_GETARG_DATUM(2);
 	destroy(table_name, PG_GETARG_DATUM(1), values[0], patient_id, &values[1], &values[2]);
+	CLINICAL_FAULT("redact_destroyed");
 	if (!clinical_owner_fetch(&summary, values, values[2] == (Datum) 0 ? "  n" : NULL, false, &changes))
 		elog(ERROR, "nothing is known of the redaction");
 	clinical_audit_write(table_name, "REDACT", PG_GETARG_JSONB_P(1), patient_id, DatumGetJsonbP(changes));

@@ -221,7 +221,9 @@ seal_next(AuditBlock *last, Datum *row)
 		memcpy(block.previous, last->hash, HASH_BYTES);
 		clinical_merkle_root(ctx, &tree, block.root);
 		clinical_audit_block_hash(ctx, &bytes, &block, block.hash);
+		CLINICAL_FAULT("seal_block");
 		*row = store_block(&block);
+		CLINICAL_FAULT("seal_stored");
 		*last = block;
 	}
 	clinical_hash_end(ctx);
@@ -266,6 +268,7 @@ seal_job(void)
 		return -1;
 	/* who seals by a call may take his time over the end of his transaction */
 	(void) clinical_audit_seal(&row, false);
+	CLINICAL_FAULT("seal_done");
 	clinical_worker_commit();
 	return seal_interval;
 }

@@ -276,7 +276,9 @@ write_record(int32 in_generation, const char *table_name, const char *operation,
 	clinical_audit_content_hash(ctx, &bytes, &record, salt, hash);
 	clinical_audit_leaf(ctx, &bytes, &record, hash, hash);
 	clinical_hash_end(ctx);
+	CLINICAL_FAULT("audit_write");
 	store(&record, row_key, changes, salt, hash);
+	CLINICAL_FAULT("audit_written");
 }
 
 /* What a plan that gives (table, operation, key, changes) says, as records. */
@@ -339,6 +341,7 @@ begin_generation(Datum *here)
 	if (clinical_owner_fetch(&last, NULL, NULL, false, &before))
 		next = DatumGetInt32(before) + 1;
 	write_records(next, &insert, here);
+	CLINICAL_FAULT("audit_generation");
 	adopt_restores(next);
 	write_records(next, &columns, NULL);
 	return next;

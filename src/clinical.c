@@ -26,6 +26,9 @@ void
 _PG_init(void)
 {
 	clinical_core_init();
+#ifdef CLINICAL_FAULTS
+	clinical_inject_init();
+#endif
 	clinical_log_init();
 	clinical_log_applies = clinical_database_may_have_extension;
 	clinical_access_init();

@@ -46,6 +46,19 @@ typedef struct ClinicalInvariant
 
 extern void clinical_register_invariants(const ClinicalInvariant *invariants, int count);
 
+/*
+ * core_fault.c: what a test wants to happen at a point; nothing at all in a
+ * build without FAULTS
+ */
+#ifdef CLINICAL_FAULTS
+extern void clinical_inject_init(void);
+extern void clinical_inject(const char *point);
+
+#define CLINICAL_FAULT(point) clinical_inject(point)
+#else
+#define CLINICAL_FAULT(point) ((void) 0)
+#endif
+
 /* core_log.c: what goes to the server log */
 
 extern bool (*clinical_log_applies) (void);

@@ -77,6 +77,7 @@ clinical_owner_execute(ClinicalPlan *plan, Datum *values, const char *nulls, boo
 	ClinicalUser saved;
 
 	clinical_owner_begin(&saved);
+	CLINICAL_FAULT("owner_acts");
 	clinical_execute(plan, values, nulls, read_only);
 	clinical_owner_end(&saved);
 }

@@ -144,6 +144,7 @@ insert_version(Datum *values, Datum *result)
 	Datum		ignored;
 
 	(void) clinical_fetch(&instrument, values, NULL, false, &ignored);
+	CLINICAL_FAULT("instrument_created");
 	return clinical_fetch(&version, values, NULL, false, result);
 }
 
@@ -270,6 +271,7 @@ clinical_use_instrument(PG_FUNCTION_ARGS)
 	lock_project(values[0]);
 	if (PG_GETARG_BOOL(2))
 		(void) clinical_fetch(&yield, values, NULL, false, &row);
+	CLINICAL_FAULT("instrument_default");
 	if (!clinical_fetch(&put, values, NULL, false, &row))
 		elog(ERROR, "project_instrument was not stored");
 	tell_version(values[0], values[1], version_id, true, fcinfo, 4);

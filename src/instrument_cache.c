@@ -113,6 +113,7 @@ clinical_instrument_cached(int64 version_id)
 	instrument = load(version_id);
 	ereport(DEBUG1,
 			(errmsg_internal("compiled instrument \"%s\", version \"%s\"", instrument->code, instrument->version)));
+	CLINICAL_FAULT("instrument_compiled");
 	entry = hash_search(cache, &version_id, HASH_ENTER, NULL);
 	entry->instrument = instrument;
 	return instrument;

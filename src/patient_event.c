@@ -264,6 +264,7 @@ clinical_enrollment_event_apply(PG_FUNCTION_ARGS)
 	values[2] = clinical_column(&row, row.new_tuple, "effective_on", &isnull);
 	values[3] = clinical_column(&row, row.new_tuple, "center_id", &isnull);
 	SPI_connect();
+	CLINICAL_FAULT("event_apply");
 	clinical_server_execute(&plan, values, NULL);
 	SPI_finish();
 	return PointerGetDatum(NULL);

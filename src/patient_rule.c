@@ -288,6 +288,7 @@ clinical_patient_created(PG_FUNCTION_ARGS)
 	SPI_register_trigger_data(row.trigger);
 	check_new_centers();
 	clinical_server_execute(&events, &value, nulls);
+	CLINICAL_FAULT("patient_created");
 	clinical_server_execute(&versions, &value, nulls);
 	clinical_server_execute(&zones, NULL, NULL);
 	SPI_finish();

@@ -219,6 +219,7 @@ clinical_create_project_with_centers(PG_FUNCTION_ARGS)
 											FLOAT8PASSBYVAL, TYPALIGN_DOUBLE));
 	lock_centers(ids, count, array);
 	project_id = insert_project(fcinfo);
+	CLINICAL_FAULT("project_created");
 	if (DatumGetInt64(project_id) == 0)
 		return existing_project(fcinfo, array);
 	return link_centers(project_id, array);

@@ -218,6 +218,7 @@ clinical_worker_begin(const char *activity)
 	}
 	SPI_connect();
 	PushActiveSnapshot(GetTransactionSnapshot());
+	CLINICAL_FAULT("worker_begun");
 	return true;
 }
 
@@ -227,7 +228,9 @@ clinical_worker_commit(void)
 {
 	SPI_finish();
 	PopActiveSnapshot();
+	CLINICAL_FAULT("worker_commit");
 	CommitTransactionCommand();
+	CLINICAL_FAULT("worker_committed");
 	pgstat_report_stat(true);
 	pgstat_report_activity(STATE_IDLE, NULL);
 }

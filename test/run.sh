@@ -7,6 +7,7 @@
 #   test/run.sh test/t/001_x.pl         single TAP files
 #
 #   PG_CONFIG=...         another PostgreSQL than that of Debian's package "postgresql"
+#   FAULTS=1              builds with the points of src/core_fault.c, for test/t/040_faults.pl
 #   W=...                 the scratch directory (new or empty); else one below TMPDIR or /var/tmp
 #   CLINICAL_SHARED=...   the folder with real data (default: ../shared, if there); TAP tests on
 #                         real data skip without.  All CLINICAL_* variables reach the tests.
@@ -117,7 +118,7 @@ TEMP_CONFIG=$SCRATCH/stage.conf
 PASS_ENV="PG_TEST_EXTRA PG_TEST_TIMEOUT_DEFAULT $(env | sed -n 's/^\(CLINICAL_[A-Z0-9_]*\)=.*/\1/p')"
 
 say "build with $("$PG_CONFIG" --version)"
-stage_build "$top" "$SCRATCH" WERROR=1 COPT=-DUSE_ASSERT_CHECKING || {
+stage_build "$top" "$SCRATCH" WERROR=1 COPT=-DUSE_ASSERT_CHECKING ${FAULTS:+FAULTS=1} || {
 	failed=1
 	finish
 }

@@ -1,0 +1,153 @@
+# At each point of the code where a fault has consequences: an error, a cancel and a crash.  Afterwards
+# nothing is left of what was under way, all is sound, and the same works without the fault.
+# Needs a build with FAULTS (make test-faults).
+use strict;
+use warnings;
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+my $node = PostgreSQL::Test::Cluster->new('faults');
+$node->init;
+$node->append_conf('postgresql.conf', q{
+shared_preload_libraries = 'clinical'
+restart_after_crash = on
+clinical.workers = off
+clinical.worker_restart_delay = '1s'
+clinical.audit_seal_interval = '100ms'});
+$node->start;
+$node->safe_psql('postgres', 'CREATE EXTENSION clinical');
+my ($with) = $node->safe_psql('postgres', q{SELECT count(*) FROM pg_settings WHERE name = 'clinical.fault'});
+if (!$with)
+{
+	$node->stop;
+	plan skip_all => 'not built with FAULTS: make test-faults';
+}
+$node->safe_psql('postgres', q{
+SELECT clinical.create_center('One', '1'), clinical.create_center('Two', '2');
+SELECT clinical.create_project_with_centers('P', '{1, 2}', 'P');
+SELECT clinical.enroll_patient('P' || g, 'Name', NULL, 'P', 1, '{"a": 1}', effective_on => '2026-01-10') FROM generate_series(1, 50) g;
+SELECT clinical.create_instrument('{"code": "used", "version": "1", "items": [{"code": "a", "type": "integer"}]}');
+SELECT clinical.use_instrument('P', 'used', true)});
+
+# What reaches each point; # is another number each time.
+my %reach = (
+	owner_acts => q{SELECT count(clinical.set_patient_status('P#', 'completed', '2026-02-01'))},
+	patient_created => q{SELECT count(clinical.enroll_patient('X#', NULL, NULL, 'P', 1, effective_on => '2026-01-10'))},
+	event_apply => q{SELECT count(clinical.transfer_patient('P#', 2, '2026-02-01', 'r'))},
+	project_created => q{SELECT count(clinical.create_project_with_centers('#', '{1, 2}', '#'))},
+	audit_write => q{SELECT clinical.amend_record('P#', '{"a": 2}', 'r')},
+	audit_written => q{SELECT clinical.amend_record('P#', '{"a": 2}', 'r')},
+	redact_destroyed => q{SELECT count(clinical.redact('clinical.patient', '{"id": "P#"}', '{name}', 'r'))},
+	seal_block => q{SELECT count(clinical.seal_audit())},
+	seal_stored => q{SELECT count(clinical.seal_audit())},
+	instrument_created => q{SELECT count(clinical.create_instrument('{"code": "i#", "version": "1", "items": [{"code": "a", "type": "integer"}]}'))},
+	instrument_default => q{SELECT count(clinical.use_instrument('P', 'used', true, effective_from => '2027-01-01'))},
+	instrument_compiled => q{SELECT clinical.report_is_valid('used', '{"a": 1}')});
+# in the worker, and where a trail begins its next generation
+my %elsewhere = map { $_ => 1 } qw(worker_begun worker_commit worker_committed seal_done audit_generation);
+my %points = map { $_ => 1 } map { slurp_file($_) =~ /CLINICAL_FAULT\("(\w+)"\)/g } glob 'src/*.c';
+is(join(' ', sort keys %points), join(' ', sort keys %reach, keys %elsewhere), 'every point is known');
+
+my $number = 0;
+my $hits = 0;
+
+# All that is stored, but sequences and the clock.
+sub stored
+{
+	return $node->safe_psql('postgres', join ';', map { "SELECT '$_', count(*), md5(string_agg(t::text, '' ORDER BY t::text COLLATE \"C\")) FROM clinical.$_ t" }
+		  split /\n/, $node->safe_psql('postgres', q{SELECT relname FROM pg_class WHERE relnamespace = 'clinical'::regnamespace AND relkind = 'r' ORDER BY 1}));
+}
+
+sub sound
+{
+	my ($name) = @_;
+	return is($node->safe_psql('postgres', 'SELECT invariant, object FROM clinical.check(); SELECT fault, place FROM clinical.verify_audit()'), '', "$name: all is sound");
+}
+
+for my $point (sort keys %reach)
+{
+	# something to seal
+	$node->safe_psql('postgres', q{SELECT clinical.amend_record('P49', jsonb_build_object('n', clock_timestamp()), 'r')});
+	for my $action (qw(error wait crash))
+	{
+		my $n = ++$number;
+		my $sql = $reach{$point} =~ s/#/$n/gr;
+		my $before = stored();
+		my ($status, $out, $error) = $node->psql('postgres', "\\set VERBOSITY sqlstate\nSET statement_timeout = '700ms'; SET clinical.fault = '$point:$action';\n$sql", on_error_stop => 0);
+		my %expected = (error => qr/ERROR:  09000/, wait => qr/ERROR:  57014/, crash => qr/server closed the connection unexpectedly/);
+		$hits++ if like($error, $expected{$action}, "$point: $action");
+		$node->poll_query_until('postgres', 'SELECT true') if $action eq 'crash';
+		is(stored(), $before, "$point: $action leaves nothing");
+	}
+	# in a savepoint, and the session goes on as who it was
+	my $n = ++$number;
+	my $sql = $reach{$point} =~ s/#/$n/gr;
+	is($node->safe_psql('postgres', qq{
+DO \$\$ BEGIN PERFORM set_config('clinical.fault', '$point:error', true); EXECUTE \$q\$$sql\$q\$; EXCEPTION WHEN triggered_action_exception THEN NULL; END \$\$;
+SELECT current_user = session_user;
+$sql}) =~ /^t\n[1-9t]/ ? 1 : 0, 1, "$point: caught, the same works in the same session");
+}
+sound('after all');
+
+# The first record of a trail that goes on elsewhere.
+$node->safe_psql('postgres', 'CREATE DATABASE other TEMPLATE postgres');
+for my $action (qw(error wait crash))
+{
+	my ($status, $out, $error) = $node->psql('other', "\\set VERBOSITY sqlstate\nSET statement_timeout = '700ms'; SET clinical.fault = 'audit_generation:$action';\nSELECT clinical.amend_record('P40', '{\"a\": 3}', 'r')", on_error_stop => 0);
+	$hits++ if like($error, { error => qr/ERROR:  09000/, wait => qr/ERROR:  57014/, crash => qr/server closed/ }->{$action}, "audit_generation: $action");
+	$node->poll_query_until('postgres', 'SELECT true') if $action eq 'crash';
+	is($node->safe_psql('other', 'SELECT count(*) FROM clinical.audit_generation'), 1, "audit_generation: $action leaves nothing");
+}
+is($node->safe_psql('other', q{SELECT clinical.amend_record('P40', '{"a": 3}', 'r'); SELECT count(*) FROM clinical.audit_generation; SELECT fault FROM clinical.verify_audit()}), "2\n2", 'and it begins');
+
+# The worker: whatever happens to it, it comes again and seals; "wait" is ended by a signal.
+$node->safe_psql('postgres', 'DROP DATABASE other');
+$node->safe_psql('postgres', 'ALTER SYSTEM SET clinical.workers = on');
+for my $point (qw(worker_begun worker_commit worker_committed seal_done))
+{
+	for my $action (qw(error wait exit crash))
+	{
+		$node->safe_psql('postgres', 'SELECT clinical.stop_workers()');
+		$node->safe_psql('postgres', "ALTER SYSTEM SET clinical.fault = '$point:$action:2'");
+		$node->safe_psql('postgres', 'SELECT pg_reload_conf()');
+		my $log = -s $node->logfile;
+		$node->safe_psql('postgres', q{SELECT clinical.start_workers(); SELECT clinical.amend_record('P' || 1 + floor(random() * 48)::int, jsonb_build_object('n', random()), 'work')
+  FROM (SELECT 1) s WHERE true; SELECT pg_sleep(0.3)}) if $action ne 'crash';
+		$node->psql('postgres', q{SELECT clinical.start_workers(); SELECT pg_sleep(1)}) if $action eq 'crash';
+		if ($action eq 'wait')
+		{
+			$hits++ if ok($node->poll_query_until('postgres', q{SELECT count(*) > 0 FROM pg_stat_activity WHERE backend_type LIKE 'clinical worker%' AND wait_event_type = 'Extension' AND state = 'active'}), "$point: wait");
+			$node->psql('postgres', q{SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE backend_type LIKE 'clinical worker%'});
+		}
+		else
+		{
+			my %said = (error => qr/fault at "$point"/, exit => qr/clinical worker.*exited with exit code 1/, crash => qr/clinical worker.*terminated by signal 6/);
+			my $seen = 0;
+			for (1 .. 100)
+			{
+				last if $seen = slurp_file($node->logfile, $log) =~ $said{$action};
+				select(undef, undef, undef, 0.1);
+			}
+			$hits++ if ok($seen, "$point: $action");
+		}
+		# where the fault stays asked for, a worker that crashes crashes again
+		my $reset = 0;
+		for (1 .. 100)
+		{
+			last if $reset = $node->psql('postgres', 'ALTER SYSTEM RESET clinical.fault') == 0;
+			select(undef, undef, undef, 0.1);
+		}
+		ok($reset, "$point: $action: the server is there again");
+		$node->poll_query_until('postgres', 'SELECT pg_reload_conf()');
+		$node->poll_query_until('postgres', 'SELECT true');
+		$node->poll_query_until('postgres', q{SELECT clinical.start_workers() IS NOT NULL});
+		ok($node->poll_query_until('postgres', q{SELECT NOT EXISTS (SELECT FROM clinical.audit_record r WHERE r.xid >= (SELECT max(to_xid) FROM clinical.audit_block)) AND state = 'running' FROM clinical.stat_worker}),
+			"$point: $action: the worker comes again and seals what is left");
+	}
+}
+sound('after the worker\'s');
+my $all = 3 * keys(%reach) + 3 + 16;
+is($hits, $all, "$hits/$all faults were hit");
+
+done_testing();
