@@ -177,19 +177,19 @@ CREATE FUNCTION clinical.questionnaire_fhir(code text, version text DEFAULT NULL
 COMMENT ON FUNCTION clinical.questionnaire_fhir(text, text, text) IS
 'A version of an instrument as a FHIR Questionnaire; version NULL: the one that was created last; release: R4 or R5. What FHIR has no element for is in extensions (urn:clinical:...), so that importing it gives the same definition. SQLSTATE: 22023 instrument is required, or unknown release; P0002 instrument not found.';
 
-CREATE FUNCTION clinical.use_instrument(project_code text, instrument text, is_default boolean DEFAULT false,
+CREATE FUNCTION clinical.use_instrument(project_code text, instrument text, is_default boolean DEFAULT NULL,
     version text DEFAULT NULL, effective_from date DEFAULT NULL) RETURNS clinical.project_instrument
     LANGUAGE C VOLATILE PARALLEL UNSAFE
     AS 'MODULE_PATHNAME', 'clinical_use_instrument';
 COMMENT ON FUNCTION clinical.use_instrument(text, text, boolean, text, date) IS
-'A project uses a version of an instrument from a day on, in place of an earlier one. is_default: it is the one of reports that name none; version: NULL takes the one that was created last; effective_from: the day in the patient''s calendar, NULL: ever since, or today if the project uses the instrument already. SQLSTATE: 22023 an argument missing or malformed; P0002 project or instrument not found.';
+'A project uses a version of an instrument from a day on, in place of an earlier one. is_default: whether it is the one of reports that name none, NULL: as before, at first false; version: NULL takes the one that was created last; effective_from: the day in the patient''s calendar, NULL: ever since, or today if the project uses the instrument already. SQLSTATE: 22023 an argument missing or malformed; P0002 project or instrument not found.';
 
 CREATE FUNCTION clinical.drop_instrument(project_code text, instrument text, effective_from date DEFAULT NULL)
     RETURNS clinical.project_instrument
     LANGUAGE C VOLATILE PARALLEL UNSAFE
     AS 'MODULE_PATHNAME', 'clinical_drop_instrument';
 COMMENT ON FUNCTION clinical.drop_instrument(text, text, date) IS
-'A project uses an instrument no longer from a day on (NULL: today in the project''s time zone). What was reported stays. SQLSTATE: 22023 an argument missing or malformed; P0002 project not found, or it does not use the instrument.';
+'A project uses an instrument no longer from a day on (NULL: today in the project''s time zone), whatever was planned for later days. What was reported stays. SQLSTATE: 22023 an argument missing or malformed; P0002 project not found, or it does not use the instrument on that day or later.';
 
 CREATE FUNCTION clinical.instrument_in_force(project_code text, instrument text DEFAULT NULL, on_day date DEFAULT NULL)
     RETURNS clinical.instrument_version

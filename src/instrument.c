@@ -202,12 +202,12 @@ clinical_instrument_json(PG_FUNCTION_ARGS)
 }
 
 /*
- * Say which version of an instrument (NULL: none) a project uses from a day on.
- * NULL for the day: from now on, by the project's calendar; of the first
- * version: ever since.
+ * Say which version of an instrument a project uses from a day on.  NULL for
+ * the day: from now on, by the project's calendar; of the first version: ever
+ * since.
  */
 static void
-tell_version(Datum project_id, Datum code, Datum version_id, bool has_version, FunctionCallInfo fcinfo, int day_argno)
+tell_version(Datum project_id, Datum code, Datum version_id, FunctionCallInfo fcinfo, int day_argno)
 {
 	static ClinicalPlan plan = {
 		"INSERT INTO clinical.project_instrument_version (project_id, instrument, effective_from, version_id)"
@@ -222,7 +222,7 @@ tell_version(Datum project_id, Datum code, Datum version_id, bool has_version, F
 	};
 	bool		has_day = !PG_ARGISNULL(day_argno);
 	Datum		values[4] = {project_id, code, version_id, has_day ? PG_GETARG_DATUM(day_argno) : (Datum) 0};
-	char		nulls[4] = {' ', ' ', has_version ? ' ' : 'n', has_day ? ' ' : 'n'};
+	char		nulls[4] = {' ', ' ', ' ', has_day ? ' ' : 'n'};
 	Datum		ignored;
 
 	clinical_require_arg(!has_day || !DATE_NOT_FINITE(DatumGetDateADT(values[3])), "effective day must be finite");
@@ -252,8 +252,8 @@ clinical_use_instrument(PG_FUNCTION_ARGS)
 		2, {INT8OID, TEXTOID}
 	};
 	static ClinicalPlan put = {
-		"INSERT INTO clinical.project_instrument AS u (project_id, instrument, is_default) VALUES ($1, $2, $3)"
-		" ON CONFLICT (project_id, instrument) DO UPDATE SET is_default = $3"
+		"INSERT INTO clinical.project_instrument AS u (project_id, instrument, is_default) VALUES ($1, $2, COALESCE($3, false))"
+		" ON CONFLICT (project_id, instrument) DO UPDATE SET is_default = COALESCE($3, u.is_default)"
 		" RETURNING (u.*)::clinical.project_instrument",
 		3, {INT8OID, TEXTOID, BOOLOID}
 	};
@@ -263,38 +263,55 @@ clinical_use_instrument(PG_FUNCTION_ARGS)
 	Datum		values[3];
 	Datum		row;
 
-	clinical_require_arg(!PG_ARGISNULL(2), "is_default is required");
 	version_id = Int64GetDatum(clinical_instrument_version_id(code, clinical_optional_arg(fcinfo, 3), false));
 	values[0] = Int64GetDatum(project_id);
 	values[1] = PointerGetDatum(code);
-	values[2] = PG_GETARG_DATUM(2);
+	values[2] = PG_ARGISNULL(2) ? (Datum) 0 : PG_GETARG_DATUM(2);
 	lock_project(values[0]);
-	if (PG_GETARG_BOOL(2))
+	if (!PG_ARGISNULL(2) && PG_GETARG_BOOL(2))
 		(void) clinical_fetch(&yield, values, NULL, false, &row);
 	CLINICAL_FAULT("instrument_default");
-	if (!clinical_fetch(&put, values, NULL, false, &row))
+	if (!clinical_fetch(&put, values, PG_ARGISNULL(2) ? "  n" : NULL, false, &row))
 		elog(ERROR, "project_instrument was not stored");
-	tell_version(values[0], values[1], version_id, true, fcinfo, 4);
+	tell_version(values[0], values[1], version_id, fcinfo, 4);
 	return row;
 }
 
-/* SQL: a project uses an instrument no longer from a day on. */
+/*
+ * SQL: a project uses an instrument no longer from a day on, whatever was
+ * planned for later days.
+ */
 Datum
 clinical_drop_instrument(PG_FUNCTION_ARGS)
 {
+	/* of a day on which nothing is in force the row is NULL, or there is none */
 	static ClinicalPlan plan = {
-		"SELECT (u.*)::clinical.project_instrument FROM clinical.project_instrument u"
-		" WHERE u.project_id OPERATOR(pg_catalog.=) $1 AND u.instrument OPERATOR(pg_catalog.=) $2",
-		2, {INT8OID, TEXTOID}
+		"WITH day AS (SELECT COALESCE($3, pg_catalog.timezone(p.time_zone, pg_catalog.now())::pg_catalog.date) AS dropped"
+		"               FROM clinical.project p WHERE p.id OPERATOR(pg_catalog.=) $1),"
+		" ended AS (SELECT d.effective_from FROM day,"
+		"   LATERAL (SELECT day.dropped UNION SELECT v.effective_from FROM clinical.project_instrument_version v"
+		"             WHERE v.project_id OPERATOR(pg_catalog.=) $1 AND v.instrument OPERATOR(pg_catalog.=) $2"
+		"               AND v.effective_from OPERATOR(pg_catalog.>) day.dropped) d (effective_from)"
+		"  WHERE (SELECT v.version_id FROM clinical.project_instrument_version v"
+		"          WHERE v.project_id OPERATOR(pg_catalog.=) $1 AND v.instrument OPERATOR(pg_catalog.=) $2"
+		"            AND v.effective_from OPERATOR(pg_catalog.<=) d.effective_from"
+		"          ORDER BY v.effective_from DESC, v.id DESC LIMIT 1) IS NOT NULL),"
+		" told AS (INSERT INTO clinical.project_instrument_version (project_id, instrument, effective_from, version_id)"
+		"          SELECT $1, $2, e.effective_from, NULL FROM ended e ORDER BY e.effective_from RETURNING id)"
+		" SELECT (u.*)::clinical.project_instrument FROM clinical.project_instrument u"
+		"  WHERE u.project_id OPERATOR(pg_catalog.=) $1 AND u.instrument OPERATOR(pg_catalog.=) $2"
+		"    AND EXISTS (SELECT FROM told)",
+		3, {INT8OID, TEXTOID, DATEOID}
 	};
 	int64		project_id = clinical_project_id(fcinfo, 0, false);
 	text	   *code = clinical_text_arg(fcinfo, 1, "instrument is required");
-	Datum		values[2] = {Int64GetDatum(project_id), PointerGetDatum(code)};
+	Datum		values[3] = {Int64GetDatum(project_id), PointerGetDatum(code), PG_ARGISNULL(2) ? (Datum) 0 : PG_GETARG_DATUM(2)};
 	Datum		row;
 
-	if (!clinical_fetch(&plan, values, NULL, false, &row))
+	clinical_require_arg(PG_ARGISNULL(2) || !DATE_NOT_FINITE(DatumGetDateADT(values[2])), "effective day must be finite");
+	lock_project(values[0]);
+	if (!clinical_fetch(&plan, values, PG_ARGISNULL(2) ? "  n" : NULL, false, &row))
 		clinical_instrument_not_used(code);
-	tell_version(values[0], values[1], (Datum) 0, false, fcinfo, 2);
 	return row;
 }
 

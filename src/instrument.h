@@ -113,6 +113,7 @@ typedef struct ClinicalItem
 	bool		hidden;
 	bool		open;			/* coded, other texts too */
 	bool		plain_codes;	/* in FHIR the codes are no Codings, but strings, integers, dates or times */
+	bool		integer_codes;	/* of these, integers */
 	bool		partial;		/* dates without day, or month */
 	int			decimals;		/* at most; -1: any */
 	int			max_length;		/* characters; -1: any */

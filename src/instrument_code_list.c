@@ -8,6 +8,7 @@
  */
 #include "postgres.h"
 
+#include "utils/fmgrprotos.h"
 #include "utils/numeric.h"
 
 #include "instrument_import.h"
@@ -182,6 +183,24 @@ put_concepts(Import *import, const JsonbValue *array, const JsonbValue *system)
 		put_coding(import, &concepts[i], system, NULL);
 }
 
+/* Put out the codes of an expansion, which must be all of them. */
+static void
+put_expansion(Import *import, const JsonbValue *expansion)
+{
+	JsonbValue	buffer;
+	JsonbValue	total_buffer;
+	JsonbValue *contains = clinical_json_get(expansion, "contains", &buffer);
+	JsonbValue *total = clinical_json_get(expansion, "total", &total_buffer);
+	JsonbValue *concepts;
+	int			count = contains == NULL ? 0 : clinical_shape_elements(contains, &concepts);
+
+	if (total != NULL && total->type == jbvNumeric &&
+		DatumGetBool(DirectFunctionCall2(numeric_gt, NumericGetDatum(total->val.numeric), NumericGetDatum(int64_to_numeric(count)))))
+		clinical_shape_error(&import->place, "A part of an expansion cannot be represented.");
+	if (contains != NULL)
+		put_concepts(import, contains, NULL);
+}
+
 /* Put out a code list from a value set that is contained in the questionnaire. */
 void
 clinical_fhir_put_value_set(Import *import, const JsonbValue *reference)
@@ -196,11 +215,7 @@ clinical_fhir_put_value_set(Import *import, const JsonbValue *reference)
 	clinical_json_key(&import->state, "code_list");
 	pushJsonbValue(&import->state, WJB_BEGIN_ARRAY, NULL);
 	if (part != NULL)
-	{
-		part = clinical_json_get(part, "contains", &inner);
-		if (part != NULL)
-			put_concepts(import, part, NULL);
-	}
+		put_expansion(import, part);
 	else
 	{
 		part = clinical_json_get(&set, "compose", &buffer);

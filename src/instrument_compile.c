@@ -423,6 +423,7 @@ read_item_values(Compiler *compiler, ClinicalItem *item, const JsonbValue *value
 	item->hidden = is_true(&values[ITEM_HIDDEN]);
 	item->open = is_true(&values[ITEM_OPEN]);
 	item->plain_codes = values[ITEM_CODE_TYPE].type == jbvString && !clinical_json_is(&values[ITEM_CODE_TYPE], "coding");
+	item->integer_codes = values[ITEM_CODE_TYPE].type == jbvString && clinical_json_is(&values[ITEM_CODE_TYPE], "integer");
 	item->partial = is_true(&values[ITEM_PARTIAL]);
 	item->decimals = clinical_shape_count(&values[ITEM_DECIMALS], -1);
 	item->max_length = clinical_shape_count(&values[ITEM_MAX_LENGTH], -1);
@@ -520,8 +521,8 @@ clinical_read_constant(Compiler *compiler, const ClinicalItem *item, const char 
 	/* what an answer may not be, a bound may */
 	exact.decimals = exact.max_length = -1;
 	exact.partial = false;
-	/* a report may write a code as a number, a definition not: it has one form */
-	if ((item->type == CLINICAL_ITEM_CODED && json->type != jbvString) ||
+	/* a report may write any code as a number, a definition only what FHIR does */
+	if ((item->type == CLINICAL_ITEM_CODED && json->type != jbvString && !(item->integer_codes && json->type == jbvNumeric)) ||
 		!clinical_value_read(compiler->instrument, &exact, json, value, &fault))
 		clinical_shape_error(&compiler->place, "Key \"%s\" has a value that no answer to \"%s\" can be.", key, item->code);
 	keep_value(value);

@@ -415,6 +415,8 @@ put_condition_answer(Export *export, const ClinicalItem *question, const Clinica
 {
 	if (condition->comparator == CLINICAL_EXISTS)
 		clinical_json_put(&export->state, "answerBoolean", answer);
+	else if (question->integer_codes && answer->type == jbvNumeric)
+		clinical_json_put(&export->state, "answerInteger", answer);
 	else if (question->type == CLINICAL_ITEM_CODED && condition->value.code >= 0)
 	{
 		clinical_json_key(&export->state, "answerCoding");

@@ -296,9 +296,12 @@ SELECT i AS item, test.import(i) FROM unnest(ARRAY[
     '{"linkId": "1", "type": "boolean"}, {"linkId": "2", "type": "string", "enableWhen": [{"question": "1", "answerBoolean": true}, {"question": "1", "hasAnswer": false}]}', '{"linkId": "1", "type": "boolean"}, {"linkId": "2", "type": "string", "enableWhen": [{"question": "1", "operator": "=", "answerBoolean": true}, {"question": "1", "operator": "exists", "answerBoolean": false}]}',
     '{"linkId": "1", "type": "quantity", "extension": [{"url": "http://hl7.org/fhir/StructureDefinition/questionnaire-unitOption", "valueCoding": {"code": "kg"}}]}, {"linkId": "2", "type": "string", "enableWhen": [{"question": "1", "operator": ">", "answerQuantity": {"value": 5, "code": "kg"}}]}',
     '{"linkId": "1", "type": "quantity", "extension": [{"url": "http://hl7.org/fhir/StructureDefinition/questionnaire-unitOption", "valueCoding": {"code": "kg"}}]}, {"linkId": "2", "type": "string", "enableWhen": [{"question": "1", "operator": ">", "answerQuantity": {"value": 5, "code": "g"}}]}',
+    '{"linkId": "1", "type": "choice", "option": [{"valueInteger": 1}, {"valueInteger": 2}]}, {"linkId": "2", "type": "string", "enableWhen": [{"question": "1", "operator": "=", "answerInteger": 2}]}',
+    '{"linkId": "1", "type": "choice", "option": [{"valueInteger": 1}, {"valueInteger": 2}]}, {"linkId": "2", "type": "string", "enableWhen": [{"question": "1", "operator": "=", "answerInteger": 3}]}',
     '{"linkId": "1", "type": "boolean"}, {"linkId": "2", "type": "string", "enableWhen": [{"question": "1", "operator": "=", "answerReference": {}}]}']) i;
 SELECT m AS more, test.import('{"linkId": "1", "type": "choice", "answerValueSet": "#v"}', m) FROM unnest(ARRAY[
     ', "contained": [{"resourceType": "ValueSet", "id": "v", "expansion": {"contains": [{"system": "s", "code": "a", "display": "A"}]}}]', ', "contained": [{"resourceType": "ValueSet", "id": "v", "compose": {"include": [{"system": "s", "concept": [{"code": "a", "display": "A"}]}, {"system": "t", "concept": [{"code": "b"}]}]}}]',
+    ', "contained": [{"resourceType": "ValueSet", "id": "v", "expansion": {"total": 2, "contains": [{"system": "s", "code": "a"}]}}]',
     ', "contained": [{"resourceType": "ValueSet", "id": "v", "compose": {"include": [{"system": "s"}]}}]', ', "contained": [{"resourceType": "ValueSet", "id": "v", "compose": {"include": [{"system": "s", "concept": [{"code": "a"}]}], "exclude": [{}]}}]', ', "contained": [{"resourceType": "Patient", "id": "v"}]',
     ', "implicitRules": "x"', ', "modifierExtension": []', ', "extension": [{"url": "http://hl7.org/fhir/StructureDefinition/questionnaire-constraint"}]']) m;
 SELECT test.try($$SELECT clinical.import_questionnaire(NULL)$$);
@@ -327,10 +330,16 @@ SELECT instrument FROM clinical.drop_instrument('INSTRUMENTS', 'pain', '2026-06-
 SELECT test.try($$SELECT clinical.instrument_in_force('INSTRUMENTS', 'pain', '2026-06-01')$$);
 SELECT version FROM clinical.instrument_in_force('INSTRUMENTS', 'pain', '2026-05-31');
 SELECT test.try($$SELECT clinical.drop_instrument('INSTRUMENTS', 'adherence')$$);
+SELECT test.try($$SELECT clinical.drop_instrument('INSTRUMENTS', 'pain', '2026-06-01')$$);
+SELECT test.try($$SELECT clinical.drop_instrument('INSTRUMENTS', 'pain', '2026-07-01')$$);
+-- planned for later, and dropped before
+SELECT instrument, is_default FROM clinical.use_instrument('INSTRUMENTS', 'pain', version => '1', effective_from => '2027-03-01');
+SELECT instrument FROM clinical.drop_instrument('INSTRUMENTS', 'pain', '2027-01-01');
+SELECT test.try($$SELECT clinical.instrument_in_force('INSTRUMENTS', 'pain', '2027-04-01')$$);
+SELECT array_agg(effective_from || ' ' || coalesce(version_id::text, 'none') ~ 'none' ORDER BY id) FROM clinical.project_instrument_version WHERE instrument = 'pain' AND project_id = :project AND effective_from >= '2026-06-01';
 SELECT test.try($$SELECT clinical.use_instrument('INSTRUMENTS', 'no-such')$$);
 SELECT test.try($$SELECT clinical.use_instrument('INSTRUMENTS', 'pain', false, '3')$$);
 SELECT test.try($$SELECT clinical.use_instrument('NO-SUCH', 'pain')$$);
-SELECT test.try($$SELECT clinical.use_instrument('INSTRUMENTS', 'pain', NULL)$$);
 SELECT test.try($$SELECT clinical.use_instrument('INSTRUMENTS', 'pain', false, '1', 'infinity')$$);
 SELECT test.try($$DELETE FROM clinical.instrument_version WHERE instrument = 'pain'$$) ~ '^23503' AS used_stays;
 SELECT test.try($$UPDATE clinical.project_instrument_version SET version_id = NULL$$);

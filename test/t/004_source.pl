@@ -42,10 +42,12 @@ for my $file (sort glob('src/*.[ch]'))
 		}
 	}
 
-	# SQL, which is no operator alone: what follows these words is a name with its schema, a subquery, or a transition table
+	# SQL, which is no operator alone: what follows these words is a name with its schema, a subquery, a transition table,
+	# or what a WITH defines, which hides tables of that name
 	my $sql = join ' ', map { s/\\"/"/gr } grep { !/^[<>=!]+$/ } $text =~ /"((?:[^"\\]|\\.)*)"/g;
 	$sql =~ s/\bFOR (NO KEY )?UPDATE\b|\bDO UPDATE\b//g;
-	my @bare = grep { !/^(clinical|pg_catalog)\.|^(created_rows|changed_rows|redacting|the|its|from|DELETE)\b|^\(/ }
+	my %with = map { $_ => 1 } $sql =~ /\b(\w+) AS \((?:SELECT|INSERT|UPDATE|DELETE)\b/g;
+	my @bare = grep { !$with{$_} && !/^(clinical|pg_catalog)\.|^(created_rows|changed_rows|redacting|the|its|from|DELETE)\b|^\(/ }
 	  $sql =~ /\b(?:FROM|JOIN|INTO|UPDATE)\s+([\w.(]+)/g;
 	is("@bare", '', "$file: SQL names the schema of its tables");
 	# what stands before a parenthesis is a name with its schema, a word of the language, or an alias
