@@ -15,6 +15,8 @@
 #include "compat.h"
 #include "core.h"
 #include "instrument.h"
+#include "intake.h"
+#include "observation.h"
 #include "patient.h"
 #include "project.h"
 #include "worker.h"
@@ -41,6 +43,9 @@ _PG_init(void)
 	clinical_register_invariants(clinical_patient_invariants, clinical_patient_ninvariants);
 	clinical_instrument_cache_init();
 	clinical_register_invariants(clinical_instrument_invariants, clinical_instrument_ninvariants);
+	clinical_register_invariants(clinical_observation_invariants, clinical_observation_ninvariants);
+	clinical_intake_init();
+	clinical_register_invariants(clinical_intake_invariants, clinical_intake_ninvariants);
 
 	/*
 	 * after all settings, or it would throw away what the configuration says

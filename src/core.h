@@ -87,6 +87,27 @@ extern void clinical_composite_tuple(HeapTupleHeader row, HeapTuple tuple);
 extern bool clinical_fetch_args(ClinicalPlan *plan, FunctionCallInfo fcinfo,
 								bool read_only, Datum *result);
 
+/* core_array.c: rows as an array for each column */
+
+typedef struct ClinicalRows
+{
+	int			ncolumns;
+	int			nrows;
+	int			room;
+	Oid			types[CLINICAL_MAX_ARGS];
+	Datum	   *values[CLINICAL_MAX_ARGS];
+	bool	   *nulls[CLINICAL_MAX_ARGS];
+} ClinicalRows;
+
+extern void clinical_rows_begin(ClinicalRows *rows, const Oid *types, int ncolumns);
+extern void clinical_rows_add(ClinicalRows *rows);
+extern void clinical_rows_set(ClinicalRows *rows, int column, Datum value);
+extern void clinical_rows_arrays(const ClinicalRows *rows, Datum *arrays);
+
+/* core_uuid.c */
+
+extern Datum clinical_uuid7(void);
+
 /* core_history.c: what the server does itself, with rights that callers have not */
 
 typedef struct ClinicalUser

@@ -201,6 +201,18 @@ typedef struct ClinicalFault
 	const char *check;
 } ClinicalFault;
 
+/* A value as the columns of a table have it */
+typedef struct ClinicalValueColumns
+{
+	Numeric		number;			/* NULL: none, as for the rest */
+	const char *text;			/* not terminated */
+	int			length;
+	const char *code;
+	const char *unit;			/* not terminated */
+	int			unit_length;
+} ClinicalValueColumns;
+
+extern void clinical_value_columns(const ClinicalItem *item, const ClinicalValue *value, ClinicalValueColumns *columns);
 extern bool clinical_value_read(const ClinicalInstrument *instrument, const ClinicalItem *item,
 								const JsonbValue *json, ClinicalValue *value, ClinicalFault *fault);
 extern bool clinical_value_code(const ClinicalItem *item, const char *code, int length,

@@ -371,3 +371,27 @@ clinical_value_satisfies(const ClinicalItem *item, const ClinicalValue *value,
 	}
 	return false;
 }
+
+/* What a value is in the columns of a table. */
+void
+clinical_value_columns(const ClinicalItem *item, const ClinicalValue *value, ClinicalValueColumns *columns)
+{
+	memset(columns, 0, sizeof(*columns));
+	columns->number = value->number;
+	if (item->type == CLINICAL_ITEM_BOOLEAN)
+		columns->number = int64_to_numeric(value->low);
+	if (item->type == CLINICAL_ITEM_CODED && value->code >= 0)
+	{
+		columns->number = item->codes[value->code].score;
+		columns->code = item->codes[value->code].code;
+	}
+	columns->text = value->text;
+	columns->length = value->length;
+	columns->unit = value->unit;
+	columns->unit_length = value->unit_length;
+	if (value->unit == NULL && item->nunits > 0)
+	{
+		columns->unit = item->units[0].code;
+		columns->unit_length = (int) strlen(columns->unit);
+	}
+}

@@ -160,27 +160,18 @@ set_text(Datum *values, bool *nulls, int column, const char *value)
 static void
 set_value(Datum *values, bool *nulls, const ClinicalItem *item, const ClinicalValue *value)
 {
-	Numeric		number = value->number;
+	ClinicalValueColumns columns;
 
-	if (item->type == CLINICAL_ITEM_BOOLEAN)
-		number = int64_to_numeric(value->low);
-	if (item->type == CLINICAL_ITEM_CODED && value->code >= 0)
-	{
-		number = item->codes[value->code].score;
-		set_text(values, nulls, COLUMN_VALUE_CODE, item->codes[value->code].code);
-	}
-	nulls[COLUMN_VALUE] = number == NULL;
-	values[COLUMN_VALUE] = NumericGetDatum(number);
-	nulls[COLUMN_VALUE_TEXT] = value->text == NULL;
-	if (value->text != NULL)
-		values[COLUMN_VALUE_TEXT] = text_datum(value->text, value->length);
-	if (value->unit != NULL)
-	{
-		values[COLUMN_UNIT] = text_datum(value->unit, value->unit_length);
-		nulls[COLUMN_UNIT] = false;
-	}
-	else if (item->nunits > 0)
-		set_text(values, nulls, COLUMN_UNIT, item->units[0].code);
+	clinical_value_columns(item, value, &columns);
+	nulls[COLUMN_VALUE] = columns.number == NULL;
+	values[COLUMN_VALUE] = NumericGetDatum(columns.number);
+	nulls[COLUMN_VALUE_TEXT] = columns.text == NULL;
+	if (columns.text != NULL)
+		values[COLUMN_VALUE_TEXT] = text_datum(columns.text, columns.length);
+	set_text(values, nulls, COLUMN_VALUE_CODE, columns.code);
+	nulls[COLUMN_UNIT] = columns.unit == NULL;
+	if (columns.unit != NULL)
+		values[COLUMN_UNIT] = text_datum(columns.unit, columns.unit_length);
 }
 
 /* The row of an observation. */

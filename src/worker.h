@@ -12,6 +12,8 @@
 #ifndef CLINICAL_WORKER_H
 #define CLINICAL_WORKER_H
 
+#include "port/atomics.h"
+
 /*
  * A kind of work.  run() is called with no transaction open, when the worker
  * starts, whenever it is woken, and when the time is up that run() gave: the
@@ -45,7 +47,15 @@ extern void clinical_register_job(const ClinicalJob *job);
 extern bool clinical_worker_begin(const char *activity);
 extern void clinical_worker_commit(void);
 
+/* What modules count for a database, in shared memory */
+typedef struct ClinicalBacklog
+{
+	pg_atomic_uint64 count;
+	pg_atomic_uint32 counted;	/* the table that was counted; 0: none yet */
+} ClinicalBacklog;
+
 /* Anywhere */
+extern ClinicalBacklog *clinical_backlog(void);
 extern void clinical_wake_worker(void);
 extern bool clinical_database_may_have_extension(void);
 

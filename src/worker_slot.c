@@ -60,7 +60,11 @@ initialize_shared(ClinicalWorkers *shared)
 	ConditionVariableInit(&shared->ended);
 	shared->nslots = clinical_max_databases;
 	for (int i = 0; i < shared->nslots; i++)
+	{
 		pg_atomic_init_u32(&shared->slots[i].woken, 0);
+		pg_atomic_init_u64(&shared->slots[i].backlog.count, 0);
+		pg_atomic_init_u32(&shared->slots[i].backlog.counted, 0);
+	}
 }
 
 /* Hook: find it, or make it; again after a crash, when it begins anew. */
@@ -134,9 +138,28 @@ clinical_slot_make(Oid database)
 	slot->next_start = 0;
 	slot->failures = 0;
 	slot->sqlerrcode = 0;
+	pg_atomic_write_u32(&slot->backlog.counted, 0);
 	pg_write_barrier();
 	slot->database = database;
 	return slot;
+}
+
+/* What is counted for this database; NULL if there is no slot for it. */
+ClinicalBacklog *
+clinical_backlog(void)
+{
+	static ClinicalBacklog *backlog = NULL;
+	ClinicalSlot *slot;
+
+	if (backlog != NULL || clinical_workers == NULL)
+		return backlog;
+	LWLockAcquire(clinical_workers_lock, LW_EXCLUSIVE);
+	slot = clinical_slot_make(MyDatabaseId);
+	LWLockRelease(clinical_workers_lock);
+	/* a database that somebody is in keeps its slot */
+	if (slot != NULL)
+		backlog = &slot->backlog;
+	return backlog;
 }
 
 /* Give up the slot of a database that is no more.  Under the lock. */

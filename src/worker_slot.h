@@ -53,6 +53,8 @@ typedef struct ClinicalSlot
 									 * told the process to end; else UNKNOWN */
 	uint32		asks;			/* times that the extension may have come or
 								 * gone */
+	ClinicalBacklog backlog;	/* left alone by this module but for its
+								 * beginning */
 	pg_atomic_uint32 woken;		/* is there work that the process has not
 								 * seen? */
 	TimestampTz started_at;

@@ -1,0 +1,169 @@
+-- intake: reports of patients are taken in at once, and checked and stored afterwards.
+
+-- No index and no constraint that submitting would have to wait for: who was first
+-- is decided when a report is processed.
+CREATE TABLE clinical.staged_report (
+    patient_id    text COLLATE "C" NOT NULL,
+    submission_id uuid NOT NULL,
+    captured_at   timestamptz NOT NULL,
+    received_at   timestamptz NOT NULL,
+    instrument    text COLLATE "C",
+    time_zone     text,
+    originator    text NOT NULL,
+    device_id     text,
+    login         name NOT NULL,
+    actor         text,
+    trace_parent  text,
+    digest        bytea NOT NULL,
+    report_data   jsonb NOT NULL
+) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 10000);
+COMMENT ON TABLE clinical.staged_report IS 'Reports that were received and are not yet processed. A row leaves it in the transaction that stores the report.';
+
+CREATE TABLE clinical.set_aside (
+    patient_id     text COLLATE "C" NOT NULL,
+    submission_id  uuid NOT NULL,
+    arrival        uuid NOT NULL,
+    outcome        text NOT NULL,
+    project_id     bigint REFERENCES clinical.project (id),
+    reason_code    text,
+    detail         jsonb,
+    captured_at    timestamptz NOT NULL,
+    received_at    timestamptz NOT NULL,
+    processed_at   timestamptz NOT NULL,
+    instrument     text COLLATE "C",
+    time_zone      text,
+    originator     text NOT NULL,
+    device_id      text,
+    login          name NOT NULL,
+    actor          text,
+    trace_parent   text,
+    digest         bytea NOT NULL,
+    report_data    jsonb,
+    requeued_at    timestamptz,
+    requeued_by    name,
+    requeue_actor  text,
+    requeue_reason text,
+    patch          jsonb,
+    PRIMARY KEY (patient_id, submission_id, arrival)
+);
+CREATE INDEX set_aside_quarantine_idx ON clinical.set_aside (reason_code, received_at)
+    WHERE outcome OPERATOR(pg_catalog.=) 'quarantined' AND requeued_at IS NULL;
+COMMENT ON TABLE clinical.set_aside IS 'Reports that were received and not accepted: duplicates, conflicts, and those in quarantine. Written by the server alone.';
+COMMENT ON COLUMN clinical.set_aside.arrival IS 'One arrival of the submission id; time ordered (UUIDv7).';
+COMMENT ON COLUMN clinical.set_aside.outcome IS 'duplicate: the same report again; conflict: another report under an id that was used; quarantined: it cannot be accepted as it is.';
+COMMENT ON COLUMN clinical.set_aside.project_id IS 'The patient''s project; NULL: there is no such patient.';
+COMMENT ON COLUMN clinical.set_aside.reason_code IS 'Why it is in quarantine, by doc/intake.md.';
+COMMENT ON COLUMN clinical.set_aside.detail IS 'What was found: items and checks, no values.';
+COMMENT ON COLUMN clinical.set_aside.report_data IS 'As it came; of a duplicate NULL, since it is there already.';
+COMMENT ON COLUMN clinical.set_aside.requeued_at IS 'When it was put back among the staged reports; patch is what was changed then, in a copy.';
+
+SELECT pg_catalog.pg_extension_config_dump('clinical.staged_report', '');
+SELECT pg_catalog.pg_extension_config_dump('clinical.set_aside', '');
+
+CREATE FUNCTION clinical.intake_check() RETURNS trigger
+    LANGUAGE C AS 'MODULE_PATHNAME', 'clinical_intake_check';
+COMMENT ON FUNCTION clinical.intake_check() IS
+'Trigger: nobody but the server writes the table. SQLSTATE: 55000.';
+
+CREATE TRIGGER intake_check BEFORE INSERT OR UPDATE OR DELETE ON clinical.set_aside
+    FOR EACH ROW EXECUTE FUNCTION clinical.intake_check();
+CREATE TRIGGER audit AFTER INSERT OR UPDATE OR DELETE ON clinical.set_aside
+    FOR EACH ROW EXECUTE FUNCTION clinical.audit_row('digest', 'patient_id');
+CREATE TRIGGER audit_truncate BEFORE TRUNCATE ON clinical.set_aside
+    FOR EACH STATEMENT EXECUTE FUNCTION clinical.audit_truncate();
+CREATE TRIGGER audit_truncate BEFORE TRUNCATE ON clinical.staged_report
+    FOR EACH STATEMENT EXECUTE FUNCTION clinical.audit_truncate();
+ALTER TABLE clinical.set_aside ENABLE ALWAYS TRIGGER intake_check, ENABLE ALWAYS TRIGGER audit, ENABLE ALWAYS TRIGGER audit_truncate;
+ALTER TABLE clinical.staged_report ENABLE ALWAYS TRIGGER audit_truncate;
+
+CREATE TYPE clinical.submit_response AS (success boolean, message text, submission_id uuid, outcome text);
+COMMENT ON TYPE clinical.submit_response IS 'What submit_report answers; outcome: queued, already_received, conflict or busy.';
+
+CREATE FUNCTION clinical.submit_report(patient_id text, report_data jsonb, submission_id uuid DEFAULT NULL,
+    captured_at timestamptz DEFAULT NULL, instrument text DEFAULT NULL, time_zone text DEFAULT NULL,
+    originator text DEFAULT 'subject', device_id text DEFAULT NULL, actor text DEFAULT NULL, trace_parent text DEFAULT NULL)
+    RETURNS clinical.submit_response
+    LANGUAGE C VOLATILE PARALLEL UNSAFE
+    AS 'MODULE_PATHNAME', 'clinical_submit_report';
+COMMENT ON FUNCTION clinical.submit_report(text, jsonb, uuid, timestamptz, text, text, text, text, text, text) IS
+'Takes in a report of a patient, which is checked and stored afterwards; from the commit of the transaction on it is durable. report_data: an object of item code to answer, or a FHIR QuestionnaireResponse; submission_id: the client''s key, with which it may send the report again, NULL: a new UUIDv7; captured_at: when the patient filled it in, NULL: now; instrument: NULL takes the project''s default; time_zone: the device''s, NULL: the patient''s; originator: subject, site, device or import; device_id; actor: the application''s user behind a shared login, NULL takes clinical.actor; trace_parent: W3C Trace Context. Result: success, message for people, submission_id, outcome queued, already_received, conflict or busy. SQLSTATE: 22023 an argument missing or malformed; 54000 report data is too large; 25006 the server is a standby; 0A000 on PREPARE TRANSACTION afterwards; 55000 clinical is not in shared_preload_libraries.';
+
+CREATE FUNCTION clinical.process_reports(max_reports integer DEFAULT NULL) RETURNS bigint
+    LANGUAGE C VOLATILE PARALLEL UNSAFE
+    AS 'MODULE_PATHNAME', 'clinical_process_reports';
+COMMENT ON FUNCTION clinical.process_reports(integer) IS
+'Processes staged reports in this transaction, as the background worker does, and returns how many. max_reports: at most so many; NULL: all that are there. SQLSTATE: 22023 max_reports is not positive; 25001 the transaction is not READ COMMITTED.';
+
+CREATE FUNCTION clinical.submission_status(patient_id text, submission_id uuid,
+    OUT status text, OUT reason_code text, OUT detail jsonb, OUT received_at timestamptz, OUT processed_at timestamptz)
+    RETURNS record
+    LANGUAGE C STABLE PARALLEL UNSAFE
+    AS 'MODULE_PATHNAME', 'clinical_submission_status';
+COMMENT ON FUNCTION clinical.submission_status(text, uuid) IS
+'What has become of a report: queued, accepted, withdrawn or quarantined, with the reason and times. For who submitted it and who sees the patient. SQLSTATE: 22023 an argument missing; P0002 submission not found.';
+
+CREATE FUNCTION clinical.requeue(patient_id text, submission_id uuid, reason text, patch jsonb DEFAULT NULL) RETURNS text
+    LANGUAGE C VOLATILE PARALLEL UNSAFE
+    AS 'MODULE_PATHNAME', 'clinical_requeue';
+COMMENT ON FUNCTION clinical.requeue(text, uuid, text, jsonb) IS
+'Puts a report that is in quarantine back among the staged ones, and returns its status, queued. patch: a JSON merge patch (RFC 7396) with keys of submit_report (patient_id, captured_at, instrument, time_zone, report_data, the latter merged into it), for a copy; the original stays as it came. reason: why; NULL takes clinical.reason of the transaction. SQLSTATE: 22023 an argument missing or malformed; P0002 submission not found, or the patient in the patch; 55000 it is not in quarantine.';
+
+CREATE VIEW clinical.quarantine WITH (security_invoker = true) AS
+    SELECT q.project_id, q.reason_code, pg_catalog.count(*) AS reports, pg_catalog.min(q.received_at) AS oldest,
+           CASE q.reason_code
+               WHEN 'unknown_patient' THEN 'Enroll the patient and requeue, or requeue with the right patient_id.'
+               WHEN 'patient_not_on_study' THEN 'Record the patient''s status with its day and requeue.'
+               WHEN 'captured_before_enrolment' THEN 'Look at the day of enrolment and at captured_at; requeue with what is right.'
+               WHEN 'captured_in_future' THEN 'The device''s clock is wrong: requeue with captured_at.'
+               WHEN 'unknown_instrument' THEN 'Say that the project uses the instrument (use_instrument) and requeue.'
+               WHEN 'failed' THEN 'Look up the SQLSTATE in detail; mend the cause and requeue.'
+               ELSE 'See detail; requeue with a patch of the answer.'
+           END AS next_step
+      FROM clinical.set_aside q
+     WHERE q.outcome OPERATOR(pg_catalog.=) 'quarantined' AND q.requeued_at IS NULL
+     GROUP BY q.project_id, q.reason_code;
+COMMENT ON VIEW clinical.quarantine IS 'The reports in quarantine by project and reason, with what to do next; the reports themselves are in set_aside.';
+
+CREATE VIEW clinical.intake_balance WITH (security_invoker = true) AS
+    WITH report AS (
+        SELECT NULL::bigint AS project_id, s.received_at, 'staged' AS state FROM clinical.staged_report s
+        UNION ALL
+        SELECT s.project_id, s.received_at, s.status FROM clinical.submission s
+        UNION ALL
+        SELECT a.project_id, a.received_at, a.outcome FROM clinical.set_aside a WHERE a.requeued_at IS NULL)
+    SELECT r.project_id, pg_catalog.timezone('UTC', r.received_at)::pg_catalog.date AS day, pg_catalog.count(*) AS received,
+           pg_catalog.count(*) FILTER (WHERE r.state OPERATOR(pg_catalog.=) 'accepted') AS accepted,
+           pg_catalog.count(*) FILTER (WHERE r.state OPERATOR(pg_catalog.=) 'duplicate') AS duplicate,
+           pg_catalog.count(*) FILTER (WHERE r.state OPERATOR(pg_catalog.=) 'conflict') AS conflict,
+           pg_catalog.count(*) FILTER (WHERE r.state OPERATOR(pg_catalog.=) 'quarantined') AS quarantined,
+           pg_catalog.count(*) FILTER (WHERE r.state OPERATOR(pg_catalog.=) 'withdrawn') AS withdrawn,
+           pg_catalog.count(*) FILTER (WHERE r.state OPERATOR(pg_catalog.=) 'staged') AS staged
+      FROM report r GROUP BY 1, 2;
+COMMENT ON VIEW clinical.intake_balance IS 'What became of the reports that were received, by project (NULL: staged, or of a patient that is not known) and UTC day: received = accepted + duplicate + conflict + quarantined + withdrawn + staged, in every snapshot.';
+
+-- Reports of patients that are not known, and staged ones, are for who is not limited to centers.
+ALTER TABLE clinical.staged_report ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
+ALTER TABLE clinical.set_aside ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
+CREATE POLICY owner ON clinical.staged_report TO clinical_owner USING (true);
+CREATE POLICY owner ON clinical.set_aside TO clinical_owner USING (true);
+CREATE POLICY admin ON clinical.staged_report FOR SELECT TO clinical_admin, clinical_auditor USING (true);
+CREATE POLICY admin ON clinical.set_aside FOR SELECT TO clinical_admin, clinical_auditor USING (true);
+CREATE POLICY everywhere ON clinical.staged_report FOR SELECT
+    USING (EXISTS (SELECT FROM clinical.membership m WHERE m.center_id IS NULL AND m.project_id IS NULL
+                      AND pg_catalog.pg_has_role(m.role, 'USAGE')));
+CREATE POLICY everywhere ON clinical.set_aside FOR SELECT
+    USING (EXISTS (SELECT FROM clinical.membership m WHERE m.center_id IS NULL AND m.project_id IS NULL
+                      AND pg_catalog.pg_has_role(m.role, 'USAGE')));
+CREATE POLICY member ON clinical.set_aside FOR SELECT
+    USING (EXISTS (SELECT FROM clinical.patient p WHERE p.id OPERATOR(pg_catalog.=) set_aside.patient_id));
+
+REVOKE ALL ON ALL TABLES IN SCHEMA clinical FROM PUBLIC;
+REVOKE ALL ON ALL FUNCTIONS IN SCHEMA clinical FROM PUBLIC;
+GRANT SELECT ON clinical.staged_report, clinical.set_aside, clinical.quarantine, clinical.intake_balance
+    TO clinical_data_manager, clinical_auditor;
+GRANT EXECUTE ON FUNCTION clinical.submit_report(text, jsonb, uuid, timestamptz, text, text, text, text, text, text)
+    TO clinical_intake, clinical_investigator, clinical_data_manager;
+GRANT EXECUTE ON FUNCTION clinical.submission_status(text, uuid)
+    TO clinical_intake, clinical_investigator, clinical_monitor, clinical_data_manager, clinical_auditor;
+GRANT EXECUTE ON FUNCTION clinical.requeue(text, uuid, text, jsonb) TO clinical_data_manager;
+GRANT EXECUTE ON FUNCTION clinical.process_reports(integer) TO clinical_admin;

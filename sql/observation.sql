@@ -1,0 +1,142 @@
+-- observation: the reports that were accepted, and what was observed in them.
+
+CREATE TABLE clinical.submission (
+    patient_id   text COLLATE "C" NOT NULL REFERENCES clinical.patient (id),
+    id           uuid NOT NULL,
+    project_id   bigint NOT NULL REFERENCES clinical.project (id),
+    version_id   bigint NOT NULL REFERENCES clinical.instrument_version (id),
+    status       text NOT NULL,
+    captured_at  timestamptz NOT NULL,
+    local_day    date NOT NULL,
+    time_zone    text NOT NULL,
+    received_at  timestamptz NOT NULL,
+    processed_at timestamptz NOT NULL,
+    originator   text NOT NULL,
+    device_id    text,
+    login        name NOT NULL,
+    actor        text,
+    trace_parent text,
+    digest       bytea NOT NULL,
+    observations integer NOT NULL,
+    reason       text,
+    report_data  jsonb NOT NULL,
+    PRIMARY KEY (patient_id, id)
+);
+CREATE INDEX submission_project_idx ON clinical.submission (project_id, received_at);
+COMMENT ON TABLE clinical.submission IS 'A report that was accepted, as it came. Written by the server alone; withdrawn, it stays.';
+COMMENT ON COLUMN clinical.submission.id IS 'The client''s idempotency key, unique for the patient.';
+COMMENT ON COLUMN clinical.submission.project_id IS 'The patient''s project.';
+COMMENT ON COLUMN clinical.submission.version_id IS 'What it was checked against: the version of the instrument in force on local_day.';
+COMMENT ON COLUMN clinical.submission.status IS 'accepted -> withdrawn.';
+COMMENT ON COLUMN clinical.submission.captured_at IS 'When the patient filled it in, says the device.';
+COMMENT ON COLUMN clinical.submission.local_day IS 'The day of captured_at in time_zone: the device''s zone, or the patient''s.';
+COMMENT ON COLUMN clinical.submission.received_at IS 'When submit_report took it; processed_at is when it was stored here.';
+COMMENT ON COLUMN clinical.submission.originator IS 'subject, site, device or import.';
+COMMENT ON COLUMN clinical.submission.login IS 'Who submitted it: the login, and behind a shared one the application''s user (actor).';
+COMMENT ON COLUMN clinical.submission.trace_parent IS 'W3C Trace Context of the call.';
+COMMENT ON COLUMN clinical.submission.digest IS 'SHA-256 of what makes two reports with one id the same.';
+COMMENT ON COLUMN clinical.submission.observations IS 'How many rows of observation it made.';
+COMMENT ON COLUMN clinical.submission.reason IS 'Why it was withdrawn.';
+
+CREATE TABLE clinical.observation (
+    patient_id    text COLLATE "C" NOT NULL,
+    item          text COLLATE "C" NOT NULL,
+    captured_at   timestamptz NOT NULL,
+    id            uuid NOT NULL,
+    version       integer NOT NULL,
+    submission_id uuid NOT NULL,
+    repeat_key    text COLLATE "C",
+    local_day     date NOT NULL,
+    value         numeric,
+    value_text    text,
+    value_code    text,
+    unit          text,
+    absent        text,
+    is_score      boolean NOT NULL,
+    flagged       boolean NOT NULL,
+    reason        text,
+    recorded_at   timestamptz NOT NULL,
+    recorded_by   name NOT NULL,
+    actor         text,
+    PRIMARY KEY (patient_id, item, captured_at, id, version),
+    FOREIGN KEY (patient_id, submission_id) REFERENCES clinical.submission (patient_id, id)
+);
+COMMENT ON TABLE clinical.observation IS 'What was observed: one row an answer, and one a score; a correction is a row with the next version. Written by the server alone, never changed.';
+COMMENT ON COLUMN clinical.observation.item IS 'The code of the item, or of the score, in the instrument (ODM ItemOID, SDTM --TESTCD).';
+COMMENT ON COLUMN clinical.observation.version IS 'Counts the versions of the observation from 1; the last one holds.';
+COMMENT ON COLUMN clinical.observation.repeat_key IS 'The numbers of the repeats that lead to it, joined by dots; NULL: nothing repeats.';
+COMMENT ON COLUMN clinical.observation.value IS 'The number, in unit: of a code its score, of a boolean 1 or 0.';
+COMMENT ON COLUMN clinical.observation.absent IS 'Why there is no value (FHIR data-absent-reason).';
+COMMENT ON COLUMN clinical.observation.flagged IS 'A soft check found fault with it.';
+COMMENT ON COLUMN clinical.observation.reason IS 'Why it was corrected.';
+
+SELECT pg_catalog.pg_extension_config_dump('clinical.submission', '');
+SELECT pg_catalog.pg_extension_config_dump('clinical.observation', '');
+
+CREATE VIEW clinical.current_observation WITH (security_invoker = true) AS
+    SELECT o.*
+      FROM clinical.observation o
+      JOIN clinical.submission s ON s.patient_id OPERATOR(pg_catalog.=) o.patient_id AND s.id OPERATOR(pg_catalog.=) o.submission_id
+     WHERE s.status OPERATOR(pg_catalog.=) 'accepted'
+       AND NOT EXISTS (SELECT FROM clinical.observation n
+                        WHERE n.patient_id OPERATOR(pg_catalog.=) o.patient_id AND n.item OPERATOR(pg_catalog.=) o.item
+                          AND n.captured_at OPERATOR(pg_catalog.=) o.captured_at AND n.id OPERATOR(pg_catalog.=) o.id
+                          AND n.version OPERATOR(pg_catalog.>) o.version);
+COMMENT ON VIEW clinical.current_observation IS 'The observations that hold: the last version of each, without those of reports that were withdrawn.';
+
+CREATE FUNCTION clinical.submission_check() RETURNS trigger
+    LANGUAGE C AS 'MODULE_PATHNAME', 'clinical_submission_check';
+COMMENT ON FUNCTION clinical.submission_check() IS
+'Trigger: nobody but the server adds reports or withdraws them, and nothing else in them changes. SQLSTATE: 55000.';
+
+CREATE TRIGGER submission_check BEFORE INSERT OR UPDATE OR DELETE ON clinical.submission
+    FOR EACH ROW EXECUTE FUNCTION clinical.submission_check();
+CREATE TRIGGER history_rows BEFORE INSERT OR UPDATE OR DELETE ON clinical.observation
+    FOR EACH ROW EXECUTE FUNCTION clinical.history_guard();
+CREATE TRIGGER audit AFTER INSERT OR UPDATE OR DELETE ON clinical.submission
+    FOR EACH ROW EXECUTE FUNCTION clinical.audit_row('digest', 'patient_id');
+CREATE TRIGGER audit_truncate BEFORE TRUNCATE ON clinical.submission
+    FOR EACH STATEMENT EXECUTE FUNCTION clinical.audit_truncate();
+CREATE TRIGGER audit AFTER INSERT OR UPDATE OR DELETE ON clinical.observation
+    FOR EACH ROW EXECUTE FUNCTION clinical.audit_row('digest', 'patient_id');
+CREATE TRIGGER audit_truncate BEFORE TRUNCATE ON clinical.observation
+    FOR EACH STATEMENT EXECUTE FUNCTION clinical.audit_truncate();
+ALTER TABLE clinical.submission ENABLE ALWAYS TRIGGER submission_check, ENABLE ALWAYS TRIGGER audit, ENABLE ALWAYS TRIGGER audit_truncate;
+ALTER TABLE clinical.observation ENABLE ALWAYS TRIGGER history_rows, ENABLE ALWAYS TRIGGER audit, ENABLE ALWAYS TRIGGER audit_truncate;
+
+CREATE FUNCTION clinical.withdraw_submission(patient_id text, submission_id uuid, reason text) RETURNS clinical.submission
+    LANGUAGE C VOLATILE PARALLEL UNSAFE
+    AS 'MODULE_PATHNAME', 'clinical_withdraw_submission';
+COMMENT ON FUNCTION clinical.withdraw_submission(text, uuid, text) IS
+'An accepted report no longer holds; it stays, with its observations, and is not in current_observation. reason: why; NULL takes clinical.reason of the transaction. SQLSTATE: 22023 an argument missing or empty; P0002 submission not found; 55000 it is withdrawn already.';
+
+CREATE FUNCTION clinical.correct_observation(patient_id text, observation_id uuid, value text, reason text) RETURNS clinical.observation
+    LANGUAGE C VOLATILE PARALLEL UNSAFE
+    AS 'MODULE_PATHNAME', 'clinical_correct_observation';
+COMMENT ON FUNCTION clinical.correct_observation(text, uuid, text, text) IS
+'Adds the next version of an observation, and returns it. value: in the item''s unit and as reports give it (numbers, true or false, codes, dates, texts), checked against the version of the instrument that the report was checked against. Scores are not computed anew: they are corrected the same way. reason: why; NULL takes clinical.reason of the transaction. SQLSTATE: 22023 an argument missing or empty, or a value that the item cannot have; P0002 observation not found; 55000 its report was withdrawn.';
+
+-- Who sees a patient sees the patient's reports and observations; statisticians no free text.
+ALTER TABLE clinical.submission ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
+ALTER TABLE clinical.observation ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
+CREATE POLICY owner ON clinical.submission TO clinical_owner USING (true);
+CREATE POLICY owner ON clinical.observation TO clinical_owner USING (true);
+CREATE POLICY member ON clinical.submission FOR SELECT
+    USING (EXISTS (SELECT FROM clinical.patient p WHERE p.id OPERATOR(pg_catalog.=) submission.patient_id));
+CREATE POLICY member ON clinical.observation FOR SELECT
+    USING (EXISTS (SELECT FROM clinical.patient p WHERE p.id OPERATOR(pg_catalog.=) observation.patient_id));
+
+REVOKE ALL ON ALL TABLES IN SCHEMA clinical FROM PUBLIC;
+REVOKE ALL ON ALL FUNCTIONS IN SCHEMA clinical FROM PUBLIC;
+GRANT SELECT ON clinical.submission, clinical.observation, clinical.current_observation
+    TO clinical_investigator, clinical_monitor, clinical_data_manager, clinical_auditor;
+GRANT SELECT (patient_id, id, project_id, version_id, status, captured_at, local_day, time_zone, received_at, processed_at, originator, observations)
+    ON clinical.submission TO clinical_statistician;
+GRANT SELECT (patient_id, item, captured_at, id, version, submission_id, repeat_key, local_day, value, value_code, unit, absent, is_score, flagged, recorded_at)
+    ON clinical.observation TO clinical_statistician;
+GRANT SELECT (patient_id, item, captured_at, id, version, submission_id, repeat_key, local_day, value, value_code, unit, absent, is_score, flagged, recorded_at)
+    ON clinical.current_observation TO clinical_statistician;
+GRANT EXECUTE ON FUNCTION
+    clinical.withdraw_submission(text, uuid, text),
+    clinical.correct_observation(text, uuid, text, text)
+    TO clinical_data_manager, clinical_investigator;

@@ -1,0 +1,42 @@
+/*-------------------------------------------------------------------------
+ *
+ * core_uuid.c
+ *		Identifiers that sort by the time at which they were made.
+ *
+ * UUID version 7 (RFC 9562, section 5.7): 48 bits of Unix time in milliseconds,
+ * 12 bits of the microseconds within them (method 3 of section 6.2), 62 random
+ * bits.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include <sys/time.h>
+
+#include "utils/uuid.h"
+
+#include "core.h"
+
+/* Make one, in the current memory context. */
+Datum
+clinical_uuid7(void)
+{
+	pg_uuid_t  *uuid = palloc_object(pg_uuid_t);
+	struct timeval now;
+	uint64		milliseconds;
+	uint32		fraction;
+
+	gettimeofday(&now, NULL);
+	milliseconds = (uint64) now.tv_sec * 1000 + (uint64) now.tv_usec / 1000;
+	fraction = (uint32) (now.tv_usec % 1000) * 4096 / 1000;
+	if (!pg_strong_random(&uuid->data[8], UUID_LEN - 8))
+		ereport(ERROR,
+				(errcode(ERRCODE_INTERNAL_ERROR),
+				 errmsg("could not generate random values")));
+	for (int i = 0; i < 6; i++)
+		uuid->data[i] = (unsigned char) (milliseconds >> (8 * (5 - i)));
+	uuid->data[6] = (unsigned char) (0x70 | (fraction >> 8));
+	uuid->data[7] = (unsigned char) fraction;
+	uuid->data[8] = (unsigned char) (0x80 | (uuid->data[8] & 0x3f));
+	return UUIDPGetDatum(uuid);
+}

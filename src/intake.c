@@ -1,0 +1,88 @@
+/*-------------------------------------------------------------------------
+ *
+ * intake.c
+ *		Taking in reports of patients: settings, and who may write the tables.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "utils/guc.h"
+
+#include "intake.h"
+
+PG_FUNCTION_INFO_V1(clinical_intake_check);
+
+int			clinical_queue_capacity = 1048576;
+int			clinical_max_report_size = 1024 * 1024;
+int			clinical_batch_size = 1000;
+
+/* What clinical.check() tests of the intake */
+const ClinicalInvariant clinical_intake_invariants[] = {
+	{"report is accepted or in quarantine, not both",
+		"SELECT a.submission_id::pg_catalog.text, 'it is accepted, and in quarantine'"
+		"  FROM clinical.set_aside a"
+		"  JOIN clinical.submission s ON s.patient_id OPERATOR(pg_catalog.=) a.patient_id AND s.id OPERATOR(pg_catalog.=) a.submission_id"
+	" WHERE a.outcome OPERATOR(pg_catalog.=) 'quarantined' AND a.requeued_at IS NULL"},
+	{"report is in quarantine for a reason",
+		"SELECT a.submission_id::pg_catalog.text, 'it has none'"
+		"  FROM clinical.set_aside a"
+	" WHERE (a.outcome OPERATOR(pg_catalog.=) 'quarantined') OPERATOR(pg_catalog.<>) (a.reason_code IS NOT NULL)"},
+	{"every repeat of a report has an original",
+		"SELECT a.submission_id::pg_catalog.text, 'it is a ' OPERATOR(pg_catalog.||) a.outcome OPERATOR(pg_catalog.||) ' of nothing'"
+		"  FROM clinical.set_aside a"
+		" WHERE a.outcome OPERATOR(pg_catalog.<>) 'quarantined'"
+		"   AND NOT EXISTS (SELECT FROM clinical.submission s WHERE s.patient_id OPERATOR(pg_catalog.=) a.patient_id"
+		"                      AND s.id OPERATOR(pg_catalog.=) a.submission_id)"
+		"   AND NOT EXISTS (SELECT FROM clinical.set_aside o WHERE o.patient_id OPERATOR(pg_catalog.=) a.patient_id"
+		"                      AND o.submission_id OPERATOR(pg_catalog.=) a.submission_id"
+	"                      AND o.outcome OPERATOR(pg_catalog.=) 'quarantined')"},
+};
+const int	clinical_intake_ninvariants = lengthof(clinical_intake_invariants);
+
+/* Trigger: nobody but the server writes the table. */
+Datum
+clinical_intake_check(PG_FUNCTION_ARGS)
+{
+	ClinicalRow row;
+
+	clinical_load_row(fcinfo, &row, NULL, 0);
+	if (!clinical_as_is() && (!clinical_server_writes() || row.new_tuple == NULL))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("rows of \"set_aside\" are written by the server alone"),
+				 errhint(CLINICAL_RESTORE_HINT)));
+	PG_RETURN_POINTER(row.new_tuple != NULL ? row.new_tuple : row.old_tuple);
+}
+
+/* The error of who asks for a report that is not there, or is not for him to see. */
+void
+clinical_submission_not_found(void)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_NO_DATA_FOUND),
+			 errmsg("submission not found")));
+}
+
+/* Define the settings, and what else is done once a session. */
+void
+clinical_intake_init(void)
+{
+	DefineCustomIntVariable("clinical.queue_capacity",
+							"How many reports may wait in a database.",
+							"Further ones are answered \"busy\". 0 refuses all.",
+							&clinical_queue_capacity, 1048576, 0, INT_MAX,
+							PGC_SIGHUP, 0, NULL, NULL, NULL);
+	DefineCustomIntVariable("clinical.max_report_size",
+							"The largest report data that submit_report takes.",
+							NULL,
+							&clinical_max_report_size, 1024 * 1024, 1024, 256 * 1024 * 1024,
+							PGC_SIGHUP, GUC_UNIT_BYTE, NULL, NULL, NULL);
+	DefineCustomIntVariable("clinical.batch_size",
+							"How many reports are processed in one transaction at most.",
+							NULL,
+							&clinical_batch_size, 1000, 1, 100000,
+							PGC_SIGHUP, 0, NULL, NULL, NULL);
+	clinical_intake_count_init();
+	clinical_intake_drain_init();
+}

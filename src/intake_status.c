@@ -1,0 +1,243 @@
+/*-------------------------------------------------------------------------
+ *
+ * intake_status.c
+ *		What has become of a report, and putting one in quarantine back.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type.h"
+#include "utils/builtins.h"
+#include "utils/datetime.h"
+#include "utils/timestamp.h"
+
+#include "intake.h"
+#include "patient.h"
+#include "worker.h"
+
+PG_FUNCTION_INFO_V1(clinical_submission_status);
+PG_FUNCTION_INFO_V1(clinical_requeue);
+
+/* SQL: what has become of a report. */
+Datum
+clinical_submission_status(PG_FUNCTION_ARGS)
+{
+	/* staged reports last: looking through them takes longer than all the rest */
+	static ClinicalPlan plan = {
+		"SELECT ROW(u.status, u.reason_code, u.detail, u.received_at, u.processed_at) FROM ("
+		"  SELECT s.patient_id, s.login, s.status, NULL::pg_catalog.text AS reason_code, NULL::pg_catalog.jsonb AS detail,"
+		"         s.received_at, s.processed_at"
+		"    FROM clinical.submission s WHERE s.patient_id OPERATOR(pg_catalog.=) $1 AND s.id OPERATOR(pg_catalog.=) $2"
+		"  UNION ALL"
+		"  SELECT a.patient_id, a.login, a.outcome, a.reason_code, a.detail, a.received_at, a.processed_at"
+		"    FROM clinical.set_aside a WHERE a.patient_id OPERATOR(pg_catalog.=) $1 AND a.submission_id OPERATOR(pg_catalog.=) $2"
+		"     AND a.outcome OPERATOR(pg_catalog.=) 'quarantined' AND a.requeued_at IS NULL"
+		"  UNION ALL"
+		"  (SELECT r.patient_id, r.login, 'queued', NULL, NULL, r.received_at, NULL"
+		"    FROM clinical.staged_report r WHERE r.patient_id OPERATOR(pg_catalog.=) $1 AND r.submission_id OPERATOR(pg_catalog.=) $2"
+		"   ORDER BY r.received_at LIMIT 1)) u"
+		" WHERE u.login OPERATOR(pg_catalog.=) SESSION_USER OR clinical.role_sees($3, NULL, NULL) AND"
+		"       COALESCE((SELECT clinical.role_sees($3, p.project_id, p.center_id) FROM clinical.patient p"
+		"                  WHERE p.id OPERATOR(pg_catalog.=) $1), pg_catalog.pg_has_role($3, 'clinical_auditor', 'USAGE'))"
+		" LIMIT 1",
+		3, {TEXTOID, UUIDOID, OIDOID}
+	};
+	Datum		values[3];
+	Datum		row;
+
+	values[0] = PointerGetDatum(clinical_text_arg(fcinfo, 0, "patient id is required"));
+	clinical_require_arg(!PG_ARGISNULL(1), "submission id is required");
+	values[1] = PG_GETARG_DATUM(1);
+	values[2] = ObjectIdGetDatum(clinical_caller());
+	if (!clinical_owner_fetch(&plan, values, NULL, true, &row))
+		clinical_submission_not_found();
+	return row;
+}
+
+/* A key of a patch that is a text; false if the patch does not have it. */
+static bool
+patched_text(const JsonbValue *patch, const char *key, text **value)
+{
+	JsonbValue	found;
+
+	if (clinical_json_get(patch, key, &found) == NULL)
+		return false;
+	if (found.type != jbvString && found.type != jbvNull)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("key \"%s\" of the patch must be a text", key)));
+	*value = found.type == jbvNull ? NULL : cstring_to_text_with_len(found.val.string.val, found.val.string.len);
+	return true;
+}
+
+/* A moment in a patch. */
+static void
+patch_moment(const JsonbValue *patch, ClinicalSubmission *copy)
+{
+	text	   *value;
+	int64		low;
+	int64		high;
+
+	if (!patched_text(patch, "captured_at", &value))
+		return;
+	if (value == NULL ||
+		!clinical_parse_date_time(VARDATA_ANY(value), (int) VARSIZE_ANY_EXHDR(value), false, &low, &high))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("key \"captured_at\" of the patch must be a moment with its offset, as in ISO 8601")));
+	copy->captured_at = low;
+	copy->has_captured_at = true;
+}
+
+/* Refuse a patch that has keys of no use. */
+static void
+require_patch_keys(Jsonb *patch)
+{
+	static const char *const keys[] = {"patient_id", "captured_at", "instrument", "time_zone", "report_data"};
+	JsonbIterator *iterator = NULL;
+	JsonbValue	key;
+	JsonbValue	value;
+
+	clinical_require_arg(JB_ROOT_IS_OBJECT(patch), "patch must be an object");
+	iterator = JsonbIteratorInit(&patch->root);
+	while (clinical_json_next(&iterator, &key, &value))
+	{
+		bool		known = false;
+
+		for (int i = 0; i < (int) lengthof(keys); i++)
+			known |= clinical_json_is(&key, keys[i]);
+		clinical_require_arg(known, "patch may have the keys patient_id, captured_at, instrument, time_zone and report_data");
+	}
+}
+
+/* Who gives a report to another patient sees that one, too. */
+static void
+require_patient(const ClinicalSubmission *copy)
+{
+	static ClinicalPlan plan = {
+		"SELECT true FROM clinical.patient p WHERE p.id OPERATOR(pg_catalog.=) $1", 1, {TEXTOID}
+	};
+	Datum		id = PointerGetDatum(copy->patient_id);
+	Datum		ignored;
+
+	clinical_require_arg(copy->patient_id != NULL, "patient id is required");
+	if (!clinical_fetch(&plan, &id, NULL, true, &ignored))
+		clinical_patient_not_found();
+}
+
+/* Change a copy of a report as a patch says. */
+static void
+apply_patch(ClinicalSubmission *copy, Jsonb *document)
+{
+	JsonbValue	patch;
+	JsonbValue	data;
+
+	require_patch_keys(document);
+	clinical_json_value(document, &patch);
+	if (patched_text(&patch, "patient_id", &copy->patient_id))
+		require_patient(copy);
+	(void) patched_text(&patch, "instrument", &copy->instrument);
+	(void) patched_text(&patch, "time_zone", &copy->time_zone);
+	patch_moment(&patch, copy);
+	if (clinical_json_get(&patch, "report_data", &data) != NULL)
+		copy->data = clinical_merge(copy->data, JsonbValueToJsonb(&data));
+	clinical_submission_require(copy);
+}
+
+/* A column of a report in quarantine. */
+static Datum
+quarantined_column(int number)
+{
+	bool		isnull;
+	Datum		value = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, number, &isnull);
+
+	return isnull ? (Datum) 0 : value;
+}
+
+/* Find a report in quarantine that the caller may see, and lock it. */
+static Datum
+find_quarantined(Datum *key, ClinicalSubmission *copy)
+{
+	static ClinicalPlan visible = {
+		"SELECT a.arrival FROM clinical.set_aside a"
+		" WHERE a.patient_id OPERATOR(pg_catalog.=) $1 AND a.submission_id OPERATOR(pg_catalog.=) $2 LIMIT 1",
+		2, {TEXTOID, UUIDOID}
+	};
+	static ClinicalPlan plan = {
+		"SELECT a.arrival, a.captured_at, a.instrument, a.time_zone, a.originator, a.report_data"
+		"  FROM clinical.set_aside a"
+		" WHERE a.patient_id OPERATOR(pg_catalog.=) $1 AND a.submission_id OPERATOR(pg_catalog.=) $2"
+		"   AND a.outcome OPERATOR(pg_catalog.=) 'quarantined' AND a.requeued_at IS NULL FOR UPDATE",
+		2, {TEXTOID, UUIDOID}
+	};
+	Datum		ignored;
+
+	if (!clinical_fetch(&visible, key, NULL, true, &ignored))
+		clinical_submission_not_found();
+	clinical_owner_execute(&plan, key, NULL, false);
+	if (SPI_processed != 1)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("submission is not in quarantine")));
+	copy->patient_id = DatumGetTextPP(key[0]);
+	copy->captured_at = DatumGetTimestampTz(quarantined_column(2));
+	copy->instrument = (text *) DatumGetPointer(quarantined_column(3));
+	copy->time_zone = (text *) DatumGetPointer(quarantined_column(4));
+	copy->originator = (text *) DatumGetPointer(quarantined_column(5));
+	copy->data = DatumGetJsonbP(quarantined_column(6));
+	return quarantined_column(1);
+}
+
+/* SQL: put a report in quarantine back among the staged ones. */
+Datum
+clinical_requeue(PG_FUNCTION_ARGS)
+{
+	static ClinicalPlan plan = {
+		"WITH original AS ("
+		"  UPDATE clinical.set_aside AS a SET requeued_at = pg_catalog.clock_timestamp(), requeued_by = SESSION_USER,"
+		"         requeue_actor = NULLIF(pg_catalog.current_setting('clinical.actor', true), ''), requeue_reason = $4, patch = $5"
+		"   WHERE a.patient_id OPERATOR(pg_catalog.=) $1 AND a.submission_id OPERATOR(pg_catalog.=) $2 AND a.arrival OPERATOR(pg_catalog.=) $3"
+		"  RETURNING a.*)"
+		" INSERT INTO clinical.staged_report (patient_id, submission_id, captured_at, received_at, digest, report_data,"
+		"        instrument, time_zone, originator, device_id, login, actor, trace_parent)"
+		" SELECT $6, o.submission_id, $7, o.received_at, COALESCE($8, o.digest), $9, $10, $11, o.originator, o.device_id, o.login,"
+		"        o.actor, o.trace_parent"
+		"   FROM original o",
+		11, {TEXTOID, UUIDOID, UUIDOID, TEXTOID, JSONBOID, TEXTOID, TIMESTAMPTZOID, BYTEAOID, JSONBOID, TEXTOID, TEXTOID}
+	};
+	ClinicalSubmission copy = {0};
+	bool		has_patch = !PG_ARGISNULL(3);
+	text	   *reason = clinical_optional_arg(fcinfo, 2);
+	Datum		values[11] = {0};
+	char		nulls[11];
+
+	values[0] = PointerGetDatum(clinical_text_arg(fcinfo, 0, "patient id is required"));
+	clinical_require_arg(!PG_ARGISNULL(1), "submission id is required");
+	values[1] = PG_GETARG_DATUM(1);
+	if (reason == NULL)
+		reason = clinical_reason_in_force();
+	clinical_require_arg(reason != NULL && VARSIZE_ANY_EXHDR(reason) > 0, "reason is required");
+	values[3] = PointerGetDatum(reason);
+	clinical_intake_require_count();
+	clinical_intake_reserve_anyway();
+	SPI_connect();
+	values[2] = find_quarantined(values, &copy);
+	if (has_patch)
+	{
+		values[4] = PG_GETARG_DATUM(3);
+		apply_patch(&copy, PG_GETARG_JSONB_P(3));
+		values[7] = clinical_submission_digest(&copy);
+	}
+	values[5] = PointerGetDatum(copy.patient_id);
+	values[6] = TimestampTzGetDatum(copy.captured_at);
+	values[8] = JsonbPGetDatum(copy.data);
+	values[9] = PointerGetDatum(copy.instrument);
+	values[10] = PointerGetDatum(copy.time_zone);
+	for (int i = 0; i < 11; i++)
+		nulls[i] = values[i] == 0 && i != 6 ? 'n' : ' ';
+	clinical_server_execute(&plan, values, nulls);
+	SPI_finish();
+	clinical_wake_worker();
+	PG_RETURN_TEXT_P(cstring_to_text("queued"));
+}
