@@ -84,6 +84,23 @@ CREATE VIEW clinical.current_observation WITH (security_invoker = true) AS
                           AND n.version OPERATOR(pg_catalog.>) o.version);
 COMMENT ON VIEW clinical.current_observation IS 'The observations that hold: the last version of each, without those of reports that were withdrawn.';
 
+-- Columns that statisticians may read, and no other: a security_invoker view needs the rights to all of its columns.
+CREATE VIEW clinical.analysis_observation WITH (security_invoker = true) AS
+    SELECT j.code AS project, p.center_id, c.site_id, o.patient_id AS subject, o.local_day, o.captured_at, v.instrument, v.version AS instrument_version,
+           o.item, o.repeat_key, o.value, o.value_code, o.unit, o.absent, o.is_score, o.flagged, o.id AS observation_id, o.version
+      FROM clinical.observation o
+      JOIN clinical.submission s ON s.patient_id OPERATOR(pg_catalog.=) o.patient_id AND s.id OPERATOR(pg_catalog.=) o.submission_id
+      JOIN clinical.patient p ON p.id OPERATOR(pg_catalog.=) o.patient_id
+      JOIN clinical.project j ON j.id OPERATOR(pg_catalog.=) s.project_id
+      JOIN clinical.center c ON c.id OPERATOR(pg_catalog.=) p.center_id
+      JOIN clinical.instrument_version v ON v.id OPERATOR(pg_catalog.=) s.version_id
+     WHERE s.status OPERATOR(pg_catalog.=) 'accepted'
+       AND NOT EXISTS (SELECT FROM clinical.observation n
+                        WHERE n.patient_id OPERATOR(pg_catalog.=) o.patient_id AND n.item OPERATOR(pg_catalog.=) o.item
+                          AND n.captured_at OPERATOR(pg_catalog.=) o.captured_at AND n.id OPERATOR(pg_catalog.=) o.id
+                          AND n.version OPERATOR(pg_catalog.>) o.version);
+COMMENT ON VIEW clinical.analysis_observation IS 'What current_observation has, for analysis: one row a value, by the code of the project and the present center, the subject by its id, no free text and no names.';
+
 CREATE FUNCTION clinical.submission_check() RETURNS trigger
     LANGUAGE C AS 'MODULE_PATHNAME', 'clinical_submission_check';
 COMMENT ON FUNCTION clinical.submission_check() IS
@@ -128,14 +145,13 @@ CREATE POLICY member ON clinical.observation FOR SELECT
 
 REVOKE ALL ON ALL TABLES IN SCHEMA clinical FROM PUBLIC;
 REVOKE ALL ON ALL FUNCTIONS IN SCHEMA clinical FROM PUBLIC;
-GRANT SELECT ON clinical.submission, clinical.observation, clinical.current_observation
+GRANT SELECT ON clinical.submission, clinical.observation, clinical.current_observation, clinical.analysis_observation
     TO clinical_investigator, clinical_monitor, clinical_data_manager, clinical_auditor;
 GRANT SELECT (patient_id, id, project_id, version_id, status, captured_at, local_day, time_zone, received_at, processed_at, originator, observations)
     ON clinical.submission TO clinical_statistician;
 GRANT SELECT (patient_id, item, captured_at, id, version, submission_id, repeat_key, local_day, value, value_code, unit, absent, is_score, flagged, recorded_at)
     ON clinical.observation TO clinical_statistician;
-GRANT SELECT (patient_id, item, captured_at, id, version, submission_id, repeat_key, local_day, value, value_code, unit, absent, is_score, flagged, recorded_at)
-    ON clinical.current_observation TO clinical_statistician;
+GRANT SELECT ON clinical.analysis_observation TO clinical_statistician;
 GRANT EXECUTE ON FUNCTION
     clinical.withdraw_submission(text, uuid, text),
     clinical.correct_observation(text, uuid, text, text)

@@ -96,7 +96,7 @@ read_staged(Datum tids)
 		"            WHEN s.captured_at OPERATOR(pg_catalog.>) (s.received_at OPERATOR(pg_catalog.+) '15 minutes'::pg_catalog.interval)"
 		"            THEN 'captured_in_future'"
 		"            WHEN e.first_day OPERATOR(pg_catalog.>) z.day THEN 'captured_before_enrolment'"
-		"            WHEN l.status IS DISTINCT FROM 'enrolled' OR j.status OPERATOR(pg_catalog.=) 'closed' THEN 'patient_not_on_study'"
+		"            WHEN (l.status OPERATOR(pg_catalog.=) 'enrolled') IS NOT TRUE OR j.status OPERATOR(pg_catalog.=) 'closed' THEN 'patient_not_on_study'"
 		"            WHEN v.version_id IS NULL THEN 'unknown_instrument' END,"
 		"       v.version_id"
 		"  FROM (SELECT r.ctid, r.*, pg_catalog.row_number() OVER w AS arrival, pg_catalog.first_value(r.digest) OVER w AS first_digest"

@@ -196,7 +196,7 @@ clinical_requeue(PG_FUNCTION_ARGS)
 	static ClinicalPlan plan = {
 		"WITH original AS ("
 		"  UPDATE clinical.set_aside AS a SET requeued_at = pg_catalog.clock_timestamp(), requeued_by = SESSION_USER,"
-		"         requeue_actor = NULLIF(pg_catalog.current_setting('clinical.actor', true), ''), requeue_reason = $4, patch = $5"
+		"         requeue_actor = $12, requeue_reason = $4, patch = $5"
 		"   WHERE a.patient_id OPERATOR(pg_catalog.=) $1 AND a.submission_id OPERATOR(pg_catalog.=) $2 AND a.arrival OPERATOR(pg_catalog.=) $3"
 		"  RETURNING a.*)"
 		" INSERT INTO clinical.staged_report (patient_id, submission_id, captured_at, received_at, digest, report_data,"
@@ -204,13 +204,13 @@ clinical_requeue(PG_FUNCTION_ARGS)
 		" SELECT $6, o.submission_id, $7, o.received_at, COALESCE($8, o.digest), $9, $10, $11, o.originator, o.device_id, o.login,"
 		"        o.actor, o.trace_parent"
 		"   FROM original o",
-		11, {TEXTOID, UUIDOID, UUIDOID, TEXTOID, JSONBOID, TEXTOID, TIMESTAMPTZOID, BYTEAOID, JSONBOID, TEXTOID, TEXTOID}
+		12, {TEXTOID, UUIDOID, UUIDOID, TEXTOID, JSONBOID, TEXTOID, TIMESTAMPTZOID, BYTEAOID, JSONBOID, TEXTOID, TEXTOID, TEXTOID}
 	};
 	ClinicalSubmission copy = {0};
 	bool		has_patch = !PG_ARGISNULL(3);
 	text	   *reason = clinical_optional_arg(fcinfo, 2);
-	Datum		values[11] = {0};
-	char		nulls[11];
+	Datum		values[12] = {0};
+	char		nulls[12];
 
 	values[0] = PointerGetDatum(clinical_text_arg(fcinfo, 0, "patient id is required"));
 	clinical_require_arg(!PG_ARGISNULL(1), "submission id is required");
@@ -234,7 +234,8 @@ clinical_requeue(PG_FUNCTION_ARGS)
 	values[8] = JsonbPGetDatum(copy.data);
 	values[9] = PointerGetDatum(copy.instrument);
 	values[10] = PointerGetDatum(copy.time_zone);
-	for (int i = 0; i < 11; i++)
+	values[11] = PointerGetDatum(clinical_actor_in_force());
+	for (int i = 0; i < 12; i++)
 		nulls[i] = values[i] == 0 && i != 6 ? 'n' : ' ';
 	clinical_server_execute(&plan, values, nulls);
 	SPI_finish();

@@ -280,16 +280,16 @@ clinical_correct_observation(PG_FUNCTION_ARGS)
 		"        value, value_text, value_code, unit, is_score, flagged, reason, recorded_at, recorded_by, actor)"
 		" SELECT o.patient_id, o.item, o.captured_at, o.id, o.version OPERATOR(pg_catalog.+) 1, o.submission_id, o.repeat_key,"
 		"        o.local_day, $3, $4, $5, COALESCE(o.unit, $6), o.is_score, false, $7, pg_catalog.clock_timestamp(), SESSION_USER,"
-		"        NULLIF(pg_catalog.current_setting('clinical.actor', true), '')"
+		"        $8"
 		"   FROM clinical.observation o"
 		"  WHERE o.patient_id OPERATOR(pg_catalog.=) $1 AND o.id OPERATOR(pg_catalog.=) $2"
 		"  ORDER BY o.version DESC LIMIT 1"
 		" RETURNING (n.*)::clinical.observation",
-		7, {TEXTOID, UUIDOID, NUMERICOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID}
+		8, {TEXTOID, UUIDOID, NUMERICOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID}
 	};
 	MemoryContext caller = CurrentMemoryContext;
-	Datum		values[7];
-	char		nulls[7] = {' ', ' ', ' ', ' ', ' ', ' ', ' '};
+	Datum		values[8];
+	char		nulls[8];
 	ClinicalValueColumns columns;
 	Target		target;
 	text	   *literal;
@@ -300,7 +300,10 @@ clinical_correct_observation(PG_FUNCTION_ARGS)
 	clinical_require_arg(!PG_ARGISNULL(1), "observation id is required");
 	values[1] = PG_GETARG_DATUM(1);
 	literal = clinical_text_arg(fcinfo, 2, "value is required");
+	memset(nulls, ' ', sizeof(nulls));
 	values[6] = PointerGetDatum(reason_arg(fcinfo, 3));
+	values[7] = PointerGetDatum(clinical_actor_in_force());
+	nulls[7] = values[7] == 0 ? 'n' : ' ';
 	SPI_connect();
 	find_target(values, &target);
 	if (!target.accepted)

@@ -16,7 +16,10 @@ SELECT clinical.create_center('Center ' || g) FROM generate_series(1, 3) g;
 SELECT clinical.create_project_with_centers('Project', '{1, 2}', 'P');
 SELECT clinical.enroll_patient('P1', 'Ada', '1950-01-01', 'P', 1, '{"a": 1}', effective_on => '2026-01-10');
 SELECT clinical.create_instrument('{"code": "I", "version": "1", "items": [{"code": "a", "type": "integer"}]}');
-SELECT clinical.use_instrument('P', 'I');
+SELECT clinical.use_instrument('P', 'I', true);
+SELECT clinical.submit_report('P1', '{"a": 1}', '00000000-0000-0000-0000-00000000000a', '2026-02-01 00:00+00');
+SELECT clinical.submit_report('P1', '{"a": "x"}', '00000000-0000-0000-0000-00000000000b', '2026-02-01 00:00+00');
+SELECT clinical.process_reports();
 SELECT clinical.schedule_entries('P', 'I', '{"kind": "daily"}');
 CREATE ROLE regress_member;
 SELECT clinical.grant_all_centers('regress_member'), clinical.grant_center('regress_member', 1);
@@ -29,6 +32,7 @@ INSERT INTO extreme VALUES
     ('name', 'NULL'), ('name', ''''''), ('name', '''postgres'''), ('name', 'repeat(''x'', 100)'),
     ('regclass', 'NULL'), ('regclass', '0'), ('regclass', '''pg_catalog.pg_class'''), ('regclass', '''clinical.center'''), ('regclass', '''clinical.audit_record'''),
     ('text[]', 'NULL'), ('text[]', '''{}'''), ('text[]', '''{name}'''), ('text[]', '''{record}'''), ('text[]', '''{id}'''), ('text[]', '''{record,NULL}'''), ('text[]', '''{{record,a}}'''), ('text[]', '''{xmin}'''),
+    ('uuid', 'NULL'), ('uuid', '''00000000-0000-0000-0000-000000000000'''), ('uuid', '''00000000-0000-0000-0000-00000000000a'''),
     ('bytea', 'NULL'), ('bytea', '''\x'''),
     ('oid', 'NULL'), ('oid', '0'), ('oid', '4294967295'),
     ('bigint', 'NULL'), ('bigint', '1'), ('bigint', '0'), ('bigint', '-9223372036854775808'), ('bigint', '9223372036854775807'),
@@ -118,6 +122,12 @@ my %plain = (
 	'set_patient_status(text,text,date,text)' => q{'P1', 'completed', '2026-02-01', 'r'},
 	'set_patient_time_zone(text,text,timestamp with time zone)' => q{'P1', 'Asia/Tokyo', '2026-02-01 00:00+00'},
 	'set_project_status(text,text,text)' => q{'P', 'suspended', 'r'},
+	'submit_report(text,jsonb,uuid,timestamp with time zone,text,text,text,text,text,text)' => q{'P1', '{"a": 1}', '00000000-0000-0000-0000-000000000001', '2026-02-01 00:00+00', NULL, NULL, 'subject', NULL, NULL, NULL},
+	'submission_status(text,uuid)' => q{'P1', '00000000-0000-0000-0000-00000000000a'},
+	'process_reports(integer)' => q{NULL},
+	'requeue(text,uuid,text,jsonb)' => q{'P1', '00000000-0000-0000-0000-00000000000b', 'r', '{}'},
+	'withdraw_submission(text,uuid,text)' => q{'P1', '00000000-0000-0000-0000-00000000000a', 'r'},
+	'correct_observation(text,uuid,text,text)' => q{'P1', (SELECT id FROM clinical.observation), '2', 'r'},
 	'time_zone_at(text,timestamp with time zone)' => q{'P1', '2026-02-01 00:00+00'},
 	'verify_audit(text)' => q{NULL},
 	'transfer_patient(text,bigint,date,text)' => q{'P1', 2, '2026-02-01', 'r'});

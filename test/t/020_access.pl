@@ -22,15 +22,15 @@ my %may = (
 	admin => { map({ $_ => 'SIUD' } qw(center project project_center)), center_event => 'S', project_event => 'S', membership => 'SiD',
 		instrument => 'SiD', instrument_version => 'SiD', project_instrument => 'SIu', project_instrument_version => 'Si', entry_schedule => 'Si' },
 	intake => {},
-	investigator => { patient => 'SIu', enrollment_event => 'Si', patient_time_zone => 'Si', record_version => 'S', audit_record => 'S', entry_excuse => 'SiD',
+	investigator => { submission => 'S', observation => 'S', patient => 'SIu', enrollment_event => 'Si', patient_time_zone => 'Si', record_version => 'S', audit_record => 'S', entry_excuse => 'SiD',
 		map { $_ => 'S' } qw(center project project_center center_event project_event membership), @forms },
-	monitor => { map { $_ => 'S' } qw(patient enrollment_event patient_time_zone record_version audit_record
+	monitor => { map { $_ => 'S' } qw(submission observation patient enrollment_event patient_time_zone record_version audit_record
 		center project project_center center_event project_event membership entry_excuse), @forms },
-	data_manager => { patient => 'Su', entry_excuse => 'SiD', map { $_ => 'S' } qw(enrollment_event patient_time_zone record_version audit_record
+	data_manager => { patient => 'Su', entry_excuse => 'SiD', map { $_ => 'S' } qw(submission observation staged_report set_aside enrollment_event patient_time_zone record_version audit_record
 		center project project_center center_event project_event membership), @forms },
-	statistician => { patient => 's', enrollment_event => 's', patient_time_zone => 's', entry_excuse => 's',
+	statistician => { submission => 's', observation => 's', patient => 's', enrollment_event => 's', patient_time_zone => 's', entry_excuse => 's',
 		map { $_ => 'S' } qw(center project project_center center_event project_event membership), @forms },
-	auditor => { map { $_ => 'S' } qw(patient enrollment_event patient_time_zone record_version
+	auditor => { map { $_ => 'S' } qw(submission observation staged_report set_aside patient enrollment_event patient_time_zone record_version
 		audit_record audit_block audit_generation audit_restore
 		center project project_center center_event project_event membership entry_excuse), @forms });
 my @roles = sort keys %may;
@@ -88,6 +88,13 @@ sub sees
 	my ($login, $project, $center) = @_;
 	return 1 if $login->{all} || is_any($login, 'auditor');
 	return scalar grep { (!defined $_->[0] || $_->[0] == $center) && (!defined $_->[1] || $_->[1] == $project) } @{ $login->{grants} };
+}
+
+# Is the login limited to no center?
+sub sees_all
+{
+	my ($login) = @_;
+	return $login->{all} || is_any($login, 'auditor', 'admin') || grep { !defined $_->[0] && !defined $_->[1] } @{ $login->{grants} };
 }
 
 sub sees_center
@@ -157,7 +164,12 @@ for my $id (keys %patients)
 	$rows{record_version}{"$id/1"} = $seen;
 	$rows{patient_time_zone}{"$id/1"} = $seen;
 	$rows{entry_excuse}{"$id/2026"} = $seen;
+	next unless $patients{$id}[0] < 7003;
+	$rows{submission}{$id} = $seen;
+	$rows{observation}{"$id/a"} = $seen;
+	$rows{set_aside}{$id} = sub { sees_all($_[0]) || $seen->($_[0]) };
 }
+$rows{staged_report}{waiting} = $rows{set_aside}{nobody} = \&sees_all;
 $rows{enrollment_event}{'pt-moved/2'} = $rows{record_version}{'pt-moved/2'} = $rows{patient_time_zone}{'pt-moved/2'} = $rows{patient}{'pt-moved'};
 for my $name (keys %logins)
 {
@@ -217,6 +229,13 @@ INSERT INTO clinical.project_instrument VALUES (7003, 'INS-B', true);
 SELECT clinical.schedule_entries('PROJ-7001', 'INS-A', '{"kind": "daily"}');
 SELECT clinical.schedule_entries('PROJ-7002', 'INS-B', '{"kind": "weekly", "days": ["mon"]}');
 SELECT clinical.excuse_entries(id, '[2026-06-01,2026-06-02)', 'REASON ' || id) FROM clinical.patient ORDER BY id;
+SET SESSION AUTHORIZATION r_super;
+SELECT clinical.submit_report(id, '{"a": 1}', '00000000-0000-0000-0000-000000000001', '2026-01-20') FROM clinical.patient WHERE project_id < 7003 ORDER BY id;
+SELECT clinical.submit_report(id, '{"a": "x"}', '00000000-0000-0000-0000-000000000002', '2026-01-20') FROM clinical.patient WHERE project_id < 7003 ORDER BY id;
+SELECT clinical.submit_report('nobody', '{"a": 1}', '00000000-0000-0000-0000-000000000002', '2026-01-20');
+SELECT clinical.process_reports();
+SELECT clinical.submit_report('waiting', '{"a": 1}', '00000000-0000-0000-0000-000000000003', '2026-01-20');
+RESET SESSION AUTHORIZATION;
 SELECT clinical.transfer_patient('pt-moved', 9002, '2026-02-01', 'REASON pt-moved');
 SELECT clinical.amend_record('pt-moved', '{"moved": "REC pt-moved"}', 'REASON pt-moved');
 SELECT clinical.set_patient_time_zone('pt-moved', 'Asia/Tokyo', '2026-02-01');
@@ -239,11 +258,13 @@ for my $record (@told)
 }
 $rows{$_->[0]}{ $_->[1] } = sub { $_[0]{all} || is_any($_[0], 'auditor') }
   for [ 'audit_block', 1 ], [ 'audit_generation', 1 ], [ 'audit_restore', '7e000000-0000-0000-0000-000000000000' ];
+$rows{audit_record}{ $_->[0] } = $rows{audit_block}{1} for grep { $_->[1] eq 'nobody' } @told;
 my $entering = join '', map { " $_ INSERT" } qw(patient enrollment_event record_version patient_time_zone entry_excuse);
+my $reporting = join '', map { " $_ INSERT" } qw(submission observation set_aside);
 for my $id (sort keys %patients)
 {
 	my $moving = $id eq 'pt-moved' ? join('', map { " $_ INSERT patient UPDATE" } qw(enrollment_event record_version patient_time_zone)) : '';
-	is(join(' ', sort split / /, $told_of{$id}), join(' ', sort split / /, "$entering$moving"), "the trail tells of $id");
+	is(join(' ', sort split / /, $told_of{$id}), join(' ', sort split / /, $entering . $moving . ($patients{$id}[0] < 7003 ? $reporting : '')), "the trail tells of $id");
 }
 like($told_of{''}, qr/ $_ /, "and of $_") for qw(center project project_center membership), @forms;
 
@@ -277,6 +298,13 @@ my %tables = (
 		update => '55000', delete => '55000' },
 	entry_excuse => { key => "patient_id || '/' || extract(year FROM lower(period))", set => "reason = 'x'", victim => 'pt-moved/2026', columns => 'patient_id, period',
 		types => 'text, tstzrange', update => '55000' },
+	submission => { key => 'patient_id', set => "actor = 'x'", victim => 'pt-moved', columns => 'patient_id, id', types => 'text, uuid',
+		update => '55000', delete => '55000' },
+	observation => { key => "patient_id || '/' || item", set => "unit = 'x'", victim => 'pt-moved/a', columns => 'patient_id, item, captured_at, id, version',
+		types => 'text, text, timestamptz, uuid, integer', update => '55000', delete => '55000' },
+	set_aside => { key => 'patient_id', set => "actor = 'x'", victim => 'pt-moved', columns => 'patient_id, submission_id, arrival', types => 'text, uuid, uuid',
+		update => '55000', delete => '55000' },
+	staged_report => { key => 'patient_id', set => "actor = 'x'", victim => 'waiting', columns => 'patient_id', types => 'text' },
 	audit_record => { key => 'id::text', set => "reason = 'x'", victim => 1, columns => 'generation, xid, id', types => 'integer, xid8, bigint',
 		update => '55000', delete => '55000' },
 	audit_block => { key => 'block_no::text', set => "root = ''", victim => 1, columns => 'block_no', types => 'bigint', update => '55000', delete => '55000' },
@@ -336,7 +364,7 @@ for my $t (sort keys %tables)
 	cell($t, 'merge delete', "$merge AND s.k = '$d{victim}' WHEN MATCHED THEN DELETE", 'sD', $deleted->(0));
 	cell($t, 'truncate', "TRUNCATE $from", '', sub {
 		return !$_[0]{any} ? fails('42501') :
-		  $t =~ /^(?:center|project|project_center|patient|instrument|instrument_version|project_instrument)$/ ? fails('0A000') : fails('55000');
+		  $t =~ /^(?:center|project|project_center|patient|instrument|instrument_version|project_instrument|submission)$/ ? fails('0A000') : fails('55000');
 	}, 1);
 	cell($t, 'lock access share', "LOCK TABLE $from IN ACCESS SHARE MODE", 'S', sub { fine([]) }, 1);
 	cell($t, 'lock row exclusive', "LOCK TABLE $from IN ROW EXCLUSIVE MODE", '',
@@ -344,9 +372,9 @@ for my $t (sort keys %tables)
 	cell($t, 'lock access exclusive', "LOCK TABLE $from IN ACCESS EXCLUSIVE MODE", '',
 		sub { (grep { may($_[0], $t, $_) } qw(U D)) ? fine([]) : fails('42501') }, 1);
 	my @types = split /, /, $d{types};
-	my @names = ('a', 'b', 'c')[ 0 .. $#types ];
+	my @names = ('a' .. 'e')[ 0 .. $#types ];
 	cell($t, 'references', 'CREATE TABLE scratch.r (' . join(', ', map { "$names[$_] $types[$_]" } 0 .. $#types) .
-		', FOREIGN KEY (' . join(', ', @names) . ") REFERENCES $from ($d{columns}))", '', $unlimited, 1);
+		', FOREIGN KEY (' . join(', ', @names) . ") REFERENCES $from ($d{columns}))", '', $unlimited, 1) if $t ne 'staged_report';	# which has no key
 	cell($t, 'trigger', "CREATE TRIGGER x BEFORE INSERT ON $from FOR EACH ROW EXECUTE FUNCTION scratch.nothing()", '', $unlimited, 1);
 	cell($t, 'rule', "CREATE RULE x AS ON UPDATE TO $from DO ALSO NOTHING", '', $unlimited, 1);
 	cell($t, 'policy', "CREATE POLICY x ON $from USING (true)", '', $unlimited, 1);
@@ -354,7 +382,7 @@ for my $t (sort keys %tables)
 	cell($t, 'alter', "ALTER TABLE $from ADD COLUMN x integer", '', $t eq 'audit_record' ? sub { fails($_[0]{any} ? '0A000' : '42501') } : $unlimited, 1);
 	# whoever may alter it may not switch off what limits, records and guards it
 	cell($t, $_, "ALTER TABLE $from $_", '', sub { fails($_[0]{any} ? '55000' : '42501') }, 1)
-	  for 'DISABLE ROW LEVEL SECURITY', 'NO FORCE ROW LEVEL SECURITY', 'DISABLE TRIGGER ' . ($t =~ /^audit_/ ? 'guard' : 'audit');
+	  for 'DISABLE ROW LEVEL SECURITY', 'NO FORCE ROW LEVEL SECURITY', 'DISABLE TRIGGER ' . ($t =~ /^audit_/ ? 'guard' : $t eq 'staged_report' ? 'audit_truncate' : 'audit');
 	# the owner may not create anything in the schema
 	cell($t, 'index', "CREATE INDEX ON $from ($d{columns})", '', sub { $_[0]{any} && !$_[0]{owner} ? fine([]) : fails('42501') }, 1);
 	cell($t, 'drop', "DROP TABLE $from", '', sub { $_[0]{any} ? fails('2BP01') : fails('42501') }, 1);
@@ -523,7 +551,7 @@ $node->safe_psql('postgres', "SET client_min_messages = warning; BEGIN;\n$fixtur
 # ---------------------------------------------------------------------------------------------
 # The matrix.
 is($node->safe_psql('postgres', q{SELECT relname FROM pg_class WHERE relnamespace = 'clinical'::regnamespace AND relkind NOT IN ('i', 'S', 'I') ORDER BY 1}),
-	join("\n", sort(keys %tables, 'audit_export', 'stat_worker', 'instrument_item')), 'the model knows all tables and views');
+	join("\n", sort(keys %tables, qw(audit_export stat_worker instrument_item submit_response current_observation analysis_observation quarantine intake_balance))), 'the model knows all tables and views');
 is($node->safe_psql('postgres', qq{SELECT string_agg(key, ' ' ORDER BY key COLLATE "C") FROM test.base, jsonb_each_text(rows) WHERE tbl = '$_'}),
 	join(' ', sort keys %{ $rows{$_} }), "the model knows all rows of $_") for sort keys %tables;
 
@@ -590,6 +618,7 @@ SELECT relname, 'r_' || r || '_all',
   FROM pg_class c, unnest('{admin,intake,investigator,monitor,data_manager,statistician,auditor}'::text[]) r,
        unnest('{SELECT,INSERT,UPDATE,DELETE,TRUNCATE,REFERENCES,TRIGGER}'::text[]) p
  WHERE relnamespace = 'clinical'::regnamespace AND relkind = 'r'
+   AND (relname, p) <> ('staged_report', 'REFERENCES')
 ORDER BY 3});
 # what the event triggers do about it is not what is to be noticed
 my $untold = join '', map { "ALTER EVENT TRIGGER clinical_$_ DISABLE; " } qw(ddl drop);
@@ -605,11 +634,12 @@ is(join("\n", map { $breaks[$_][2] } grep { !%{ $noticed[$_] } } 0 .. $#breaks),
 # COPY, which a function cannot run.  Under row level security COPY FROM is refused.
 my %column = (audit_record => 'reason', audit_block => 'root', audit_generation => 'digest', audit_restore => 'login', center => 'name', project => 'name', membership => 'role', patient => 'id', center_event => 'center_id', project_event => 'project_id',
 	project_center => 'project_id', instrument => 'code', instrument_version => 'instrument', (map { $_ => 'instrument' } qw(project_instrument project_instrument_version entry_schedule)),
-	map { $_ => 'patient_id' } qw(enrollment_event record_version patient_time_zone entry_excuse));
+	map { $_ => 'patient_id' } qw(enrollment_event record_version patient_time_zone entry_excuse submission observation staged_report set_aside));
 my %columns = (audit_record => 'id', audit_block => 'block_no', audit_generation => 'generation', audit_restore => 'id', center => 'id', project => 'id', membership => 'role, center_id, project_id', patient => 'id', center_event => 'center_id, status',
 	project_event => 'project_id, event, center_id', project_center => 'project_id, center_id', enrollment_event => 'patient_id, event_no',
 	record_version => 'patient_id, version', patient_time_zone => 'patient_id, event_no', instrument => 'code', instrument_version => 'instrument, version',
-	project_instrument => 'project_id, instrument', project_instrument_version => 'project_id, instrument, version_id', entry_schedule => 'project_id, instrument', entry_excuse => 'patient_id');
+	project_instrument => 'project_id, instrument', project_instrument_version => 'project_id, instrument, version_id', entry_schedule => 'project_id, instrument', entry_excuse => 'patient_id',
+	observation => 'patient_id, item', map { $_ => 'patient_id' } qw(submission staged_report set_aside));
 my ($script, $copied, %copy) = ("\\set VERBOSITY sqlstate\n", '');
 for my $name (sort keys %logins)
 {
@@ -661,9 +691,12 @@ my %functions = (
 	(map { $_ => 'admin' } 'stop_workers()', 'start_workers()'), 'worker_states()' => 'admin auditor',
 	(map { $_ => '' } 'audit_key_condition(text,jsonb)', 'audit_content_hash(bytea,jsonb,text)', 'audit_redact_changes(jsonb,text[],jsonb)',
 		'audit_redact_row(text,jsonb,text[],text)'),
+	'submit_report(text,jsonb,uuid,timestamp with time zone,text,text,text,text,text,text)' => 'intake investigator data_manager',
+	'submission_status(text,uuid)' => "intake $readers", 'process_reports(integer)' => 'admin', 'requeue(text,uuid,text,jsonb)' => 'data_manager',
+	(map { $_ => 'investigator data_manager' } 'withdraw_submission(text,uuid,text)', 'correct_observation(text,uuid,text,text)'),
 	'health()' => 'admin auditor', 'check()' => 'auditor', 'role_sees(oid,bigint,bigint)' => '',
 	(map { $_ . '()' => '' } qw(audit_ddl audit_guard audit_head audit_row audit_truncate center_check center_history enrollment_event_apply enrollment_event_check entry_excuse_check entry_schedule_check history_guard
-		instrument_version_changed instrument_version_check project_instrument_check membership_changed membership_check
+		submission_check intake_check instrument_version_changed instrument_version_check project_instrument_check membership_changed membership_check
 		patient_check patient_created patient_time_zone_apply patient_time_zone_check project_center_check project_center_history project_check project_history record_changed)));
 is(join("\n", sort split /\n/, $node->safe_psql('postgres', q{SELECT substr(replace(oid::regprocedure::text, '"', ''), 10) FROM pg_proc WHERE pronamespace = 'clinical'::regnamespace})),
 	join("\n", sort keys %functions), 'the model knows all functions');
@@ -737,6 +770,13 @@ my @calls = (
 	[ 'instrument_in_force(text,text,date)', q{instrument_in_force('J', 'INS-A')} ],
 	[ 'instrument_json(text,text)', q{instrument_json('INS-C')} ],
 	[ 'questionnaire_fhir(text,text,text)', q{questionnaire_fhir('INS-C')} ],
+	[ 'submit_report(text,jsonb,uuid,timestamp with time zone,text,text,text,text,text,text)', q{submit_report('P', '{"a": 1}', '00000000-0000-0000-0000-000000000009')}, '00000' ],
+	[ 'submission_status(text,uuid)', q{submission_status('P', '00000000-0000-0000-0000-000000000001')} ],
+	[ 'submission_status(text,uuid)', q{submission_status('P', '00000000-0000-0000-0000-000000000002')} ],
+	[ 'process_reports(integer)', q{process_reports(1)}, '00000' ],
+	[ 'requeue(text,uuid,text,jsonb)', q{requeue('P', '00000000-0000-0000-0000-000000000002', 'r')} ],
+	[ 'withdraw_submission(text,uuid,text)', q{withdraw_submission('P', '00000000-0000-0000-0000-000000000001', 'r')} ],
+	[ 'correct_observation(text,uuid,text,text)', q{correct_observation('P', (SELECT id FROM test.observed WHERE patient_id = 'P'), '2', 'r')} ],
 	[ 'shipped_instruments()', q{shipped_instruments()}, '00000' ],
 	[ 'validate_report(text,jsonb,text)', q{validate_report('INS-A', '{"a": 1}')} ],
 	[ 'report_is_valid(text,jsonb,text)', q{report_is_valid('INS-A', '{"a": 1}')} ],
@@ -770,6 +810,8 @@ for my $call (@calls)
 	}
 }
 my @callers = grep { /_(site|one|none|project)$|^r_(two|admin_site2|member|nobody)$|worker/ } sort keys %logins;
+$node->safe_psql('postgres', q{CREATE TABLE test.observed AS SELECT p AS patient_id, coalesce(o.id, gen_random_uuid()) AS id
+  FROM (SELECT id FROM clinical.patient UNION ALL VALUES ('pt-nowhere')) q (p) LEFT JOIN clinical.observation o ON o.patient_id = p; GRANT SELECT ON test.observed TO PUBLIC});
 $node->safe_psql('postgres', "SET client_min_messages = error; CREATE TABLE test.call (id int PRIMARY KEY, sql text);\n" .
 	join '', map { "INSERT INTO test.call VALUES ($_, \$call\$SELECT f::text FROM clinical.$variants[$_]{sql} f\$call\$);\n" } 0 .. $#variants);
 
@@ -882,9 +924,14 @@ SELECT count(*) FROM clinical.center;
 SELECT count(*) FROM scratch.of_admin}), "1\n5", "an administrator's view of centers");
 
 # The views of the extension give what their reader could select itself.
+my @shown = qw(r_data_manager_all r_data_manager_one r_data_manager_none r_auditor_none r_monitor_one r_statistician_one r_intake_all r_nobody);
+my %seen_by = (r_data_manager_all => [ 9, 9, 10, 9, 20 ], r_data_manager_one => [ 2, 2, 2, 2, 4 ], r_data_manager_none => [ 0, 0, '', '', '' ], r_auditor_none => [ 9, 9, 10, 9, 20 ],
+	r_monitor_one => [ 2, 2 ], r_statistician_one => [ undef, 2 ]);
+is(prints("SET ROLE $_; SELECT count(id) FROM clinical.current_observation; SELECT count(*) FROM clinical.analysis_observation; SELECT sum(reports) FROM clinical.quarantine; SELECT sum(accepted) FROM clinical.intake_balance; SELECT sum(received) FROM clinical.intake_balance"),
+	join("\n", map { $_ // 'ERROR:  42501' } @{ $seen_by{$_} // [] }[ 0 .. 4 ]), "what $_ sees of observations, quarantine and balance") for @shown;
 my $lines = q{SELECT string_agg(DISTINCT coalesce(line::jsonb ->> 'patient_id', line::jsonb ->> 'kind'), ' ' ORDER BY coalesce(line::jsonb ->> 'patient_id', line::jsonb ->> 'kind')) FROM clinical.audit_export};
 my @readers = qw(r_admin_all r_intake_all r_investigator_all r_monitor_all r_data_manager_all r_statistician_all r_auditor_none clinical_worker r_nobody);
-my $exported = join ' ', sort 'block', 'record', keys %patients;
+my $exported = join ' ', sort 'block', 'record', 'nobody', keys %patients;
 is(prints(join ';', map { "SET ROLE $_; $lines" } @readers), join("\n", map { $_ eq 'r_auditor_none' ? $exported : 'ERROR:  42501' } @readers), 'the export is for auditors');
 is(prints(q{SELECT count(*) = (SELECT count(*) FROM clinical.audit_record) + (SELECT count(*) FROM clinical.audit_block) FROM clinical.audit_export; SET ROLE r_auditor_none;
 SELECT count(*) = (SELECT count(*) FROM clinical.audit_record) + (SELECT count(*) FROM clinical.audit_block) FROM clinical.audit_export}), "t\nt", 'and is of all that there is');

@@ -44,8 +44,9 @@ my %reach = (
 	instrument_created => q{SELECT count(clinical.create_instrument('{"code": "i#", "version": "1", "items": [{"code": "a", "type": "integer"}]}'))},
 	instrument_default => q{SELECT count(clinical.use_instrument('P', 'used', true, effective_from => '2027-01-01'))},
 	instrument_compiled => q{SELECT clinical.report_is_valid('used', '{"a": 1}')});
-# in the worker, and where a trail begins its next generation
-my %elsewhere = map { $_ => 1 } qw(worker_begun worker_commit worker_committed seal_done audit_generation);
+# in the worker, where a trail begins its next generation, and where reports are processed, whose errors
+# are no errors of the caller
+my %elsewhere = map { $_ => 1 } qw(drain_judged drain_stored drain_observed worker_begun worker_commit worker_committed seal_done audit_generation);
 my %points = map { $_ => 1 } map { slurp_file($_) =~ /CLINICAL_FAULT\("(\w+)"\)/g } glob 'src/*.c';
 is(join(' ', sort keys %points), join(' ', sort keys %reach, keys %elsewhere), 'every point is known');
 
@@ -89,6 +90,26 @@ SELECT current_user = session_user;
 $sql}) =~ /^t\n[1-9t]/ ? 1 : 0, 1, "$point: caught, the same works in the same session");
 }
 sound('after all');
+
+# Processing reports: an error stops the batch and not its reports, which are tried one by one; what
+# is cancelled or crashes has done nothing.
+my $accepted = 0;
+my $balance = 'SELECT sum(accepted), sum(quarantined), sum(staged) FROM clinical.intake_balance';
+for my $point (qw(drain_judged drain_stored drain_observed))
+{
+	$node->safe_psql('postgres', q{SELECT count(clinical.submit_report('P40', '{"a": 1}')) FROM generate_series(1, 3)});
+	for my $action (qw(wait crash))
+	{
+		my $before = stored();
+		my ($status, $out, $error) = $node->psql('postgres', "\\set VERBOSITY sqlstate\nSET statement_timeout = '700ms'; SET clinical.fault = '$point:$action';\nSELECT clinical.process_reports()", on_error_stop => 0);
+		$hits++ if like($error, { wait => qr/ERROR:  57014/, crash => qr/server closed/ }->{$action}, "$point: $action");
+		$node->poll_query_until('postgres', 'SELECT true') if $action eq 'crash';
+		is(stored(), $before, "$point: $action leaves nothing");
+	}
+	is($node->safe_psql('postgres', "SET clinical.fault = '$point:error'; SELECT clinical.process_reports(); $balance"), sprintf("3\n%d|0|0", $accepted += 3), "$point: error");
+	$hits++;
+}
+sound('after processing');
 
 # The first record of a trail that goes on elsewhere.
 $node->safe_psql('postgres', 'CREATE DATABASE other TEMPLATE postgres');
@@ -147,7 +168,7 @@ for my $point (qw(worker_begun worker_commit worker_committed seal_done))
 	}
 }
 sound('after the worker\'s');
-my $all = 3 * keys(%reach) + 3 + 16;
+my $all = 3 * keys(%reach) + 3 + 9 + 16;
 is($hits, $all, "$hits/$all faults were hit");
 
 done_testing();
