@@ -46,6 +46,9 @@ _PG_init(void)
 	clinical_register_invariants(clinical_observation_invariants, clinical_observation_ninvariants);
 	clinical_intake_init();
 	clinical_register_invariants(clinical_intake_invariants, clinical_intake_ninvariants);
+#ifdef CLINICAL_FAULTS
+	clinical_inject_job_init();
+#endif
 
 	/*
 	 * after all settings, or it would throw away what the configuration says

@@ -53,6 +53,7 @@ extern void clinical_register_invariants(const ClinicalInvariant *invariants, in
 #ifdef CLINICAL_FAULTS
 extern void clinical_inject_init(void);
 extern void clinical_inject(const char *point);
+extern void clinical_inject_job_init(void);
 
 #define CLINICAL_FAULT(point) clinical_inject(point)
 #else

@@ -7,7 +7,8 @@
  * each database that has the extension (worker_launcher.c).  The worker runs
  * the jobs that modules registered (worker_main.c).  Both meet in shared memory
  * (worker_slot.c).  Commands that need a database without sessions send its
- * worker away for their time (worker_hook.c).
+ * worker away for their time (worker_hook.c).  Where there is more work, further
+ * workers come (worker_pool.c, worker_grant.c).
  *
  *-------------------------------------------------------------------------
  */
@@ -38,6 +39,8 @@ PG_FUNCTION_INFO_V1(clinical_worker_states);
 bool		clinical_workers_on = true;
 int			clinical_max_databases = 64;
 int			clinical_worker_restart_delay = 5000;
+int			clinical_max_workers = 4;
+int			clinical_worker_idle_timeout = 60000;
 const ClinicalJob *clinical_jobs[CLINICAL_MAX_JOBS];
 int			clinical_njobs = 0;
 
@@ -55,7 +58,7 @@ static const char *const state_names[] = {
 static void
 define_settings(void)
 {
-	DefineCustomBoolVariable("clinical.workers",
+	DefineCustomBoolVariable("clinical.workers_enabled",
 							 "Runs background workers.",
 							 NULL,
 							 &clinical_workers_on, true, PGC_SIGHUP, 0,
@@ -65,6 +68,18 @@ define_settings(void)
 							"It doubles with each failure in a row; the first one waits for a second at most.",
 							&clinical_worker_restart_delay, 5000, 10, 300000,
 							PGC_SIGHUP, GUC_UNIT_MS | GUC_NOT_IN_SAMPLE,
+							NULL, NULL, NULL);
+	DefineCustomIntVariable("clinical.max_workers",
+							"How many background workers may run in all databases together.",
+							"Each database with the extension has one in any case; further ones are started while there are fewer than this.",
+							&clinical_max_workers, 4, 1, CLINICAL_MAX_WORKERS,
+							PGC_SIGHUP, 0,
+							NULL, NULL, NULL);
+	DefineCustomIntVariable("clinical.worker_idle_timeout",
+							"The time without work after which a further worker ends.",
+							"The first worker of a database does not end.",
+							&clinical_worker_idle_timeout, 60000, 10, 24 * 60 * 60 * 1000,
+							PGC_SIGHUP, GUC_UNIT_MS,
 							NULL, NULL, NULL);
 	/* of no use, and not allowed, in a server that runs already */
 	if (process_shared_preload_libraries_in_progress)
@@ -126,7 +141,7 @@ require_workers(const char *function)
 				 errmsg("there are no background workers during an upgrade of the server")));
 }
 
-/* Let this database's worker end, and none be started; had it been allowed? */
+/* Let this database's workers end, and none be started; had they been allowed? */
 static bool
 forbid_worker(void)
 {
@@ -153,7 +168,7 @@ forbid_worker(void)
 	return had;
 }
 
-/* SQL: stop this database's worker, and wait until it is gone. */
+/* SQL: stop this database's workers, and wait until they are gone. */
 Datum
 clinical_stop_workers(PG_FUNCTION_ARGS)
 {
@@ -164,12 +179,12 @@ clinical_stop_workers(PG_FUNCTION_ARGS)
 	if (!clinical_wait_ended(MyDatabaseId, STOP_TIMEOUT))
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("worker of this database did not stop within %d seconds", STOP_TIMEOUT / 1000),
-				 errhint("It was told to stop; call the function again to go on waiting.")));
+				 errmsg("workers of this database did not stop within %d seconds", STOP_TIMEOUT / 1000),
+				 errhint("They were told to stop; call the function again to go on waiting.")));
 	PG_RETURN_BOOL(had);
 }
 
-/* SQL: let this database's worker run, at once. */
+/* SQL: let this database's workers run, at once. */
 Datum
 clinical_start_workers(PG_FUNCTION_ARGS)
 {
@@ -179,56 +194,81 @@ clinical_start_workers(PG_FUNCTION_ARGS)
 	require_workers("clinical.start_workers()");
 	LWLockAcquire(clinical_workers_lock, LW_EXCLUSIVE);
 	slot = clinical_slot_find(MyDatabaseId);
-	idle = slot != NULL && (slot->stopped || slot->state == CLINICAL_WORKER_FAILED);
+	idle = slot != NULL && (slot->stopped || slot->state == CLINICAL_WORKER_FAILED ||
+							slot->further.failures > 0);
 	if (idle)
 	{
 		slot->stopped = false;
 		slot->next_start = 0;
 		slot->failures = 0;
+		slot->further.next_start = 0;
+		slot->further.failures = 0;
 		clinical_launcher_wake();
 	}
 	LWLockRelease(clinical_workers_lock);
 	PG_RETURN_BOOL(idle);
 }
 
-/* A copy of this database's slot; false if it has none. */
-static bool
-copy_slot(ClinicalSlot *copy)
+/* Put a row about a worker, or about where one could be, into the result. */
+static void
+state_row(ReturnSetInfo *result, ClinicalWorkerState state, bool first, pid_t pid,
+		  TimestampTz started_at, int failures, int sqlerrcode)
+{
+	Datum		values[7];
+	bool		nulls[7] = {false, false, false, pid == 0, pid == 0, false, sqlerrcode == 0};
+
+	values[0] = DirectFunctionCall1(namein, CStringGetDatum(get_database_name(MyDatabaseId)));
+	values[1] = CStringGetTextDatum(state_names[state]);
+	values[2] = CStringGetTextDatum(first ? "first" : "further");
+	values[3] = Int32GetDatum(pid);
+	values[4] = TimestampTzGetDatum(started_at);
+	values[5] = Int32GetDatum(failures);
+	values[6] = nulls[6] ? (Datum) 0 : CStringGetTextDatum(unpack_sql_state(sqlerrcode));
+	tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
+}
+
+/* Copies of this database's slot, and of the places of its further workers; how many, or -1. */
+static int
+copy_states(ClinicalSlot *copy, ClinicalWorkerPlace *places)
 {
 	ClinicalSlot *slot;
+	int			count = 0;
 
 	LWLockAcquire(clinical_workers_lock, LW_SHARED);
 	slot = clinical_slot_find(MyDatabaseId);
 	if (slot != NULL)
 		*copy = *slot;
+	for (int i = 0; i < CLINICAL_MAX_WORKERS && slot != NULL; i++)
+	{
+		if (clinical_workers->places[i].slot == slot)
+			places[count++] = clinical_workers->places[i];
+	}
 	LWLockRelease(clinical_workers_lock);
-	return slot != NULL;
+	return slot == NULL ? -1 : count;
 }
 
-/* SQL: how it is with this database's worker. */
+/* SQL: how it is with this database's workers. */
 Datum
 clinical_worker_states(PG_FUNCTION_ARGS)
 {
 	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
+	ClinicalWorkerPlace places[CLINICAL_MAX_WORKERS];
 	ClinicalSlot slot;
-	Datum		values[6] = {0};
-	bool		nulls[6] = {false};
+	int			count;
 
 	clinical_require_preload();
 	InitMaterializedSRF(fcinfo, 0);
-	if (clinical_workers == NULL || !copy_slot(&slot))
+	if (clinical_workers == NULL)
+		return (Datum) 0;
+	count = copy_states(&slot, places);
+	if (count < 0)
 		return (Datum) 0;
 
-	values[0] = DirectFunctionCall1(namein, CStringGetDatum(get_database_name(MyDatabaseId)));
-	values[1] = CStringGetTextDatum(state_names[slot.state]);
-	values[2] = Int32GetDatum(slot.pid);
-	nulls[2] = slot.pid == 0;
-	values[3] = TimestampTzGetDatum(slot.started_at);
-	nulls[3] = slot.pid == 0;
-	values[4] = Int32GetDatum(slot.failures);
-	nulls[5] = slot.sqlerrcode == 0;
-	if (!nulls[5])
-		values[5] = CStringGetTextDatum(unpack_sql_state(slot.sqlerrcode));
-	tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
+	state_row(result, slot.state, true, slot.pid, slot.started_at, slot.failures, slot.sqlerrcode);
+	for (int i = 0; i < count; i++)
+		state_row(result, places[i].state, false, places[i].pid, places[i].started_at, 0, 0);
+	/* those that failed are gone, and known together */
+	if (slot.further.failures > 0)
+		state_row(result, CLINICAL_WORKER_FAILED, false, 0, 0, slot.further.failures, slot.further.sqlerrcode);
 	return (Datum) 0;
 }

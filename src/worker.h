@@ -1,7 +1,8 @@
 /*-------------------------------------------------------------------------
  *
  * worker.h
- *		Background workers: one in each database that has the extension.
+ *		Background workers: one in each database that has the extension, and
+ *		further ones while there is work for them.
  *
  * A module that has something to do in the background registers a job when the
  * library is loaded, and wakes the worker from the transactions that leave it
@@ -22,6 +23,11 @@
  * run again then.  What takes long checks for interrupts, and leaves at most one
  * batch of work to a transaction.
  *
+ * A shared job is run by the database's further workers, too, so several processes
+ * may run it at a time.  There run() that returned 0, or wrote something, had work;
+ * a worker without any for clinical.worker_idle_timeout ends, whatever time run()
+ * gave.
+ *
  *	static long
  *	run(void)
  *	{
@@ -36,6 +42,7 @@ typedef struct ClinicalJob
 {
 	const char *name;
 	long		(*run) (void);
+	bool		shared;			/* further workers run it, too */
 } ClinicalJob;
 
 #define CLINICAL_MAX_JOBS 8
@@ -46,6 +53,19 @@ extern void clinical_register_job(const ClinicalJob *job);
 /* In run(): a transaction with SPI and a snapshot; false: return, there is none */
 extern bool clinical_worker_begin(const char *activity);
 extern void clinical_worker_commit(void);
+
+/*
+ * In a worker, at any time: this database has work for so many further workers
+ * now.  So many that wait are woken, and what is missing is started as far as
+ * clinical.max_workers allows.  A wish that cannot be fulfilled within a second
+ * is forgotten: whoever still has the work says so again.
+ */
+extern void clinical_want_workers(int further);
+
+/* The processes that work in this database, first and further */
+extern int	clinical_workers_running(void);
+extern bool clinical_in_worker(void);
+extern bool clinical_is_further_worker(void);
 
 /* What modules count for a database, in shared memory */
 typedef struct ClinicalBacklog

@@ -108,7 +108,7 @@ give_up_slots(const ClinicalCensus *census)
 	{
 		ClinicalSlot *slot = &clinical_workers->slots[i];
 
-		if (OidIsValid(slot->database) && slot->pid == 0 && slot->holds == 0 &&
+		if (OidIsValid(slot->database) && slot->holds == 0 && clinical_slot_is_empty(slot) &&
 			(int32) (slot->generation - census->generation) <= 0 &&
 			!list_member_oid(census->known, slot->database))
 			clinical_slot_free(slot);

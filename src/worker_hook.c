@@ -251,7 +251,7 @@ release(Oid database, bool gone)
 
 	if (slot == NULL || --slot->holds > 0)
 		return;
-	if (gone && slot->pid == 0)
+	if (gone && clinical_slot_is_empty(slot))
 		clinical_slot_free(slot);
 	else
 		slot->next_start = 0;
@@ -297,6 +297,7 @@ ask_again(void)
 			slot->state = CLINICAL_WORKER_UNKNOWN;
 		if (slot->proc != NULL)
 			SetLatch(&slot->proc->procLatch);
+		clinical_further_alert(slot);
 	}
 	if (slot == NULL || slot->proc == NULL)
 		clinical_launcher_wake();

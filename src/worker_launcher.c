@@ -2,7 +2,7 @@
  *
  * worker_launcher.c
  *		The launcher: keeps one worker running in each database that has the
- *		extension.
+ *		extension, and further ones where they are wanted (worker_grant.c).
  *
  * It is connected to no database and reads two shared catalogs.  Whether a
  * database has the extension it cannot see: a worker that it starts there looks,
@@ -42,14 +42,10 @@
 /* The server's lack of slots for workers is told once in this time (ms) */
 #define COMPLAIN_EVERY		300000
 
-/* For each slot, what this launcher last started in it */
-typedef struct Start
-{
-	BackgroundWorkerHandle *handle;
-	uint32		generation;
-} Start;
+/* How long (ms) to wait for the slot of PostgreSQL's that a further worker leaves */
+#define ROOM_DELAY			1000
 
-static Start *starts;
+static ClinicalStart *starts;	/* for each slot */
 static TimestampTz no_start_before = 0; /* PostgreSQL had no slot for a worker */
 static TimestampTz complained_at = 0;
 static bool refusal_told = false;
@@ -85,7 +81,7 @@ launcher_begin(void)
 	BackgroundWorkerInitializeConnection(NULL, NULL, 0);
 	pgstat_report_appname("clinical launcher");
 	starts = MemoryContextAllocZero(TopMemoryContext,
-									clinical_workers->nslots * sizeof(Start));
+									clinical_workers->nslots * sizeof(ClinicalStart));
 	/* a reload while signals were blocked was missed */
 	ConfigReloadPending = true;
 }
@@ -103,13 +99,21 @@ tell_refusal(const ClinicalCensus *census)
 	refusal_told = census->role_unsafe;
 }
 
-/* Forget the handle of a start. */
-static void
-forget_start(Start *start)
+/*
+ * Did a worker, asked for at that time, die before it came, or will it never come?
+ * Whoever comes after all is told to end.
+ */
+bool
+clinical_start_failed(const ClinicalStart *start, TimestampTz since, TimestampTz now)
 {
-	if (start->handle != NULL)
-		pfree(start->handle);
-	start->handle = NULL;
+	pid_t		pid;
+
+	if (GetBackgroundWorkerPid(start->handle, &pid) == BGWH_STOPPED)
+		return true;
+	if (!TimestampDifferenceExceeds(since, now, START_TIMEOUT))
+		return false;
+	TerminateBackgroundWorker(start->handle);
+	return true;
 }
 
 /*
@@ -117,11 +121,8 @@ forget_start(Start *start)
  * Whoever still comes after a failure finds another generation.  Under the lock.
  */
 static void
-check_start(ClinicalSlot *slot, Start *start, TimestampTz now)
+check_start(ClinicalSlot *slot, const ClinicalStart *start, TimestampTz now)
 {
-	BgwHandleStatus status = BGWH_STOPPED;
-	pid_t		pid;
-
 	if (start->handle == NULL || start->generation != slot->generation)
 	{
 		/* asked for by a launcher that died: ask again */
@@ -129,12 +130,8 @@ check_start(ClinicalSlot *slot, Start *start, TimestampTz now)
 		slot->state = CLINICAL_WORKER_UNKNOWN;
 		return;
 	}
-	status = GetBackgroundWorkerPid(start->handle, &pid);
-	if (status == BGWH_STOPPED ||
-		TimestampDifferenceExceeds(slot->started_at, now, START_TIMEOUT))
+	if (clinical_start_failed(start, slot->started_at, now))
 	{
-		if (status != BGWH_STOPPED)
-			TerminateBackgroundWorker(start->handle);
 		slot->generation = ++clinical_workers->generation;
 		slot->sqlerrcode = 0;
 		clinical_slot_failed(slot);
@@ -142,8 +139,8 @@ check_start(ClinicalSlot *slot, Start *start, TimestampTz now)
 }
 
 /* May a worker be in this slot?  If not: the state that stands for the reason. */
-static bool
-may_run(const ClinicalSlot *slot, const ClinicalCensus *census, ClinicalWorkerState *otherwise)
+bool
+clinical_may_run(const ClinicalSlot *slot, const ClinicalCensus *census, ClinicalWorkerState *otherwise)
 {
 	*otherwise = CLINICAL_WORKER_STOPPED;
 	if (!clinical_workers_on || !OidIsValid(census->role))
@@ -172,7 +169,7 @@ dismiss(ClinicalSlot *slot, ClinicalWorkerState state)
  * becomes the time of the next look, if that is to be earlier.  Under the lock.
  */
 static bool
-judge(ClinicalSlot *slot, Start *start, const ClinicalCensus *census, int nstarting, TimestampTz *next)
+judge(ClinicalSlot *slot, ClinicalStart *start, const ClinicalCensus *census, int nstarting, TimestampTz *next)
 {
 	TimestampTz now = GetCurrentTimestamp();
 	TimestampTz earliest;
@@ -180,7 +177,7 @@ judge(ClinicalSlot *slot, Start *start, const ClinicalCensus *census, int nstart
 
 	if (slot->state == CLINICAL_WORKER_STARTING && slot->pid == 0)
 		check_start(slot, start, now);
-	if (!may_run(slot, census, &otherwise))
+	if (!clinical_may_run(slot, census, &otherwise))
 	{
 		dismiss(slot, otherwise);
 		return false;
@@ -214,6 +211,7 @@ count_starting(TimestampTz *next)
 			!TimestampDifferenceExceeds(slot->started_at, now, STUCK))
 			count++;
 	}
+	count += clinical_further_starting(now, STUCK);
 	LWLockRelease(clinical_workers_lock);
 	if (count > 0)
 		*next = Min(*next, TimestampTzPlusMilliseconds(now, STUCK));
@@ -231,58 +229,80 @@ mark_starting(ClinicalSlot *slot, Oid role, ClinicalWorkerStart *meant)
 	meant->database = slot->database;
 	meant->role = role;
 	meant->generation = slot->generation;
+	meant->place = -1;
 }
 
 /* Have the server start a worker; false if it has no slot left for one. */
-static bool
-register_worker(int index, const ClinicalWorkerStart *meant)
+bool
+clinical_start_worker(ClinicalStart *start, int slot, const ClinicalWorkerStart *meant)
 {
 	BackgroundWorker worker;
 	MemoryContext old = MemoryContextSwitchTo(TopMemoryContext);
+	const char *type = meant->place < 0 ? "clinical worker" : "clinical further worker";
 	bool		registered;
 
 	memset(&worker, 0, sizeof(worker));
-	snprintf(worker.bgw_name, BGW_MAXLEN, "clinical worker for database %u", meant->database);
-	strlcpy(worker.bgw_type, "clinical worker", BGW_MAXLEN);
+	snprintf(worker.bgw_name, BGW_MAXLEN, "%s for database %u", type, meant->database);
+	strlcpy(worker.bgw_type, type, BGW_MAXLEN);
 	strlcpy(worker.bgw_library_name, "clinical", BGW_MAXLEN);
 	strlcpy(worker.bgw_function_name, "clinical_worker_main", BGW_MAXLEN);
 	worker.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
 	worker.bgw_start_time = BgWorkerStart_RecoveryFinished;
 	worker.bgw_restart_time = BGW_NEVER_RESTART;
-	worker.bgw_main_arg = Int32GetDatum(index);
+	worker.bgw_main_arg = Int32GetDatum(slot);
 	worker.bgw_notify_pid = MyProcPid;
 	StaticAssertStmt(sizeof(*meant) <= BGW_EXTRALEN, "a worker's orders must fit");
 	memcpy(worker.bgw_extra, meant, sizeof(*meant));
 
-	forget_start(&starts[index]);
-	starts[index].generation = meant->generation;
-	registered = RegisterDynamicBackgroundWorker(&worker, &starts[index].handle);
+	if (start->handle != NULL)
+		pfree(start->handle);
+	start->handle = NULL;
+	start->generation = meant->generation;
+	registered = RegisterDynamicBackgroundWorker(&worker, &start->handle);
 	if (!registered)
-		starts[index].handle = NULL;
+		start->handle = NULL;
 	MemoryContextSwitchTo(old);
 	return registered;
 }
 
-/* The server has no slot for a worker: try again later, and say so now and then. */
-static void
-out_of_workers(ClinicalSlot *slot, uint32 generation, TimestampTz *next)
+/* Say now and then that the server has no slot for a worker. */
+void
+clinical_tell_no_slot(void)
 {
 	TimestampTz now = GetCurrentTimestamp();
 
-	LWLockAcquire(clinical_workers_lock, LW_EXCLUSIVE);
-	if (slot->generation == generation)
-		slot->state = CLINICAL_WORKER_UNKNOWN;
-	LWLockRelease(clinical_workers_lock);
-
-	no_start_before = TimestampTzPlusMilliseconds(now, clinical_worker_restart_delay);
-	*next = Min(*next, no_start_before);
 	if (complained_at != 0 && !TimestampDifferenceExceeds(complained_at, now, COMPLAIN_EVERY))
 		return;
 	complained_at = now;
 	ereport(WARNING,
 			(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
 			 errmsg("the server has no slot left for a background worker of clinical"),
-			 errhint("Raise max_worker_processes: clinical takes one, and one more for each database that has the extension.")));
+			 errhint("Raise max_worker_processes: clinical takes one, one more for each database that has the extension,"
+					 " and further ones while all workers together are fewer than clinical.max_workers, now %d.",
+					 clinical_max_workers)));
+}
+
+/*
+ * The server has no slot for a worker: try again later.  A database without any
+ * worker goes before one with several.
+ */
+static void
+out_of_workers(ClinicalSlot *slot, uint32 generation, TimestampTz *next)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	int			delay = clinical_worker_restart_delay;
+
+	LWLockAcquire(clinical_workers_lock, LW_EXCLUSIVE);
+	if (slot->generation == generation)
+		slot->state = CLINICAL_WORKER_UNKNOWN;
+	if (clinical_make_room())
+		delay = Min(delay, ROOM_DELAY);
+	no_start_before = TimestampTzPlusMilliseconds(now, delay);
+	clinical_workers->no_further_before = TimestampTzPlusMilliseconds(no_start_before, ROOM_DELAY);
+	LWLockRelease(clinical_workers_lock);
+
+	*next = Min(*next, no_start_before);
+	clinical_tell_no_slot();
 }
 
 /* Start, stop or leave what is in a slot. */
@@ -303,7 +323,7 @@ serve_slot(int index, const ClinicalCensus *census, int *nstarting, TimestampTz 
 	if (!start)
 		return;
 	(*nstarting)++;
-	if (!register_worker(index, &meant))
+	if (!clinical_start_worker(&starts[index], index, &meant))
 		out_of_workers(slot, meant.generation, next);
 }
 
@@ -317,7 +337,11 @@ reload(void)
 
 	LWLockAcquire(clinical_workers_lock, LW_EXCLUSIVE);
 	for (int i = 0; i < clinical_workers->nslots; i++)
+	{
 		clinical_workers->slots[i].next_start = 0;
+		clinical_workers->slots[i].further.next_start = 0;
+	}
+	clinical_workers->no_further_before = 0;
 	LWLockRelease(clinical_workers_lock);
 }
 
@@ -339,6 +363,8 @@ pass(void)
 	nstarting = count_starting(&next);
 	for (int i = 0; i < clinical_workers->nslots; i++)
 		serve_slot(i, &census, &nstarting, &next);
+	/* one start is left to a database that may come */
+	clinical_serve_further(&census, MAX_STARTING - 1 - nstarting);
 	return TimestampDifferenceMilliseconds(GetCurrentTimestamp(), next);
 }
 

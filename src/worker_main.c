@@ -8,6 +8,9 @@
  * begins with a look whether the extension is (still) there, and keeps it from
  * being dropped until the end.
  *
+ * A further worker does the same with the shared jobs only, and ends when it has
+ * nothing to do for a while.
+ *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
@@ -58,11 +61,15 @@ typedef enum Finding
 } Finding;
 
 static ClinicalSlot *slot;
+static ClinicalWorkerPlace *place;	/* of a further worker; NULL: the first */
+static pg_atomic_uint32 *woken; /* the slot's or the place's */
 static ClinicalWorkerStart orders;
 static ClinicalWorkerState end_state = CLINICAL_WORKER_FAILED;
 static Finding finding = NOT_LOOKED;
 static uint32 asks_seen = 0;	/* the slot's, before the last look */
 static TimestampTz due[CLINICAL_MAX_JOBS];
+static bool wrote = false;		/* has the job that runs changed anything? */
+static TimestampTz last_work;	/* of a further worker */
 static int	last_sqlerrcode = 0;
 static emit_log_hook_type previous_log_hook = NULL;
 
@@ -76,11 +83,14 @@ remember_error(ErrorData *edata)
 		previous_log_hook(edata);
 }
 
-/* Exit callback: leave the slot, if it was taken. */
+/* Exit callback: leave the slot or place, if it was taken. */
 static void
 worker_exit(int code, Datum arg)
 {
-	clinical_slot_detach(slot, orders.generation, end_state, last_sqlerrcode, asks_seen);
+	if (place != NULL)
+		clinical_place_detach(place, orders.generation, end_state, last_sqlerrcode);
+	else
+		clinical_slot_detach(slot, orders.generation, end_state, last_sqlerrcode, asks_seen);
 }
 
 /* Settings that must not come from the configuration, the database or the role. */
@@ -109,6 +119,29 @@ set_safe_settings(void)
 	}
 }
 
+/* Take the slot or place that the launcher meant; false if it means it no longer. */
+static bool
+attach(int index)
+{
+	bool		meant;
+
+	memcpy(&orders, MyBgworkerEntry->bgw_extra, sizeof(orders));
+	slot = &clinical_workers->slots[index];
+	if (orders.place >= 0)
+		place = &clinical_workers->places[orders.place];
+	woken = place == NULL ? &slot->woken : &place->woken;
+	if (place != NULL)
+		CLINICAL_FAULT("further_start");
+	before_shmem_exit(worker_exit, (Datum) 0);
+	meant = place == NULL ? clinical_slot_attach(slot, &orders) :
+		clinical_place_attach(place, slot, &orders);
+	if (place != NULL)
+		CLINICAL_FAULT("further_attached");
+	clinical_worker_slot = slot;
+	clinical_worker_place = place;
+	return meant;
+}
+
 /*
  * Handle signals, take the slot, connect.  A request to end may come at any
  * moment from the first line on, and the exit callback stands before the slot is
@@ -117,14 +150,13 @@ set_safe_settings(void)
 static void
 worker_begin(int index)
 {
+	const char *name = "clinical worker";
+
 	pqsignal(SIGTERM, die);
 	pqsignal(SIGHUP, SignalHandlerForConfigReload);
 	BackgroundWorkerUnblockSignals();
 
-	memcpy(&orders, MyBgworkerEntry->bgw_extra, sizeof(orders));
-	slot = &clinical_workers->slots[index];
-	before_shmem_exit(worker_exit, (Datum) 0);
-	if (!clinical_slot_attach(slot, &orders))
+	if (!attach(index))
 		proc_exit(0);
 	previous_log_hook = emit_log_hook;
 	emit_log_hook = remember_error;
@@ -132,7 +164,9 @@ worker_begin(int index)
 	BackgroundWorkerInitializeConnectionByOid(orders.database, orders.role,
 											  CLINICAL_CONNECTION_FLAGS);
 	set_safe_settings();
-	pgstat_report_appname("clinical worker");
+	if (place != NULL)
+		name = "clinical further worker";
+	pgstat_report_appname(name);
 	pgstat_report_activity(STATE_IDLE, NULL);
 	/* a reload while signals were blocked was missed */
 	ConfigReloadPending = true;
@@ -229,6 +263,8 @@ clinical_worker_commit(void)
 	SPI_finish();
 	PopActiveSnapshot();
 	CLINICAL_FAULT("worker_commit");
+	if (TransactionIdIsValid(GetTopTransactionIdIfAny()))
+		wrote = true;
 	CommitTransactionCommand();
 	CLINICAL_FAULT("worker_committed");
 	pgstat_report_stat(true);
@@ -250,12 +286,15 @@ asked_again(void)
 	return again;
 }
 
-/* Tell the slot that the worker has begun to work; the launcher may start others. */
+/* Tell the slot or place that the worker has begun to work; the launcher may start others. */
 static void
 report_running(void)
 {
 	LWLockAcquire(clinical_workers_lock, LW_EXCLUSIVE);
-	slot->state = CLINICAL_WORKER_RUNNING;
+	if (place != NULL)
+		place->state = CLINICAL_WORKER_RUNNING;
+	else
+		slot->state = CLINICAL_WORKER_RUNNING;
 	clinical_launcher_wake();
 	LWLockRelease(clinical_workers_lock);
 }
@@ -269,13 +308,14 @@ leave(ClinicalWorkerState state)
 }
 
 /*
- * Look at the extension if that is due, and end if it is gone; where it is found
- * anew, all jobs are due.
+ * Look at the extension if that is due, and end if it is gone, or a further worker
+ * is of no use; where it is found anew, all jobs are due.
  */
 static void
 look_if_due(bool timed_out)
 {
 	Finding		before = finding;
+	const ClinicalWorkerState *state = place == NULL ? &slot->state : &place->state;
 
 	if (asked_again() || timed_out || finding != FOUND)
 	{
@@ -286,32 +326,64 @@ look_if_due(bool timed_out)
 		leave(CLINICAL_WORKER_ABSENT);
 	if (finding == UNSAFE_ROLE)
 		leave(CLINICAL_WORKER_REFUSED);
-	if (slot->state == CLINICAL_WORKER_STARTING)
+	if (finding == OTHER_VERSION && place != NULL)
+		leave(CLINICAL_WORKER_ABSENT);
+	if (*state == CLINICAL_WORKER_STARTING)
 		report_running();
 	if (finding == FOUND && before != FOUND)
-		pg_atomic_write_u32(&slot->woken, 1);
+		pg_atomic_write_u32(woken, 1);
 }
 
-/* Run the jobs that are due, all of them if somebody woke the worker. */
+/* Run a job, and note when it wants to run again. */
+static void
+run_job(int index)
+{
+	long		delay;
+	TimestampTz now;
+
+	wrote = false;
+	delay = clinical_jobs[index]->run();
+	now = GetCurrentTimestamp();
+	due[index] = delay < 0 ? DT_NOEND : TimestampTzPlusMilliseconds(now, delay);
+	if (delay == 0 || wrote)
+		last_work = now;
+}
+
+/*
+ * Run the jobs that are due, all of them if somebody woke the worker.  Those that
+ * are not a further worker's never become due there.
+ */
 static void
 run_jobs(void)
 {
-	bool		woken;
+	bool		all;
 
 	if (finding != FOUND)
 		return;
-	woken = pg_atomic_exchange_u32(&slot->woken, 0) != 0;
+	all = pg_atomic_exchange_u32(woken, 0) != 0;
 	for (int i = 0; i < clinical_njobs && finding == FOUND; i++)
 	{
-		long		delay;
-
-		if (!woken && GetCurrentTimestamp() < due[i])
-			continue;
-		delay = clinical_jobs[i]->run();
-		due[i] = delay < 0 ? DT_NOEND :
-			TimestampTzPlusMilliseconds(GetCurrentTimestamp(), delay);
+		if (place != NULL && !clinical_jobs[i]->shared)
+			due[i] = DT_NOEND;
+		else if (all || GetCurrentTimestamp() >= due[i])
+			run_job(i);
 		CHECK_FOR_INTERRUPTS();
 	}
+}
+
+/* When a further worker without work ends. */
+static TimestampTz
+idle_end(void)
+{
+	return TimestampTzPlusMilliseconds(last_work, clinical_worker_idle_timeout);
+}
+
+/* End, if this is a further worker that had nothing to do for long. */
+static void
+leave_if_idle(void)
+{
+	if (place != NULL && GetCurrentTimestamp() >= idle_end() && clinical_place_give_up(place))
+		leave(CLINICAL_WORKER_STOPPED);
 }
 
 /* How long (ms) the worker may wait. */
@@ -326,6 +398,8 @@ time_to_wait(void)
 		if (due[i] < DT_NOEND)
 			timeout = Min(timeout, TimestampDifferenceMilliseconds(now, due[i]));
 	}
+	if (place != NULL)
+		timeout = Min(timeout, TimestampDifferenceMilliseconds(now, idle_end()));
 	return timeout;
 }
 
@@ -340,9 +414,13 @@ wait_for_work(void)
 	static uint32 wait_event = 0;
 	int			events;
 
+	if (place != NULL)
+		pg_atomic_write_u32(&place->asleep, 1);
 	events = WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, time_to_wait(),
 					   CLINICAL_WAIT_EVENT(wait_event, "ClinicalWorker"));
 	ResetLatch(MyLatch);
+	if (place != NULL)
+		pg_atomic_write_u32(&place->asleep, 0);
 	QueryCancelPending = false;
 	if (ProcDiePending)
 		proc_exit(0);			/* nobody but the launcher starts workers */
@@ -358,6 +436,7 @@ clinical_worker_main(Datum arg)
 	bool		timed_out = false;
 
 	worker_begin(DatumGetInt32(arg));
+	last_work = GetCurrentTimestamp();
 	context = AllocSetContextCreate(TopMemoryContext, "clinical worker", ALLOCSET_DEFAULT_SIZES);
 	for (;;)
 	{
@@ -370,6 +449,7 @@ clinical_worker_main(Datum arg)
 		look_if_due(timed_out);
 		run_jobs();
 		MemoryContextReset(context);
+		leave_if_idle();
 		timed_out = wait_for_work();
 	}
 }

@@ -59,6 +59,7 @@ initialize_shared(ClinicalWorkers *shared)
 	memset(shared, 0, shared_size());
 	ConditionVariableInit(&shared->ended);
 	shared->nslots = clinical_max_databases;
+	clinical_places_initialize(shared);
 	for (int i = 0; i < shared->nslots; i++)
 	{
 		pg_atomic_init_u32(&shared->slots[i].woken, 0);
@@ -138,6 +139,7 @@ clinical_slot_make(Oid database)
 	slot->next_start = 0;
 	slot->failures = 0;
 	slot->sqlerrcode = 0;
+	clinical_further_initialize(&slot->further);
 	pg_atomic_write_u32(&slot->backlog.counted, 0);
 	pg_write_barrier();
 	slot->database = database;
@@ -162,12 +164,23 @@ clinical_backlog(void)
 	return backlog;
 }
 
-/* Give up the slot of a database that is no more.  Under the lock. */
+/* Is there no process of a database, be it its first worker or a further one?  Under the lock. */
+bool
+clinical_slot_is_empty(const ClinicalSlot *slot)
+{
+	return slot->pid == 0 && clinical_further_pids(slot, NULL) == 0;
+}
+
+/*
+ * Give up the slot of a database that is no more.  Further workers that are still
+ * to come find that they are not meant.  Under the lock.
+ */
 void
 clinical_slot_free(ClinicalSlot *slot)
 {
 	Assert(LWLockHeldByMeInMode(clinical_workers_lock, LW_EXCLUSIVE));
-	Assert(slot->pid == 0 && slot->holds == 0);
+	Assert(clinical_slot_is_empty(slot) && slot->holds == 0);
+	clinical_further_end(slot);
 	slot->database = InvalidOid;
 	slot->generation = ++clinical_workers->generation;
 	clinical_workers->dropped++;
@@ -186,25 +199,31 @@ restart_delay(int failures)
 	return Min(delay, MAX_RESTART_DELAY);
 }
 
+/* Count a failure of a worker (that ran since then, or 0); how long (ms) to wait now. */
+int
+clinical_failed_again(int *failures, TimestampTz running_since, TimestampTz now)
+{
+	if (running_since != 0 && TimestampDifferenceExceeds(running_since, now, RAN_WELL))
+		*failures = 0;
+	return restart_delay(++*failures);
+}
+
 /* The worker ended by itself, or never began: when to try again.  Under the lock. */
 void
 clinical_slot_failed(ClinicalSlot *slot)
 {
 	TimestampTz now = GetCurrentTimestamp();
+	TimestampTz running_since = slot->state == CLINICAL_WORKER_RUNNING ? slot->started_at : 0;
 
 	Assert(LWLockHeldByMeInMode(clinical_workers_lock, LW_EXCLUSIVE));
-	if (slot->state == CLINICAL_WORKER_RUNNING &&
-		TimestampDifferenceExceeds(slot->started_at, now, RAN_WELL))
-		slot->failures = 0;
-	slot->failures++;
+	slot->next_start = TimestampTzPlusMilliseconds(now, clinical_failed_again(&slot->failures, running_since, now));
 	slot->state = CLINICAL_WORKER_FAILED;
-	slot->next_start = TimestampTzPlusMilliseconds(now, restart_delay(slot->failures));
 }
 
 /*
  * Let no process be in a slot: tell the one that is there to end (it is alive,
  * since it leaves the slot before it ends), and one that is still to come that
- * it is not meant.  Under the lock.
+ * it is not meant.  The same for the database's further workers.  Under the lock.
  */
 void
 clinical_slot_end_process(ClinicalSlot *slot)
@@ -217,6 +236,7 @@ clinical_slot_end_process(ClinicalSlot *slot)
 		slot->generation = ++clinical_workers->generation;
 		slot->state = CLINICAL_WORKER_STOPPED;
 	}
+	clinical_further_end(slot);
 }
 
 /* A worker takes its slot, unless it is not, or no longer, meant to run. */
@@ -234,6 +254,7 @@ clinical_slot_attach(ClinicalSlot *slot, const ClinicalWorkerStart *start)
 		slot->proc = MyProc;
 		slot->role = start->role;
 		slot->started_at = GetCurrentTimestamp();
+		pg_atomic_fetch_add_u32(&slot->further.processes, 1);
 	}
 	LWLockRelease(clinical_workers_lock);
 	return meant;
@@ -278,6 +299,7 @@ clinical_slot_detach(ClinicalSlot *slot, uint32 generation,
 	{
 		slot->pid = 0;
 		slot->proc = NULL;
+		pg_atomic_fetch_sub_u32(&slot->further.processes, 1);
 		set_end_state(slot, end, asks);
 		if (slot->state == CLINICAL_WORKER_FAILED)
 			slot->sqlerrcode = sqlerrcode;
@@ -297,34 +319,51 @@ clinical_launcher_wake(void)
 		SetLatch(&clinical_workers->launcher->procLatch);
 }
 
-/* The pid of the database's worker, or 0. */
-static pid_t
-worker_pid(Oid database)
+/* The pids of the database's workers, first and further, and how many there are. */
+static int
+worker_pids(Oid database, pid_t *pids)
 {
 	ClinicalSlot *slot;
-	pid_t		pid;
+	int			count = 0;
 
 	LWLockAcquire(clinical_workers_lock, LW_SHARED);
 	slot = clinical_slot_find(database);
-	pid = slot == NULL ? 0 : slot->pid;
+	if (slot != NULL && slot->pid != 0)
+		pids[count++] = slot->pid;
+	if (slot != NULL)
+		count += clinical_further_pids(slot, pids + count);
 	LWLockRelease(clinical_workers_lock);
-	return pid;
+	return count;
+}
+
+/* Is one of these processes still there? */
+static bool
+any_alive(const pid_t *pids, int count)
+{
+	for (int i = 0; i < count; i++)
+	{
+		if (BackendPidGetProc(pids[i]) != NULL)
+			return true;
+	}
+	return false;
 }
 
 /*
- * Wait until the database's worker, told to end, is gone; for so many
- * milliseconds at most.  Gone is more than out of its slot: PostgreSQL must not
- * count it among the database's sessions any more.
+ * Wait until the database's workers, told to end, are gone; for so many
+ * milliseconds at most.  Gone is more than out of slot or place: PostgreSQL must
+ * not count them among the database's sessions any more.
  */
 bool
 clinical_wait_ended(Oid database, int timeout)
 {
 	static uint32 wait_event = 0;
-	pid_t		pid = worker_pid(database);
+	pid_t		pids[CLINICAL_MAX_WORKERS + 1];
+	pid_t		left[CLINICAL_MAX_WORKERS + 1];
+	int			count = worker_pids(database, pids);
 	TimestampTz start = GetCurrentTimestamp();
 
 	ConditionVariablePrepareToSleep(&clinical_workers->ended);
-	while (pid != 0 && (worker_pid(database) != 0 || BackendPidGetProc(pid) != NULL))
+	while (count > 0 && (worker_pids(database, left) > 0 || any_alive(pids, count)))
 	{
 		if (TimestampDifferenceExceeds(start, GetCurrentTimestamp(), timeout))
 			break;
@@ -332,5 +371,5 @@ clinical_wait_ended(Oid database, int timeout)
 										   CLINICAL_WAIT_EVENT(wait_event, "ClinicalWorkerStop"));
 	}
 	ConditionVariableCancelSleep();
-	return worker_pid(database) == 0;
+	return worker_pids(database, left) == 0;
 }

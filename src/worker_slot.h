@@ -2,9 +2,9 @@
  *
  * worker_slot.h
  *		What the rooms of the module worker share: a slot in shared memory for
- *		each database.
+ *		each database, and a place for each further worker.
  *
- * One LWLock guards all slots.  While it is held nothing is done that can raise
+ * One LWLock guards all slots and places.  While it is held nothing is done that can raise
  * an error, wait or allocate.
  *
  *-------------------------------------------------------------------------
@@ -15,6 +15,7 @@
 #include "datatype/timestamp.h"
 #include "nodes/pg_list.h"
 #include "port/atomics.h"
+#include "postmaster/bgworker.h"
 #include "storage/condition_variable.h"
 #include "storage/lwlock.h"
 #include "storage/proc.h"
@@ -36,6 +37,17 @@ typedef enum ClinicalWorkerState
 	CLINICAL_WORKER_FAILED		/* ended by itself; started again at
 								 * next_start */
 } ClinicalWorkerState;
+
+/* Of a database's further workers, what outlives each of them */
+typedef struct ClinicalFurther
+{
+	pg_atomic_uint32 processes; /* of the first worker and the further ones */
+	pg_atomic_uint32 wish;		/* how many the launcher is asked for */
+	pg_atomic_uint64 wished_at;
+	TimestampTz next_start;		/* not before */
+	int			failures;		/* in a row */
+	int			sqlerrcode;		/* of the last one, 0 if it is not known */
+} ClinicalFurther;
 
 typedef struct ClinicalSlot
 {
@@ -61,7 +73,29 @@ typedef struct ClinicalSlot
 	TimestampTz next_start;		/* not before */
 	int			failures;		/* in a row */
 	int			sqlerrcode;		/* of the last one, 0 if it is not known */
+	ClinicalFurther further;
 } ClinicalSlot;
+
+/* The most that clinical.max_workers can be */
+#define CLINICAL_MAX_WORKERS 64
+
+/*
+ * A place for a further worker, of whichever database.  While it is taken, its
+ * database keeps its slot.
+ */
+typedef struct ClinicalWorkerPlace
+{
+	ClinicalSlot *slot;			/* of its database; NULL: the place is free */
+	ClinicalWorkerState state;	/* starting or running */
+	uint32		generation;		/* as in a slot */
+	Oid			role;			/* as in a slot */
+	pid_t		pid;			/* as in a slot */
+	PGPROC	   *proc;			/* as in a slot */
+	bool		leaving;		/* told to end, or about to by itself */
+	pg_atomic_uint32 asleep;	/* waits for work */
+	pg_atomic_uint32 woken;		/* as in a slot */
+	TimestampTz started_at;
+} ClinicalWorkerPlace;
 
 typedef struct ClinicalWorkers
 {
@@ -69,6 +103,8 @@ typedef struct ClinicalWorkers
 	uint32		generation;		/* the last one given out */
 	uint32		dropped;		/* databases whose slots were given up */
 	ConditionVariable ended;	/* a worker has ended */
+	TimestampTz no_further_before;	/* PostgreSQL had no slot for one */
+	ClinicalWorkerPlace places[CLINICAL_MAX_WORKERS];
 	int			nslots;
 	ClinicalSlot slots[FLEXIBLE_ARRAY_MEMBER];
 } ClinicalWorkers;
@@ -79,7 +115,15 @@ typedef struct ClinicalWorkerStart
 	Oid			database;
 	Oid			role;
 	uint32		generation;
+	int			place;			/* -1: the database's first worker */
 } ClinicalWorkerStart;
+
+/* What the launcher knows of the worker that it last started in a slot or place */
+typedef struct ClinicalStart
+{
+	BackgroundWorkerHandle *handle;
+	uint32		generation;
+} ClinicalStart;
 
 /* What the catalogs say of databases and of the workers' role */
 typedef struct ClinicalCensus
@@ -96,6 +140,8 @@ typedef struct ClinicalCensus
 extern bool clinical_workers_on;
 extern int	clinical_max_databases;
 extern int	clinical_worker_restart_delay;
+extern int	clinical_max_workers;
+extern int	clinical_worker_idle_timeout;
 extern const ClinicalJob *clinical_jobs[CLINICAL_MAX_JOBS];
 extern int	clinical_njobs;
 
@@ -107,6 +153,8 @@ extern void clinical_slots_init(void);
 extern ClinicalSlot *clinical_slot_find(Oid database);
 extern ClinicalSlot *clinical_slot_make(Oid database);
 extern void clinical_slot_free(ClinicalSlot *slot);
+extern bool clinical_slot_is_empty(const ClinicalSlot *slot);
+extern int	clinical_failed_again(int *failures, TimestampTz running_since, TimestampTz now);
 extern void clinical_slot_failed(ClinicalSlot *slot);
 extern void clinical_slot_end_process(ClinicalSlot *slot);
 extern bool clinical_slot_attach(ClinicalSlot *slot, const ClinicalWorkerStart *start);
@@ -115,12 +163,46 @@ extern void clinical_slot_detach(ClinicalSlot *slot, uint32 generation,
 extern void clinical_launcher_wake(void);
 extern bool clinical_wait_ended(Oid database, int timeout);
 
+/* worker_pool.c */
+extern ClinicalSlot *clinical_worker_slot;	/* of a worker; NULL elsewhere */
+extern ClinicalWorkerPlace *clinical_worker_place;	/* of a further worker */
+
+extern void clinical_places_initialize(ClinicalWorkers *shared);
+extern void clinical_further_initialize(ClinicalFurther *further);
+extern void clinical_place_free(ClinicalWorkerPlace *place);
+extern void clinical_place_end(ClinicalWorkerPlace *place);
+extern void clinical_further_end(ClinicalSlot *slot);
+extern void clinical_further_failed(ClinicalSlot *slot, TimestampTz running_since, int sqlerrcode);
+extern int	clinical_further_count(const ClinicalSlot *slot);
+extern int	clinical_further_pids(const ClinicalSlot *slot, pid_t *pids);
+extern void clinical_further_alert(const ClinicalSlot *slot);
+extern int	clinical_count_workers(void);
+extern bool clinical_further_may_start(const ClinicalSlot *slot, TimestampTz now);
+extern bool clinical_wish_is_fresh(ClinicalSlot *slot, TimestampTz now);
+extern bool clinical_place_attach(ClinicalWorkerPlace *place, const ClinicalSlot *slot,
+								  const ClinicalWorkerStart *start);
+extern void clinical_place_detach(ClinicalWorkerPlace *place, uint32 generation,
+								  ClinicalWorkerState end, int sqlerrcode);
+extern bool clinical_place_give_up(ClinicalWorkerPlace *place);
+
 /* worker_census.c */
 extern void clinical_take_census(ClinicalCensus *census);
 extern bool clinical_align_slots(const ClinicalCensus *census);
 
 /* worker_hook.c */
 extern void clinical_worker_hook_init(void);
+
+/* worker_launcher.c */
+extern bool clinical_may_run(const ClinicalSlot *slot, const ClinicalCensus *census,
+							 ClinicalWorkerState *otherwise);
+extern bool clinical_start_worker(ClinicalStart *start, int slot, const ClinicalWorkerStart *meant);
+extern bool clinical_start_failed(const ClinicalStart *start, TimestampTz since, TimestampTz now);
+extern void clinical_tell_no_slot(void);
+
+/* worker_grant.c */
+extern void clinical_serve_further(const ClinicalCensus *census, int may_start);
+extern int	clinical_further_starting(TimestampTz now, int stuck);
+extern bool clinical_make_room(void);
 
 /* worker_launcher.c, worker_main.c: where the processes begin */
 extern PGDLLEXPORT void clinical_launcher_main(Datum arg);

@@ -77,7 +77,7 @@ SQL
 	check '17: ann sees her center' 100 "$(ask "$work/new" 'SET ROLE ann; SELECT count(*) FROM clinical.patient')"
 	check '17: it goes on' 3 "$(ask "$work/new" "SELECT clinical.amend_record('P1', '{\"after\": 17}', 'goes on')")"
 	tries=0
-	until [ "$(ask "$work/new" 'SELECT state FROM clinical.stat_worker')" = running ]; do
+	until [ "$(ask "$work/new" "SELECT state FROM clinical.stat_worker WHERE kind = 'first'")" = running ]; do
 		tries=$((tries + 1))
 		[ "$tries" -lt 50 ] || die 'no worker runs'
 		sleep 0.2

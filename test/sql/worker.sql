@@ -3,10 +3,10 @@
 CREATE FUNCTION test.worker_becomes(wanted text) RETURNS text LANGUAGE plpgsql AS $$
 BEGIN
     FOR i IN 1 .. 1000 LOOP
-        IF (SELECT state FROM clinical.stat_worker) = wanted THEN RETURN 'yes'; END IF;
+        IF (SELECT state FROM clinical.stat_worker WHERE kind = 'first') = wanted THEN RETURN 'yes'; END IF;
         PERFORM pg_sleep(0.01);
     END LOOP;
-    RETURN (SELECT state FROM clinical.stat_worker);
+    RETURN (SELECT state FROM clinical.stat_worker WHERE kind = 'first');
 END
 $$;
 
@@ -17,7 +17,7 @@ SELECT has_schema_privilege('clinical_worker', 'clinical', 'USAGE') AS usage, ha
 
 -- CREATE EXTENSION brought a worker
 SELECT test.worker_becomes('running');
-SELECT s.database = current_database() AS here, s.started_at <= now() AS started, s.failures, s.last_error,
+SELECT s.database = current_database() AS here, s.kind, s.started_at <= now() AS started, s.failures, s.last_error,
        a.backend_type, a.usename, a.application_name, a.xact_start
   FROM clinical.stat_worker s JOIN pg_stat_activity a USING (pid);
 
@@ -25,7 +25,7 @@ SELECT s.database = current_database() AS here, s.started_at <= now() AS started
 BEGIN;
 SELECT clinical.stop_workers();
 ROLLBACK;
-SELECT state, pid, started_at, failures, last_error FROM clinical.stat_worker;
+SELECT state, kind, pid, started_at, failures, last_error FROM clinical.stat_worker;
 SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'clinical worker' AND datname = current_database();
 SELECT clinical.stop_workers();
 SELECT clinical.start_workers();

@@ -140,10 +140,10 @@ $node->safe_psql('c', qq{UPDATE pg_extension SET extversion = '$version' WHERE e
 is($node->safe_psql('c', 'SELECT pid FROM clinical.stat_worker'), $old, 'and of the right one again');
 
 # settings and functions
-$node->safe_psql('postgres', q{ALTER SYSTEM SET clinical.workers = off; SELECT pg_reload_conf()});
-workers_are('', 'clinical.workers = off');
+$node->safe_psql('postgres', q{ALTER SYSTEM SET clinical.workers_enabled = off; SELECT pg_reload_conf()});
+workers_are('', 'clinical.workers_enabled = off');
 is($node->safe_psql('a', 'SELECT state FROM clinical.stat_worker'), 'stopped', 'stopped');
-$node->safe_psql('postgres', q{ALTER SYSTEM RESET clinical.workers; SELECT pg_reload_conf()});
+$node->safe_psql('postgres', q{ALTER SYSTEM RESET clinical.workers_enabled; SELECT pg_reload_conf()});
 workers_are('a b c', 'and on');
 is($node->safe_psql('b', 'SELECT clinical.stop_workers()'), 't', 'stop_workers');
 workers_are('a c', 'stopped in one');

@@ -47,7 +47,7 @@ CREATE FUNCTION says(t text) RETURNS void LANGUAGE plpgsql AS $$ BEGIN RAISE LOG
 CREATE FUNCTION dynamic(t text) RETURNS void LANGUAGE plpgsql AS $$ BEGIN EXECUTE format('SELECT 1/0, %L', t); END $$;
 CREATE FUNCTION in_sql(t text) RETURNS int LANGUAGE sql AS 'SELECT t::int';
 });
-$node->poll_query_until('postgres', q{SELECT state = 'running' FROM clinical.stat_worker}) or die;
+$node->poll_query_until('postgres', q{SELECT state = 'running' FROM clinical.stat_worker WHERE kind = 'first'}) or die;
 
 # Statements that fail: what the client must be told, and the SQLSTATE that must be in the log.
 my @cases = (

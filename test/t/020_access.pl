@@ -12,7 +12,7 @@ use Test::More;
 my $node = PostgreSQL::Test::Cluster->new('access');
 $node->init;
 # no worker seals what the model has not sealed
-$node->append_conf('postgresql.conf', "shared_preload_libraries = 'clinical'\nclinical.workers = off\nmax_prepared_transactions = 5\nfsync = off");
+$node->append_conf('postgresql.conf', "shared_preload_libraries = 'clinical'\nclinical.workers_enabled = off\nmax_prepared_transactions = 5\nfsync = off");
 $node->start;
 
 # ---------------------------------------------------------------------------------------------

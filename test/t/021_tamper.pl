@@ -10,7 +10,7 @@ use IPC::Run ();
 
 my $node = PostgreSQL::Test::Cluster->new('tamper');
 $node->init;
-$node->append_conf('postgresql.conf', "shared_preload_libraries = 'clinical'\nclinical.workers = off\nfsync = off");
+$node->append_conf('postgresql.conf', "shared_preload_libraries = 'clinical'\nclinical.workers_enabled = off\nfsync = off");
 $node->start;
 $node->safe_psql('postgres', 'CREATE DATABASE base');
 $node->safe_psql('base', q{

@@ -12,7 +12,7 @@ $node->init;
 $node->append_conf('postgresql.conf', q{
 shared_preload_libraries = 'clinical'
 restart_after_crash = on
-clinical.workers = off
+clinical.workers_enabled = off
 clinical.worker_restart_delay = '1s'
 clinical.audit_seal_interval = '100ms'});
 $node->start;
@@ -44,9 +44,10 @@ my %reach = (
 	instrument_created => q{SELECT count(clinical.create_instrument('{"code": "i#", "version": "1", "items": [{"code": "a", "type": "integer"}]}'))},
 	instrument_default => q{SELECT count(clinical.use_instrument('P', 'used', true, effective_from => '2027-01-01'))},
 	instrument_compiled => q{SELECT clinical.report_is_valid('used', '{"a": 1}')});
-# in the worker, where a trail begins its next generation, and where reports are processed, whose errors
+# in the workers, where a trail begins its next generation, and where reports are processed, whose errors
 # are no errors of the caller
-my %elsewhere = map { $_ => 1 } qw(drain_judged drain_stored drain_observed worker_begun worker_commit worker_committed seal_done audit_generation);
+my %elsewhere = map { $_ => 1 } qw(drain_judged drain_stored drain_observed worker_begun worker_commit worker_committed seal_done audit_generation
+  further_start further_attached);
 my %points = map { $_ => 1 } map { slurp_file($_) =~ /CLINICAL_FAULT\("(\w+)"\)/g } glob 'src/*.c';
 is(join(' ', sort keys %points), join(' ', sort keys %reach, keys %elsewhere), 'every point is known');
 
@@ -124,7 +125,7 @@ is($node->safe_psql('other', q{SELECT clinical.amend_record('P40', '{"a": 3}', '
 
 # The worker: whatever happens to it, it comes again and seals; "wait" is ended by a signal.
 $node->safe_psql('postgres', 'DROP DATABASE other');
-$node->safe_psql('postgres', 'ALTER SYSTEM SET clinical.workers = on');
+$node->safe_psql('postgres', 'ALTER SYSTEM SET clinical.workers_enabled = on');
 for my $point (qw(worker_begun worker_commit worker_committed seal_done))
 {
 	for my $action (qw(error wait exit crash))
@@ -163,7 +164,7 @@ for my $point (qw(worker_begun worker_commit worker_committed seal_done))
 		$node->poll_query_until('postgres', 'SELECT pg_reload_conf()');
 		$node->poll_query_until('postgres', 'SELECT true');
 		$node->poll_query_until('postgres', q{SELECT clinical.start_workers() IS NOT NULL});
-		ok($node->poll_query_until('postgres', q{SELECT NOT EXISTS (SELECT FROM clinical.audit_record r WHERE r.xid >= (SELECT max(to_xid) FROM clinical.audit_block)) AND state = 'running' FROM clinical.stat_worker}),
+		ok($node->poll_query_until('postgres', q{SELECT NOT EXISTS (SELECT FROM clinical.audit_record r WHERE r.xid >= (SELECT max(to_xid) FROM clinical.audit_block)) AND state = 'running' FROM clinical.stat_worker WHERE kind = 'first'}),
 			"$point: $action: the worker comes again and seals what is left");
 	}
 }
