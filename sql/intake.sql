@@ -5,19 +5,46 @@
 CREATE TABLE clinical.staged_report (
     patient_id    text COLLATE "C" NOT NULL,
     submission_id uuid NOT NULL,
-    captured_at   timestamptz NOT NULL,
+    captured_at   timestamptz,
     received_at   timestamptz NOT NULL,
     instrument    text COLLATE "C",
-    time_zone     text,
-    originator    text NOT NULL,
-    device_id     text,
-    login         name NOT NULL,
-    actor         text,
-    trace_parent  text,
-    digest        bytea NOT NULL,
-    report_data   jsonb NOT NULL
-) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 10000);
+    time_zone     text COLLATE "C",
+    originator    text COLLATE "C" NOT NULL,
+    device_id     text COLLATE "C",
+    login         text COLLATE "C" NOT NULL,
+    actor         text COLLATE "C",
+    trace_parent  text COLLATE "C",
+    digest        bytea,
+    report_data   jsonb NOT NULL,
+    attempts      integer,
+    crashes       integer,
+    not_before    timestamptz
+);
+-- Reports of up to 8 kB stay in the row.
+ALTER TABLE clinical.staged_report ALTER COLUMN report_data SET STORAGE MAIN;
 COMMENT ON TABLE clinical.staged_report IS 'Reports that were received and are not yet processed. A row leaves it in the transaction that stores the report.';
+COMMENT ON COLUMN clinical.staged_report.captured_at IS 'As it was given; NULL: not at all.';
+COMMENT ON COLUMN clinical.staged_report.digest IS 'Of a report that was put back from quarantine; NULL: to be computed.';
+COMMENT ON COLUMN clinical.staged_report.attempts IS 'So many times it failed in a way that may go well another time.';
+COMMENT ON COLUMN clinical.staged_report.crashes IS 'So many times it was about to be processed alone, after a crash of the server.';
+COMMENT ON COLUMN clinical.staged_report.not_before IS 'When it is tried again.';
+
+-- A ring of segments, of which one takes reports in, at its end. Those that were processed are emptied whole, by a
+-- worker and not by autovacuum, which would look through rows again and again that an old snapshot may still see.
+CREATE TABLE clinical.staged_report_0 () INHERITS (clinical.staged_report)
+    WITH (autovacuum_enabled = off, toast.autovacuum_enabled = off, toast_tuple_target = 8160);
+CREATE TABLE clinical.staged_report_1 () INHERITS (clinical.staged_report)
+    WITH (autovacuum_enabled = off, toast.autovacuum_enabled = off, toast_tuple_target = 8160);
+CREATE TABLE clinical.staged_report_2 () INHERITS (clinical.staged_report)
+    WITH (autovacuum_enabled = off, toast.autovacuum_enabled = off, toast_tuple_target = 8160);
+CREATE TABLE clinical.staged_report_3 () INHERITS (clinical.staged_report)
+    WITH (autovacuum_enabled = off, toast.autovacuum_enabled = off, toast_tuple_target = 8160);
+CREATE TABLE clinical.staged_report_retry () INHERITS (clinical.staged_report);
+COMMENT ON TABLE clinical.staged_report_0 IS 'A segment of staged_report.';
+COMMENT ON TABLE clinical.staged_report_1 IS 'A segment of staged_report.';
+COMMENT ON TABLE clinical.staged_report_2 IS 'A segment of staged_report.';
+COMMENT ON TABLE clinical.staged_report_3 IS 'A segment of staged_report.';
+COMMENT ON TABLE clinical.staged_report_retry IS 'The part of staged_report that failed and is tried again: so it keeps no segment from being emptied.';
 
 CREATE TABLE clinical.set_aside (
     patient_id     text COLLATE "C" NOT NULL,
@@ -33,10 +60,10 @@ CREATE TABLE clinical.set_aside (
     instrument     text COLLATE "C",
     time_zone      text,
     originator     text NOT NULL,
-    device_id      text,
-    login          name NOT NULL,
-    actor          text,
-    trace_parent   text,
+    device_id      text COLLATE "C",
+    login          text COLLATE "C" NOT NULL,
+    actor          text COLLATE "C",
+    trace_parent   text COLLATE "C",
     digest         bytea NOT NULL,
     report_data    jsonb,
     requeued_at    timestamptz,
@@ -58,6 +85,11 @@ COMMENT ON COLUMN clinical.set_aside.report_data IS 'As it came; of a duplicate 
 COMMENT ON COLUMN clinical.set_aside.requeued_at IS 'When it was put back among the staged reports; patch is what was changed then, in a copy.';
 
 SELECT pg_catalog.pg_extension_config_dump('clinical.staged_report', '');
+SELECT pg_catalog.pg_extension_config_dump('clinical.staged_report_0', '');
+SELECT pg_catalog.pg_extension_config_dump('clinical.staged_report_1', '');
+SELECT pg_catalog.pg_extension_config_dump('clinical.staged_report_2', '');
+SELECT pg_catalog.pg_extension_config_dump('clinical.staged_report_3', '');
+SELECT pg_catalog.pg_extension_config_dump('clinical.staged_report_retry', '');
 SELECT pg_catalog.pg_extension_config_dump('clinical.set_aside', '');
 
 CREATE FUNCTION clinical.intake_check() RETURNS trigger
@@ -73,8 +105,23 @@ CREATE TRIGGER audit_truncate BEFORE TRUNCATE ON clinical.set_aside
     FOR EACH STATEMENT EXECUTE FUNCTION clinical.audit_truncate();
 CREATE TRIGGER audit_truncate BEFORE TRUNCATE ON clinical.staged_report
     FOR EACH STATEMENT EXECUTE FUNCTION clinical.audit_truncate();
+CREATE TRIGGER audit_truncate BEFORE TRUNCATE ON clinical.staged_report_0
+    FOR EACH STATEMENT EXECUTE FUNCTION clinical.audit_truncate();
+CREATE TRIGGER audit_truncate BEFORE TRUNCATE ON clinical.staged_report_1
+    FOR EACH STATEMENT EXECUTE FUNCTION clinical.audit_truncate();
+CREATE TRIGGER audit_truncate BEFORE TRUNCATE ON clinical.staged_report_2
+    FOR EACH STATEMENT EXECUTE FUNCTION clinical.audit_truncate();
+CREATE TRIGGER audit_truncate BEFORE TRUNCATE ON clinical.staged_report_3
+    FOR EACH STATEMENT EXECUTE FUNCTION clinical.audit_truncate();
+CREATE TRIGGER audit_truncate BEFORE TRUNCATE ON clinical.staged_report_retry
+    FOR EACH STATEMENT EXECUTE FUNCTION clinical.audit_truncate();
 ALTER TABLE clinical.set_aside ENABLE ALWAYS TRIGGER intake_check, ENABLE ALWAYS TRIGGER audit, ENABLE ALWAYS TRIGGER audit_truncate;
-ALTER TABLE clinical.staged_report ENABLE ALWAYS TRIGGER audit_truncate;
+ALTER TABLE ONLY clinical.staged_report ENABLE ALWAYS TRIGGER audit_truncate;
+ALTER TABLE ONLY clinical.staged_report_0 ENABLE ALWAYS TRIGGER audit_truncate;
+ALTER TABLE ONLY clinical.staged_report_1 ENABLE ALWAYS TRIGGER audit_truncate;
+ALTER TABLE ONLY clinical.staged_report_2 ENABLE ALWAYS TRIGGER audit_truncate;
+ALTER TABLE ONLY clinical.staged_report_3 ENABLE ALWAYS TRIGGER audit_truncate;
+ALTER TABLE ONLY clinical.staged_report_retry ENABLE ALWAYS TRIGGER audit_truncate;
 
 CREATE TYPE clinical.submit_response AS (success boolean, message text, submission_id uuid, outcome text);
 COMMENT ON TYPE clinical.submit_response IS 'What submit_report answers; outcome: queued, already_received, conflict or busy.';
@@ -88,11 +135,23 @@ CREATE FUNCTION clinical.submit_report(patient_id text, report_data jsonb, submi
 COMMENT ON FUNCTION clinical.submit_report(text, jsonb, uuid, timestamptz, text, text, text, text, text, text) IS
 'Takes in a report of a patient, which is checked and stored afterwards; from the commit of the transaction on it is durable. report_data: an object of item code to answer, or a FHIR QuestionnaireResponse; submission_id: the client''s key, with which it may send the report again, NULL: a new UUIDv7; captured_at: when the patient filled it in, NULL: now; instrument: NULL takes the project''s default; time_zone: the device''s, NULL: the patient''s; originator: subject, site, device or import; device_id; actor: the application''s user behind a shared login, NULL takes clinical.actor; trace_parent: W3C Trace Context. Result: success, message for people, submission_id, outcome queued, already_received, conflict or busy. SQLSTATE: 22023 an argument missing or malformed; 54000 report data is too large; 25006 the server is a standby; 0A000 on PREPARE TRANSACTION afterwards; 55000 clinical is not in shared_preload_libraries.';
 
+CREATE FUNCTION clinical.submit_reports(reports jsonb) RETURNS SETOF clinical.submit_response
+    LANGUAGE C VOLATILE PARALLEL UNSAFE
+    AS 'MODULE_PATHNAME', 'clinical_submit_reports';
+COMMENT ON FUNCTION clinical.submit_reports(jsonb) IS
+'Takes in many reports as submit_report does, in one call, and answers for each, in order. reports: an array of objects whose keys are names of arguments of submit_report. What submit_report refuses with an error is answered here with the outcome invalid and the message of that error, and does not harm the others. SQLSTATE: 22023 reports is not an array; 25006 the server is a standby; 0A000 on PREPARE TRANSACTION afterwards; 55000 clinical is not in shared_preload_libraries.';
+
 CREATE FUNCTION clinical.process_reports(max_reports integer DEFAULT NULL) RETURNS bigint
     LANGUAGE C VOLATILE PARALLEL UNSAFE
     AS 'MODULE_PATHNAME', 'clinical_process_reports';
 COMMENT ON FUNCTION clinical.process_reports(integer) IS
 'Processes staged reports in this transaction, as the background worker does, and returns how many. max_reports: at most so many; NULL: all that are there. SQLSTATE: 22023 max_reports is not positive; 25001 the transaction is not READ COMMITTED.';
+
+CREATE FUNCTION clinical.wait_until_drained(timeout interval DEFAULT NULL) RETURNS boolean
+    LANGUAGE C VOLATILE PARALLEL UNSAFE
+    AS 'MODULE_PATHNAME', 'clinical_wait_until_drained';
+COMMENT ON FUNCTION clinical.wait_until_drained(interval) IS
+'Waits until no committed report waits to be processed any more; false if that takes longer than timeout (NULL: as long as it takes). Reports of open transactions, this one included, do not count. SQLSTATE: 55000 clinical is not in shared_preload_libraries; 25006 the server is a standby.';
 
 CREATE FUNCTION clinical.submission_status(patient_id text, submission_id uuid,
     OUT status text, OUT reason_code text, OUT detail jsonb, OUT received_at timestamptz, OUT processed_at timestamptz)
@@ -142,9 +201,19 @@ CREATE VIEW clinical.intake_balance WITH (security_invoker = true) AS
 COMMENT ON VIEW clinical.intake_balance IS 'What became of the reports that were received, by project (NULL: staged, or of a patient that is not known) and UTC day: received = accepted + duplicate + conflict + quarantined + withdrawn + staged, in every snapshot.';
 
 -- Reports of patients that are not known, and staged ones, are for who is not limited to centers.
-ALTER TABLE clinical.staged_report ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
+ALTER TABLE ONLY clinical.staged_report ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
+ALTER TABLE ONLY clinical.staged_report_0 ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
+ALTER TABLE ONLY clinical.staged_report_1 ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
+ALTER TABLE ONLY clinical.staged_report_2 ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
+ALTER TABLE ONLY clinical.staged_report_3 ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
+ALTER TABLE ONLY clinical.staged_report_retry ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
 ALTER TABLE clinical.set_aside ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
 CREATE POLICY owner ON clinical.staged_report TO clinical_owner USING (true);
+CREATE POLICY owner ON clinical.staged_report_0 TO clinical_owner USING (true);
+CREATE POLICY owner ON clinical.staged_report_1 TO clinical_owner USING (true);
+CREATE POLICY owner ON clinical.staged_report_2 TO clinical_owner USING (true);
+CREATE POLICY owner ON clinical.staged_report_3 TO clinical_owner USING (true);
+CREATE POLICY owner ON clinical.staged_report_retry TO clinical_owner USING (true);
 CREATE POLICY owner ON clinical.set_aside TO clinical_owner USING (true);
 CREATE POLICY admin ON clinical.staged_report FOR SELECT TO clinical_admin, clinical_auditor USING (true);
 CREATE POLICY admin ON clinical.set_aside FOR SELECT TO clinical_admin, clinical_auditor USING (true);
@@ -163,7 +232,8 @@ GRANT SELECT ON clinical.staged_report, clinical.set_aside, clinical.quarantine,
     TO clinical_data_manager, clinical_auditor;
 GRANT EXECUTE ON FUNCTION clinical.submit_report(text, jsonb, uuid, timestamptz, text, text, text, text, text, text)
     TO clinical_intake, clinical_investigator, clinical_data_manager;
+GRANT EXECUTE ON FUNCTION clinical.submit_reports(jsonb) TO clinical_intake, clinical_investigator, clinical_data_manager;
 GRANT EXECUTE ON FUNCTION clinical.submission_status(text, uuid)
     TO clinical_intake, clinical_investigator, clinical_monitor, clinical_data_manager, clinical_auditor;
 GRANT EXECUTE ON FUNCTION clinical.requeue(text, uuid, text, jsonb) TO clinical_data_manager;
-GRANT EXECUTE ON FUNCTION clinical.process_reports(integer) TO clinical_admin;
+GRANT EXECUTE ON FUNCTION clinical.process_reports(integer), clinical.wait_until_drained(interval) TO clinical_admin;

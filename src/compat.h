@@ -68,4 +68,14 @@ extern PGDLLEXPORT void _PG_init(void);
 #define CLINICAL_WAIT_EVENT(cache, name) ((cache) != 0 ? (cache) : ((cache) = PG_WAIT_EXTENSION))
 #endif
 
+/* 16 takes a memory context for VACUUM, and can leave out the table itself */
+#if PG_VERSION_NUM >= 160000
+#define CLINICAL_VACUUM_OPTIONS \
+	(VACOPT_VACUUM | VACOPT_PROCESS_MAIN | VACOPT_PROCESS_TOAST | VACOPT_SKIP_LOCKED)
+#define clinical_vacuum(relations, params, context) vacuum(relations, params, NULL, context, true)
+#else
+#define CLINICAL_VACUUM_OPTIONS (VACOPT_VACUUM | VACOPT_PROCESS_TOAST | VACOPT_SKIP_LOCKED)
+#define clinical_vacuum(relations, params, context) vacuum(relations, params, NULL, true)
+#endif
+
 #endif							/* CLINICAL_COMPAT_H */

@@ -70,7 +70,7 @@ extern char *clinical_telling_settings(void);
 
 /* core_plan.c: statements that are prepared once a session */
 
-#define CLINICAL_MAX_ARGS 16
+#define CLINICAL_MAX_ARGS 20
 
 typedef struct ClinicalPlan
 {

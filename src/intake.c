@@ -16,6 +16,10 @@ PG_FUNCTION_INFO_V1(clinical_intake_check);
 int			clinical_queue_capacity = 1048576;
 int			clinical_max_report_size = 1024 * 1024;
 int			clinical_batch_size = 1000;
+int			clinical_batch_time = 50;
+int			clinical_report_timeout = 10000;
+int			clinical_max_attempts = 5;
+int			clinical_retry_delay_max = 300000;
 
 /* What clinical.check() tests of the intake */
 const ClinicalInvariant clinical_intake_invariants[] = {
@@ -83,6 +87,26 @@ clinical_intake_init(void)
 							NULL,
 							&clinical_batch_size, 1000, 1, 100000,
 							PGC_SIGHUP, 0, NULL, NULL, NULL);
+	DefineCustomIntVariable("clinical.batch_time",
+							"How long reports that are processed in one transaction take at most.",
+							"By what the last ones took; a few are processed together in any case.",
+							&clinical_batch_time, 50, 1, 60000,
+							PGC_SIGHUP, GUC_UNIT_MS, NULL, NULL, NULL);
+	DefineCustomIntVariable("clinical.report_timeout",
+							"How long processing a report may take before it is put into quarantine.",
+							"0 turns this off.",
+							&clinical_report_timeout, 10000, 0, 3600000,
+							PGC_SIGHUP, GUC_UNIT_MS, NULL, NULL, NULL);
+	DefineCustomIntVariable("clinical.max_attempts",
+							"How many times processing a report may fail for reasons that may pass.",
+							"Then it is put into quarantine.",
+							&clinical_max_attempts, 5, 1, 100,
+							PGC_SIGHUP, 0, NULL, NULL, NULL);
+	DefineCustomIntVariable("clinical.retry_delay_max",
+							"The longest time to wait before a report that failed is tried again.",
+							"It is a second after the first failure, and doubles with each further one.",
+							&clinical_retry_delay_max, 300000, 1, 86400000,
+							PGC_SIGHUP, GUC_UNIT_MS, NULL, NULL, NULL);
 	clinical_intake_count_init();
 	clinical_intake_drain_init();
 }

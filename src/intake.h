@@ -9,16 +9,138 @@
 #ifndef CLINICAL_INTAKE_H
 #define CLINICAL_INTAKE_H
 
+#include "executor/tuptable.h"
+#include "nodes/pg_list.h"
+#include "storage/block.h"
+#include "storage/itemptr.h"
+
 #include "core.h"
 #include "instrument.h"
+#include "worker.h"
 
 /* intake.c */
+extern int	clinical_queue_capacity;
+extern int	clinical_max_report_size;
 extern int	clinical_batch_size;
+extern int	clinical_batch_time;
+extern int	clinical_report_timeout;
+extern int	clinical_max_attempts;
+extern int	clinical_retry_delay_max;
 extern const ClinicalInvariant clinical_intake_invariants[];
 extern const int clinical_intake_ninvariants;
 
 extern void clinical_intake_init(void);
 CLINICAL_NORETURN extern void clinical_submission_not_found(void);
+
+/* intake_stage.c */
+
+/* The tables in which reports wait: a ring of segments, and those that are tried again */
+#define CLINICAL_SEGMENTS (CLINICAL_STAGES - 1)
+#define CLINICAL_RETRIED CLINICAL_SEGMENTS
+
+/* Their columns */
+typedef enum ClinicalStagedColumn
+{
+	CLINICAL_STAGED_PATIENT_ID,
+	CLINICAL_STAGED_SUBMISSION_ID,
+	CLINICAL_STAGED_CAPTURED_AT,	/* NULL: not given */
+	CLINICAL_STAGED_RECEIVED_AT,
+	CLINICAL_STAGED_INSTRUMENT,
+	CLINICAL_STAGED_TIME_ZONE,
+	CLINICAL_STAGED_ORIGINATOR,
+	CLINICAL_STAGED_DEVICE_ID,
+	CLINICAL_STAGED_LOGIN,
+	CLINICAL_STAGED_ACTOR,
+	CLINICAL_STAGED_TRACE_PARENT,
+	CLINICAL_STAGED_DIGEST,		/* NULL: to be computed */
+	CLINICAL_STAGED_REPORT_DATA,
+	CLINICAL_STAGED_ATTEMPTS,	/* NULL: none */
+	CLINICAL_STAGED_CRASHES,	/* NULL: none */
+	CLINICAL_STAGED_NOT_BEFORE,
+	CLINICAL_STAGED_NCOLUMNS
+} ClinicalStagedColumn;
+
+/* What is locked, of the table above them all */
+#define CLINICAL_LOCK_COUNT 1
+#define CLINICAL_LOCK_LANE 8
+
+/* A scan that has found something looks at no more rows than so many times its limit */
+#define CLINICAL_MAX_VISITED 32
+/* A report whose lane is busy is tried again after so many milliseconds */
+#define CLINICAL_RETRY_BUSY 100
+
+/* A staged report, what is known about it, and what becomes of it */
+typedef struct ClinicalStaged
+{
+	int			table;
+	int			lane;
+	ItemPointerData tid;
+	Datum		values[CLINICAL_STAGED_NCOLUMNS];
+	bool		nulls[CLINICAL_STAGED_NCOLUMNS];
+	Jsonb	   *data;
+	TimestampTz captured_at;
+	Datum		digest;
+	bool		repeats;		/* the id was used before, or earlier in the
+								 * batch */
+	bool		same;			/* by the same report */
+	bool		known;			/* the patient */
+	int64		project_id;
+	Datum		zone;			/* 0: unknown patient */
+	Datum		local_day;		/* 0: the same */
+	const char *reason;			/* of quarantine, as far as the database knows;
+								 * NULL: none */
+	int64		version_id;		/* 0: no instrument */
+	/* the verdict */
+	const char *outcome;
+	Jsonb	   *detail;
+	ClinicalVerdict verdict;
+} ClinicalStaged;
+
+/* Reports that are processed together */
+typedef struct ClinicalBatch
+{
+	uint64		lanes;			/* whose locks are held */
+	int			limit;			/* reports */
+	int			lane_limit;		/* reports of a lane */
+	bool		marked_only;
+	int			count;
+	int			taken[CLINICAL_LANES];	/* by lane */
+	BlockNumber nblocks[CLINICAL_STAGES];
+	ClinicalStaged **reports;
+} ClinicalBatch;
+
+extern Oid	clinical_stage_parent(void);
+extern Oid	clinical_stage_table(int table);
+extern int	clinical_stage_lane(TupleTableSlot *slot);
+extern bool clinical_stage_lock(uint16 what, bool at_once);
+extern void clinical_stage_unlock(uint16 what);
+extern bool clinical_stage_put(ClinicalBacklog *backlog, int64 capacity, Datum *values, bool *nulls, bool submitted);
+extern void clinical_stage_put_off(ClinicalBacklog *backlog, Datum *values, bool *nulls);
+extern int	clinical_stage_take(ClinicalBacklog *backlog, ClinicalStaged **reports, int count, bool leave);
+extern void clinical_stage_find(ClinicalBacklog *backlog, ClinicalBatch *batch, int table);
+extern void clinical_stage_find_due(ClinicalBacklog *backlog, ClinicalBatch *batch);
+
+/* intake_count.c */
+extern void clinical_intake_count_init(void);
+extern ClinicalBacklog *clinical_intake_backlog(void);
+extern void clinical_intake_recount(void);
+extern bool clinical_intake_is_full(const ClinicalBacklog *backlog, int64 capacity);
+extern bool clinical_intake_reserve(ClinicalBacklog *backlog, int64 capacity);
+extern void clinical_intake_puts(ClinicalBacklog *backlog, int table);
+extern void clinical_intake_has_put(int table, int lane, BlockNumber block, bool submitted);
+extern void clinical_intake_has_put_off(TimestampTz due);
+extern void clinical_intake_took(int table, int lane, bool leaves);
+extern BlockNumber clinical_intake_begin_lane(ClinicalBacklog *backlog, int table, int lane);
+extern void clinical_intake_leave_lane(int table, int lane, BlockNumber block);
+extern void clinical_intake_begin_due(ClinicalBacklog *backlog);
+extern void clinical_intake_put_off_until(ClinicalBacklog *backlog, TimestampTz due);
+extern uint64 clinical_intake_own_lanes(void);
+extern int64 clinical_intake_waiting(ClinicalBacklog *backlog);
+extern void clinical_intake_stat(ClinicalBacklog *backlog, ClinicalIntakeStat stat, uint64 number);
+
+/* intake_empty.c */
+extern bool clinical_segments_turn(ClinicalBacklog *backlog, bool idle, MemoryContext context, List **result);
+extern void clinical_segment_empty(Oid relid);
 
 /* intake_submit.c */
 
@@ -27,6 +149,7 @@ typedef struct ClinicalSubmission
 {
 	text	   *patient_id;
 	Datum		id;
+	bool		has_id;			/* else one is made */
 	TimestampTz captured_at;
 	bool		has_captured_at;
 	text	   *instrument;
@@ -38,51 +161,31 @@ typedef struct ClinicalSubmission
 	Jsonb	   *data;
 } ClinicalSubmission;
 
-extern int	clinical_queue_capacity;
-extern int	clinical_max_report_size;
-
 extern void clinical_submission_require(const ClinicalSubmission *submission);
 extern Datum clinical_submission_digest(const ClinicalSubmission *submission);
 
-/* intake_count.c */
-extern void clinical_intake_count_init(void);
-extern void clinical_intake_require_count(void);
-extern bool clinical_intake_reserve(int64 capacity);
-extern void clinical_intake_reserve_anyway(void);
-extern void clinical_intake_unreserve(void);
-extern void clinical_intake_drained(int64 reports);
-
 /* intake_judge.c */
-
-/* A staged report, what is known about it, and what becomes of it */
-typedef struct ClinicalStaged
-{
-	Datum		tid;
-	Datum		patient_id;
-	Datum		submission_id;
-	Datum		captured_at;
-	Datum		received_at;
-	Datum		actor;			/* 0: none */
-	Jsonb	   *data;
-	bool		repeats;		/* the id was used before, or earlier in the
-								 * batch */
-	bool		same;			/* by the same report */
-	bool		known;			/* the patient */
-	int64		project_id;
-	char	   *zone;			/* NULL: unknown patient */
-	Datum		local_day;		/* 0: the same */
-	const char *reason;			/* of quarantine, as far as the database knows;
-								 * NULL: none */
-	int64		version_id;		/* 0: no instrument */
-	/* the verdict */
-	const char *outcome;
-	Jsonb	   *detail;
-	ClinicalVerdict verdict;
-} ClinicalStaged;
-
+extern bool clinical_same_digest(Datum left, Datum right);
+extern void clinical_intake_prepare(ClinicalStaged *staged);
+extern void clinical_intake_look_up(ClinicalStaged **reports, int count);
 extern void clinical_intake_judge(ClinicalStaged *staged);
+extern void clinical_intake_set_aside(ClinicalStaged *staged, const char *reason, const char *key, const char *value);
+
+/* intake_store.c */
+extern void clinical_intake_process(ClinicalStaged **reports, int count);
+extern void clinical_intake_store_aside(ClinicalStaged *staged);
+
+/* intake_try.c */
+typedef enum ClinicalTried
+{
+	CLINICAL_TRIED,				/* all reports are where they belong */
+	CLINICAL_TIMED_OUT			/* nothing was done */
+} ClinicalTried;
+
+extern ClinicalTried clinical_intake_try(ClinicalBacklog *backlog, ClinicalStaged **reports, int count, bool can_give_up);
 
 /* intake_drain.c */
 extern void clinical_intake_drain_init(void);
+extern uint32 clinical_intake_suspects(void);
 
 #endif							/* CLINICAL_INTAKE_H */

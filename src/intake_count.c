@@ -1,14 +1,21 @@
 /*-------------------------------------------------------------------------
  *
  * intake_count.c
- *		How many reports wait in this database: counted in shared memory, so
- *		that the queue is bounded without a lock.
+ *		How many reports wait in this database, and where: in shared memory,
+ *		so that the queue is bounded, and drained, without a lock of all.
  *
  * A place is reserved when a report is put in, and given back when the
  * transaction or savepoint aborts; who processes reports gives their places back
  * when that commits.  So the count is never below the number of committed rows.
- * It begins with a count of the table, before the first place is given out, and
- * is lost with the server's memory.
+ *
+ * For each lane (a share of the patients) and table there is the lowest block
+ * with rows that wait.  A commit lowers it after its rows are visible; who
+ * drains a lane takes it away before looking, and puts back what an abort leaves
+ * there.  So no committed row stands before it, and dead rows, however long
+ * somebody's snapshot keeps them, are not looked at again.
+ *
+ * All this begins with a count of the tables and is lost with the server's
+ * memory.  Nothing that must be right depends on it but the bound.
  *
  *-------------------------------------------------------------------------
  */
@@ -16,24 +23,40 @@
 
 #include "access/tableam.h"
 #include "access/table.h"
+#include "access/transam.h"
 #include "access/xact.h"
-#include "catalog/namespace.h"
-#include "catalog/pg_class.h"
 #include "miscadmin.h"
+#include "port/pg_bitutils.h"
 #include "storage/lmgr.h"
-#include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
+#include "utils/timestamp.h"
 
 #include "intake.h"
 #include "worker.h"
 
-/* What a level of the transaction has reserved and processed */
+/* Blocks by table and lane; those whose lane is not in the mask are not set */
+typedef struct Blocks
+{
+	uint64		lanes[CLINICAL_STAGES];
+	BlockNumber block[CLINICAL_STAGES][CLINICAL_LANES];
+} Blocks;
+
+/* What a level of the transaction has reserved, put in and taken out */
 typedef struct Pending
 {
 	int			nest_level;
-	int64		reserved;
-	int64		drained;
+	int64		reserved;		/* places */
+	int64		taken;			/* reports */
+	uint64		lanes;			/* that have changed */
+	int32		lane_change[CLINICAL_LANES];
+	int32		rows_in[CLINICAL_STAGES];
+	int32		rows_out[CLINICAL_STAGES];
+	int64		queued;			/* reports put in by submit_report */
+	TimestampTz due;			/* of a retry that this puts in */
+	TimestampTz due_again;		/* of one that it takes out */
+	Blocks		after;			/* published at commit */
+	Blocks		before;			/* published at abort */
 	struct Pending *below;
 } Pending;
 
@@ -50,23 +73,157 @@ pending_here(void)
 		return entry;
 	entry = MemoryContextAllocZero(TopTransactionContext, sizeof(Pending));
 	entry->nest_level = level;
+	entry->due = entry->due_again = DT_NOEND;
 	entry->below = pending;
 	pending = entry;
 	return entry;
 }
 
+/* Lower a number, unless it is that low already. */
+static void
+lower_u32(pg_atomic_uint32 *number, uint32 value)
+{
+	uint32		present = pg_atomic_read_u32(number);
+
+	while (present > value && !pg_atomic_compare_exchange_u32(number, &present, value))
+		;
+}
+
+/* The same for a moment. */
+static void
+lower_moment(pg_atomic_uint64 *number, TimestampTz value)
+{
+	uint64		present = pg_atomic_read_u64(number);
+
+	while ((TimestampTz) present > value && !pg_atomic_compare_exchange_u64(number, &present, (uint64) value))
+		;
+}
+
+/* Set a block, unless a lower one is. */
+static void
+set_block(Blocks *blocks, int table, int lane, BlockNumber block)
+{
+	uint64		bit = UINT64CONST(1) << lane;
+
+	if ((blocks->lanes[table] & bit) != 0)
+		block = Min(block, blocks->block[table][lane]);
+	blocks->lanes[table] |= bit;
+	blocks->block[table][lane] = block;
+}
+
+/* The first lane of a mask, which loses it. */
+static int
+next_lane(uint64 *mask)
+{
+	int			lane = pg_rightmost_one_pos64(*mask);
+
+	*mask &= *mask - 1;
+	return lane;
+}
+
+/* Add the blocks of a level to those of another. */
+static void
+merge_blocks(Blocks *into, const Blocks *blocks)
+{
+	for (int table = 0; table < CLINICAL_STAGES; table++)
+	{
+		for (uint64 mask = blocks->lanes[table]; mask != 0;)
+		{
+			int			lane = next_lane(&mask);
+
+			set_block(into, table, lane, blocks->block[table][lane]);
+		}
+	}
+}
+
+/* Let those who drain look from these blocks on. */
+static void
+publish_blocks(ClinicalBacklog *backlog, const Blocks *blocks)
+{
+	for (int table = 0; table < CLINICAL_STAGES; table++)
+	{
+		for (uint64 mask = blocks->lanes[table]; mask != 0;)
+		{
+			int			lane = next_lane(&mask);
+
+			lower_u32(&backlog->low[table][lane], blocks->block[table][lane]);
+		}
+	}
+}
+
 /* Give places back; never more than there are, should rows have come another way. */
 static void
-give_back(int64 places)
+give_back(ClinicalBacklog *backlog, int64 places)
 {
-	ClinicalBacklog *backlog = clinical_backlog();
-	uint64		count;
+	uint64		count = pg_atomic_read_u64(&backlog->count);
 
-	if (places == 0 || backlog == NULL)
-		return;
-	count = pg_atomic_read_u64(&backlog->count);
-	while (!pg_atomic_compare_exchange_u64(&backlog->count, &count, count - Min(count, (uint64) places)))
+	while (places != 0 &&
+		   !pg_atomic_compare_exchange_u64(&backlog->count, &count, count - Min(count, (uint64) places)))
 		;
+}
+
+/* What a level did comes to nothing. */
+static void
+level_aborts(ClinicalBacklog *backlog, const Pending *entry)
+{
+	for (int table = 0; table < CLINICAL_STAGES; table++)
+	{
+		if (entry->rows_in[table] != 0)
+			pg_atomic_fetch_sub_u32(&backlog->rows[table], entry->rows_in[table]);
+	}
+	publish_blocks(backlog, &entry->before);
+	lower_moment(&backlog->retry_due, entry->due_again);
+	give_back(backlog, entry->reserved);
+}
+
+/* What the transaction did is there for all: first where, then how many. */
+static void
+all_commits(ClinicalBacklog *backlog, const Pending *entry)
+{
+	publish_blocks(backlog, &entry->after);
+	lower_moment(&backlog->retry_due, entry->due);
+	pg_write_barrier();
+	for (uint64 mask = entry->lanes; mask != 0;)
+	{
+		int			lane = next_lane(&mask);
+
+		pg_atomic_fetch_add_u32(&backlog->waiting[lane], entry->lane_change[lane]);
+	}
+	for (int table = 0; table < CLINICAL_STAGES; table++)
+	{
+		if (entry->rows_out[table] != 0)
+			pg_atomic_fetch_sub_u32(&backlog->rows[table], entry->rows_out[table]);
+	}
+	give_back(backlog, entry->taken);
+	if (entry->queued != 0)
+		pg_atomic_fetch_add_u64(&backlog->stats[CLINICAL_STAT_QUEUED], entry->queued);
+	if (entry->taken != 0)
+		pg_atomic_fetch_add_u64(&backlog->stats[CLINICAL_STAT_PROCESSED], entry->taken);
+}
+
+/* Make what a savepoint did part of what its parent does. */
+static void
+merge_into(Pending *into, const Pending *entry)
+{
+	into->reserved += entry->reserved;
+	into->taken += entry->taken;
+	into->queued += entry->queued;
+	into->lanes |= entry->lanes;
+	for (uint64 mask = entry->lanes; mask != 0;)
+	{
+		int			lane = next_lane(&mask);
+
+		into->lane_change[lane] += entry->lane_change[lane];
+	}
+	for (int table = 0; table < CLINICAL_STAGES; table++)
+	{
+		into->rows_in[table] += entry->rows_in[table];
+		into->rows_out[table] += entry->rows_out[table];
+	}
+	into->due = Min(into->due, entry->due);
+	into->due_again = Min(into->due_again, entry->due_again);
+	merge_blocks(&into->after, &entry->after);
+	merge_blocks(&into->before, &entry->before);
 }
 
 /* Callback: a savepoint's reservations become its parent's, or are given back. */
@@ -81,13 +238,12 @@ savepoint_ends(SubXactEvent event, SubTransactionId mine, SubTransactionId paren
 		return;
 	if (event == SUBXACT_EVENT_ABORT_SUB)
 	{
-		give_back(entry->reserved);
+		level_aborts(clinical_backlog(), entry);
 		pending = entry->below;
 	}
 	else if (entry->below != NULL && entry->below->nest_level == level - 1)
 	{
-		entry->below->reserved += entry->reserved;
-		entry->below->drained += entry->drained;
+		merge_into(entry->below, entry);
 		pending = entry->below;
 	}
 	else
@@ -105,11 +261,11 @@ transaction_ends(XactEvent event, void *arg)
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				 errmsg("cannot prepare a transaction that has submitted or processed reports")));
 	if (event == XACT_EVENT_COMMIT)
-		give_back(pending->drained);
+		all_commits(clinical_backlog(), pending);
 	if (event == XACT_EVENT_ABORT)
 	{
 		for (Pending *entry = pending; entry != NULL; entry = entry->below)
-			give_back(entry->reserved);
+			level_aborts(clinical_backlog(), entry);
 	}
 	if (event == XACT_EVENT_COMMIT || event == XACT_EVENT_ABORT)
 		pending = NULL;
@@ -123,34 +279,99 @@ clinical_intake_count_init(void)
 	RegisterSubXactCallback(savepoint_ends, NULL);
 }
 
-/* The rows of a table that are committed by now. */
-static uint64
-count_rows(Oid relid)
+/* What was found in the tables */
+typedef struct Census
+{
+	uint64		count;
+	uint32		rows[CLINICAL_STAGES];
+	uint32		waiting[CLINICAL_LANES];
+	BlockNumber low[CLINICAL_STAGES][CLINICAL_LANES];
+} Census;
+
+/* Count the committed rows of a table. */
+static void
+count_table(int table, Oid relid, Census *census)
 {
 	Relation	relation = table_open(relid, AccessShareLock);
 	Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
-	TableScanDesc scan = table_beginscan(relation, snapshot, 0, NULL);
+	TableScanDesc scan = table_beginscan_strat(relation, snapshot, 0, NULL, true, false);
 	TupleTableSlot *slot = table_slot_create(relation, NULL);
-	uint64		count = 0;
 
 	while (table_scan_getnextslot(scan, ForwardScanDirection, slot))
 	{
+		int			lane = clinical_stage_lane(slot);
+		BlockNumber block = ItemPointerGetBlockNumber(&slot->tts_tid);
+
 		CHECK_FOR_INTERRUPTS();
-		count++;
+		census->count++;
+		census->rows[table]++;
+		if (table != CLINICAL_RETRIED)
+			census->waiting[lane]++;
+		census->low[table][lane] = Min(census->low[table][lane], block);
 	}
 	ExecDropSingleTupleTableSlot(slot);
 	table_endscan(scan);
 	UnregisterSnapshot(snapshot);
 	table_close(relation, AccessShareLock);
-	return count;
 }
 
-/* See to it that the waiting reports are counted, before any is put in or taken out. */
-void
-clinical_intake_require_count(void)
+/* Count the committed rows of all tables. */
+static Census *
+count_tables(void)
+{
+	Census	   *census = palloc0_object(Census);
+
+	memset(census->low, 0xff, sizeof(census->low));
+	StaticAssertStmt(InvalidBlockNumber == 0xFFFFFFFF, "no block must be all ones");
+	for (int table = 0; table < CLINICAL_STAGES; table++)
+		count_table(table, clinical_stage_table(table), census);
+	return census;
+}
+
+/* Take over what was counted: the hints first. */
+static void
+adopt_census(ClinicalBacklog *backlog, const Census *census)
+{
+	for (int table = 0; table < CLINICAL_STAGES; table++)
+	{
+		pg_atomic_write_u32(&backlog->rows[table], census->rows[table]);
+		for (int lane = 0; lane < CLINICAL_LANES; lane++)
+			pg_atomic_write_u32(&backlog->low[table][lane], census->low[table][lane]);
+	}
+	for (int lane = 0; lane < CLINICAL_LANES; lane++)
+		pg_atomic_write_u32(&backlog->waiting[lane], census->waiting[lane]);
+	pg_atomic_write_u64(&backlog->retry_due, census->rows[CLINICAL_RETRIED] > 0 ? (uint64) DT_NOBEGIN : (uint64) DT_NOEND);
+	pg_atomic_write_u64(&backlog->count, census->count);
+}
+
+/* The first count of a database, since the server has started or the extension was made. */
+static void
+count_first(ClinicalBacklog *backlog, Oid relid)
+{
+	const Census *census = count_tables();
+	int			last = 0;
+
+	for (int table = 0; table < CLINICAL_SEGMENTS; table++)
+	{
+		if (census->rows[table] > 0)
+			last = table;
+		pg_atomic_write_u32(&backlog->last_xid[table], ReadNextFullTransactionId().value & 0xFFFFFFFF);
+	}
+	pg_atomic_write_u32(&backlog->current, last);
+	pg_atomic_write_u32(&backlog->careful, 0);
+	if (census->count > 0 && clinical_server_crashed())
+		pg_atomic_write_u32(&backlog->careful, clinical_intake_suspects());
+	adopt_census(backlog, census);
+	pg_write_barrier();
+	pg_atomic_write_u32(&backlog->counted, relid);
+}
+
+/* The counts of this database, made before any report is put in or taken out. */
+ClinicalBacklog *
+clinical_intake_backlog(void)
 {
 	ClinicalBacklog *backlog = clinical_backlog();
-	Oid			relid = get_relname_relid("staged_report", get_namespace_oid("clinical", false));
+	Oid			relid = clinical_stage_parent();
 
 	clinical_require_preload();
 	if (backlog == NULL)
@@ -158,23 +379,46 @@ clinical_intake_require_count(void)
 				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
 				 errmsg("there are more databases than clinical.max_databases"),
 				 errhint("Raise clinical.max_databases and restart the server.")));
-	if (pg_atomic_read_u32(&backlog->counted) == relid)
-		return;
-	LockDatabaseObject(RelationRelationId, relid, 1, ExclusiveLock);
+	if (likely(pg_atomic_read_u32(&backlog->counted) == relid))
+		return backlog;
+	clinical_stage_lock(CLINICAL_LOCK_COUNT, false);
 	if (pg_atomic_read_u32(&backlog->counted) != relid)
+		count_first(backlog, relid);
+	clinical_stage_unlock(CLINICAL_LOCK_COUNT);
+	return backlog;
+}
+
+/*
+ * Count again, for rows that came another way, as by a restore.  The locks keep
+ * out everybody who has put in or taken out rows and not committed; if they are
+ * not free at once, another time will do.  They are held to the end of the
+ * transaction.
+ */
+void
+clinical_intake_recount(void)
+{
+	ClinicalBacklog *backlog = clinical_intake_backlog();
+
+	Assert(pending == NULL);
+	for (int table = 0; table < CLINICAL_STAGES; table++)
 	{
-		pg_atomic_write_u64(&backlog->count, count_rows(relid));
-		pg_write_barrier();
-		pg_atomic_write_u32(&backlog->counted, relid);
+		if (!ConditionalLockRelationOid(clinical_stage_table(table), ShareLock))
+			return;
 	}
-	UnlockDatabaseObject(RelationRelationId, relid, 1, ExclusiveLock);
+	adopt_census(backlog, count_tables());
+}
+
+/* Are so many places taken that there is none left? */
+bool
+clinical_intake_is_full(const ClinicalBacklog *backlog, int64 capacity)
+{
+	return pg_atomic_read_u64(unconstify(pg_atomic_uint64 *, &backlog->count)) >= (uint64) capacity;
 }
 
 /* Reserve a place; false if all are taken. */
 bool
-clinical_intake_reserve(int64 capacity)
+clinical_intake_reserve(ClinicalBacklog *backlog, int64 capacity)
 {
-	ClinicalBacklog *backlog = clinical_backlog();
 	Pending    *entry = pending_here();
 	uint64		count = pg_atomic_read_u64(&backlog->count);
 
@@ -187,24 +431,135 @@ clinical_intake_reserve(int64 capacity)
 	return true;
 }
 
-/* The same for what was accepted before: it has a place also in a full queue. */
+/* A report will be put into a table; before it is, or an abort in between would count wrong. */
 void
-clinical_intake_reserve_anyway(void)
+clinical_intake_puts(ClinicalBacklog *backlog, int table)
 {
-	(void) clinical_intake_reserve(PG_INT64_MAX);
+	pending_here()->rows_in[table]++;
+	pg_atomic_fetch_add_u32(&backlog->rows[table], 1);
 }
 
-/* So many reports leave the queue when this commits. */
+/* A report was put there, in this block. */
 void
-clinical_intake_drained(int64 reports)
+clinical_intake_has_put(int table, int lane, BlockNumber block, bool submitted)
 {
-	pending_here()->drained += reports;
+	Pending    *entry = pending_here();
+
+	set_block(&entry->after, table, lane, block);
+	entry->queued += submitted;
+	entry->lanes |= UINT64CONST(1) << lane;
+	entry->lane_change[lane]++;
 }
 
-/* Give back the place that was just reserved. */
+/* A report was put among those that are tried again at some time. */
 void
-clinical_intake_unreserve(void)
+clinical_intake_has_put_off(TimestampTz due)
 {
-	pending_here()->reserved--;
-	give_back(1);
+	Pending    *entry = pending_here();
+
+	/* it keeps its place */
+	entry->taken--;
+	entry->due = Min(entry->due, due);
+}
+
+/*
+ * Who looks for reports that are due takes the moment away before looking, tells
+ * afterwards when the next one is due, and if this aborts it is now.
+ */
+void
+clinical_intake_begin_due(ClinicalBacklog *backlog)
+{
+	pending_here()->due_again = DT_NOBEGIN;
+	pg_atomic_write_u64(&backlog->retry_due, (uint64) DT_NOEND);
+	pg_memory_barrier();
+}
+
+/* The moment at which the next report is due. */
+void
+clinical_intake_put_off_until(ClinicalBacklog *backlog, TimestampTz due)
+{
+	lower_moment(&backlog->retry_due, due);
+}
+
+/* A report was taken out of a table; it leaves the queue, or is only put off. */
+void
+clinical_intake_took(int table, int lane, bool leaves)
+{
+	Pending    *entry = pending_here();
+
+	entry->rows_out[table]++;
+	entry->taken += leaves;
+	if (table == CLINICAL_RETRIED)
+		return;
+	entry->lanes |= UINT64CONST(1) << lane;
+	entry->lane_change[lane]--;
+}
+
+/*
+ * From which block on are reports of a lane to be looked for?  InvalidBlockNumber:
+ * there are none.  Under the lane's lock, and before the snapshot that looks is
+ * taken.
+ */
+BlockNumber
+clinical_intake_begin_lane(ClinicalBacklog *backlog, int table, int lane)
+{
+	BlockNumber low = pg_atomic_exchange_u32(&backlog->low[table][lane], InvalidBlockNumber);
+
+	if (low != InvalidBlockNumber)
+		set_block(&pending_here()->before, table, lane, low);
+	for (const Pending *entry = pending; entry != NULL; entry = entry->below)
+	{
+		if ((entry->after.lanes[table] & (UINT64CONST(1) << lane)) != 0)
+			low = Min(low, entry->after.block[table][lane]);
+	}
+	return low;
+}
+
+/* Reports of the lane are left from this block on. */
+void
+clinical_intake_leave_lane(int table, int lane, BlockNumber block)
+{
+	set_block(&pending_here()->after, table, lane, block);
+}
+
+/* How many committed reports wait, but for those that were put off. */
+int64
+clinical_intake_waiting(ClinicalBacklog *backlog)
+{
+	int64		sum = 0;
+
+	for (int lane = 0; lane < CLINICAL_LANES; lane++)
+		sum += Max((int32) pg_atomic_read_u32(&backlog->waiting[lane]), 0);
+	return sum;
+}
+
+/* The lanes of reports that this transaction itself has put in and not taken out. */
+uint64
+clinical_intake_own_lanes(void)
+{
+	int32		changes[CLINICAL_LANES] = {0};
+	uint64		lanes = 0;
+
+	for (const Pending *entry = pending; entry != NULL; entry = entry->below)
+	{
+		for (uint64 mask = entry->lanes; mask != 0;)
+		{
+			int			lane = next_lane(&mask);
+
+			changes[lane] += entry->lane_change[lane];
+		}
+	}
+	for (int lane = 0; lane < CLINICAL_LANES; lane++)
+	{
+		if (changes[lane] > 0)
+			lanes |= UINT64CONST(1) << lane;
+	}
+	return lanes;
+}
+
+/* Count something that happened. */
+void
+clinical_intake_stat(ClinicalBacklog *backlog, ClinicalIntakeStat stat, uint64 number)
+{
+	pg_atomic_fetch_add_u64(&backlog->stats[stat], number);
 }

@@ -1,412 +1,530 @@
 /*-------------------------------------------------------------------------
  *
  * intake_drain.c
- *		Processing staged reports: in the background worker, and in the
+ *		Processing staged reports: in background workers, and in the
  *		foreground by process_reports.
  *
- * One transaction takes up to a batch of rows out of staging, decides what
- * becomes of each, and stores that by one statement a table.  One at a time does
- * so in a database.  A batch that fails is tried again by halves, until the
- * report that fails is alone: it goes into quarantine.
+ * One transaction locks the lanes of some reports, takes the reports out of
+ * staging, decides what becomes of each, and stores that.  Several workers work
+ * side by side, on different lanes.
+ *
+ * After a crash of the server one of the reports that were being processed may
+ * be the cause.  The first ones are then processed one by one, each after it was
+ * marked: a report that is found with too many marks was being processed alone
+ * each time that the server crashed.
  *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
 
 #include "access/xact.h"
-#include "catalog/namespace.h"
-#include "catalog/pg_class.h"
-#include "catalog/pg_type.h"
 #include "miscadmin.h"
-#include "storage/lmgr.h"
-#include "utils/array.h"
+#include "pgstat.h"
+#include "portability/instr_time.h"
+#include "storage/latch.h"
 #include "utils/builtins.h"
-#include "utils/datum.h"
-#include "utils/lsyscache.h"
 #include "utils/memutils.h"
-#include "utils/resowner.h"
+#include "utils/snapmgr.h"
+#include "utils/timestamp.h"
 
 #include "intake.h"
-#include "observation.h"
 #include "worker.h"
 
 PG_FUNCTION_INFO_V1(clinical_process_reports);
+PG_FUNCTION_INFO_V1(clinical_wait_until_drained);
 
-/* What is passed to the statement that stores reports, a row each */
-enum
+/* The server may crash so many times while a report is processed alone */
+#define MAX_CRASHES 2
+/* A worker that had nothing to do for so long (ms) tidies up; a busy one does after so many batches */
+#define FIRST_TIDY 1000
+#define TIDY_BATCHES 64
+/* An idle worker looks so often (ms) whether reports came another way, as by a restore */
+#define RECOUNT_INTERVAL 60000
+/* So many reports are processed together at least, however long they take */
+#define MIN_BATCH 16
+
+/* Lanes that had more reports than their share of the last batch */
+static uint64 resting = 0;
+/* So many reports are to be processed one by one, since together they took too long */
+static int	singly = 0;
+/* What a report of a batch took lately, in microseconds; 0: not known */
+static double us_per_report = 0;
+
+/* The number of reports that may be what crashed the server. */
+uint32
+clinical_intake_suspects(void)
 {
-	STORE_TID, STORE_OUTCOME, STORE_REASON, STORE_DETAIL, STORE_PROJECT_ID, STORE_VERSION_ID, STORE_LOCAL_DAY,
-	STORE_ZONE, STORE_OBSERVATIONS, STORE_ARRIVAL, STORE_NCOLUMNS,
-};
-static const Oid store_types[STORE_NCOLUMNS] = {
-	TIDOID, TEXTOID, TEXTOID, JSONBOID, INT8OID, INT8OID, DATEOID, TEXTOID, INT4OID, UUIDOID
-};
-
-/* The columns of what is read of a staged report */
-enum
-{
-	READ_TID = 1, READ_PATIENT_ID, READ_SUBMISSION_ID, READ_CAPTURED_AT, READ_ACTOR, READ_DATA, READ_REPEATS, READ_SAME,
-	READ_PROJECT_ID, READ_ZONE, READ_LOCAL_DAY, READ_REASON, READ_VERSION_ID,
-};
-
-/* Only one at a time processes reports of this database. */
-static void
-lock_drain(void)
-{
-	Oid			relid = get_relname_relid("staged_report", get_namespace_oid("clinical", false));
-
-	LockDatabaseObject(RelationRelationId, relid, 2, ExclusiveLock);
+	return (uint32) clinical_batch_size * clinical_max_workers;
 }
 
-/* Find up to so many staged reports, in the order in which they stand. */
-static int
-find_staged(int limit, Datum **tids)
+/* Is a report looked for that was marked? */
+static bool marked_only = false;
+
+/* Begin a batch of so many reports, in the current memory context. */
+static ClinicalBatch *
+begin_batch(int limit)
 {
-	static ClinicalPlan plan = {
-		"SELECT s.ctid FROM clinical.staged_report s LIMIT $1", 1, {INT8OID}
-	};
-	Datum		argument = Int64GetDatum(limit);
-	int			count;
+	ClinicalBatch *batch = palloc0_object(ClinicalBatch);
 
-	clinical_owner_execute(&plan, &argument, NULL, false);
-	count = (int) SPI_processed;
-	*tids = palloc_array(Datum, count + 1);
-	for (int i = 0; i < count; i++)
-	{
-		bool		isnull;
-
-		(*tids)[i] = datumCopy(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1, &isnull),
-							   false, sizeof(ItemPointerData));
-	}
-	SPI_freetuptable(SPI_tuptable);
-	return count;
+	batch->limit = limit;
+	batch->lane_limit = limit;
+	batch->marked_only = marked_only;
+	batch->reports = palloc_array(ClinicalStaged *, limit);
+	return batch;
 }
 
-/* Read staged reports with all that the database knows about them. */
-static void
-read_staged(Datum tids)
-{
-	/* so far may a device's clock be ahead: 15 minutes */
-	static ClinicalPlan plan = {
-		"SELECT s.ctid, s.patient_id, s.submission_id, s.captured_at, s.actor, s.report_data,"
-		"       o.digest IS NOT NULL OR s.arrival OPERATOR(pg_catalog.>) 1,"
-		"       COALESCE(o.digest, s.first_digest) OPERATOR(pg_catalog.=) s.digest,"
-		"       p.project_id, z.zone, z.day,"
-		"       CASE WHEN p.id IS NULL THEN 'unknown_patient'"
-		"            WHEN s.captured_at OPERATOR(pg_catalog.>) (s.received_at OPERATOR(pg_catalog.+) '15 minutes'::pg_catalog.interval)"
-		"            THEN 'captured_in_future'"
-		"            WHEN e.first_day OPERATOR(pg_catalog.>) z.day THEN 'captured_before_enrolment'"
-		"            WHEN (l.status OPERATOR(pg_catalog.=) 'enrolled') IS NOT TRUE OR j.status OPERATOR(pg_catalog.=) 'closed' THEN 'patient_not_on_study'"
-		"            WHEN v.version_id IS NULL THEN 'unknown_instrument' END,"
-		"       v.version_id"
-		"  FROM (SELECT r.ctid, r.*, pg_catalog.row_number() OVER w AS arrival, pg_catalog.first_value(r.digest) OVER w AS first_digest"
-		"          FROM clinical.staged_report r WHERE r.ctid OPERATOR(pg_catalog.=) ANY ($1)"
-		"        WINDOW w AS (PARTITION BY r.patient_id, r.submission_id ORDER BY r.received_at, r.ctid)) s"
-		"  LEFT JOIN LATERAL ("
-		"       SELECT a.digest FROM clinical.submission a"
-		"        WHERE a.patient_id OPERATOR(pg_catalog.=) s.patient_id AND a.id OPERATOR(pg_catalog.=) s.submission_id"
-		"       UNION ALL"
-		"       SELECT q.digest FROM clinical.set_aside q"
-		"        WHERE q.patient_id OPERATOR(pg_catalog.=) s.patient_id AND q.submission_id OPERATOR(pg_catalog.=) s.submission_id"
-		"          AND q.outcome OPERATOR(pg_catalog.=) 'quarantined' AND q.requeued_at IS NULL LIMIT 1) o ON true"
-		"  LEFT JOIN clinical.patient p ON p.id OPERATOR(pg_catalog.=) s.patient_id"
-		"  LEFT JOIN clinical.project j ON j.id OPERATOR(pg_catalog.=) p.project_id"
-		"  LEFT JOIN LATERAL ("
-		"       SELECT t.zone, pg_catalog.timezone(t.zone, s.captured_at)::pg_catalog.date AS day"
-		"         FROM (SELECT CASE WHEN p.id IS NULL THEN NULL"
-		"                     ELSE COALESCE(s.time_zone, clinical.time_zone_at(p.id, s.captured_at)) END AS zone) t) z ON true"
-		"  LEFT JOIN LATERAL ("
-		"       SELECT pg_catalog.min(n.effective_on) AS first_day FROM clinical.enrollment_event n"
-		"        WHERE n.patient_id OPERATOR(pg_catalog.=) p.id AND n.status OPERATOR(pg_catalog.=) 'enrolled') e ON true"
-		/* who leaves the study on a day reports on that day */
-		"  LEFT JOIN LATERAL ("
-		"       SELECT n.status FROM clinical.enrollment_event n"
-		"        WHERE n.patient_id OPERATOR(pg_catalog.=) p.id"
-		"          AND (n.effective_on OPERATOR(pg_catalog.<) z.day"
-		"               OR (n.effective_on OPERATOR(pg_catalog.=) z.day AND n.status OPERATOR(pg_catalog.=) 'enrolled'))"
-		"        ORDER BY n.effective_on DESC, n.event_no DESC LIMIT 1) l ON true"
-		"  LEFT JOIN LATERAL ("
-		"       SELECT u.version_id FROM clinical.project_instrument i"
-		"         JOIN clinical.project_instrument_version u"
-		"           ON u.project_id OPERATOR(pg_catalog.=) i.project_id AND u.instrument OPERATOR(pg_catalog.=) i.instrument"
-		"        WHERE i.project_id OPERATOR(pg_catalog.=) p.project_id"
-		"          AND CASE WHEN s.instrument IS NULL THEN i.is_default ELSE i.instrument OPERATOR(pg_catalog.=) s.instrument END"
-		"          AND u.effective_from OPERATOR(pg_catalog.<=) z.day"
-		"        ORDER BY u.effective_from DESC, u.id DESC LIMIT 1) v ON true"
-		" ORDER BY s.patient_id, s.captured_at",
-		1, {TIDARRAYOID}
-	};
-
-	clinical_execute(&plan, &tids, NULL, false);
-}
-
-/* A column of a row that was read; 0 if it is NULL. */
-static Datum
-column(SPITupleTable *table, uint64 row, int number)
-{
-	bool		isnull;
-	Datum		value = SPI_getbinval(table->vals[row], table->tupdesc, number, &isnull);
-
-	return isnull ? (Datum) 0 : value;
-}
-
-/* Take a row that was read. */
-static void
-take_staged(SPITupleTable *table, uint64 row, ClinicalStaged *staged)
-{
-	Datum		reason = column(table, row, READ_REASON);
-	Datum		zone = column(table, row, READ_ZONE);
-
-	memset(staged, 0, sizeof(*staged));
-	staged->tid = column(table, row, READ_TID);
-	staged->patient_id = column(table, row, READ_PATIENT_ID);
-	staged->submission_id = column(table, row, READ_SUBMISSION_ID);
-	staged->captured_at = column(table, row, READ_CAPTURED_AT);
-	staged->actor = column(table, row, READ_ACTOR);
-	staged->data = DatumGetJsonbP(column(table, row, READ_DATA));
-	staged->repeats = DatumGetBool(column(table, row, READ_REPEATS));
-	staged->same = DatumGetBool(column(table, row, READ_SAME));
-	staged->project_id = DatumGetInt64(column(table, row, READ_PROJECT_ID));
-	staged->zone = zone == 0 ? NULL : TextDatumGetCString(zone);
-	staged->known = zone != 0;
-	staged->local_day = column(table, row, READ_LOCAL_DAY);
-	staged->reason = reason == 0 ? NULL : TextDatumGetCString(reason);
-	staged->version_id = DatumGetInt64(column(table, row, READ_VERSION_ID));
-}
-
-/* Add what becomes of a report to what will be stored. */
-static void
-add_judged(ClinicalRows *reports, ClinicalRows *observations, const ClinicalStaged *staged)
-{
-	ClinicalReportKey key = {staged->patient_id, staged->submission_id, staged->captured_at, staged->local_day, staged->actor};
-
-	clinical_rows_add(reports);
-	clinical_rows_set(reports, STORE_TID, staged->tid);
-	clinical_rows_set(reports, STORE_OUTCOME, CStringGetTextDatum(staged->outcome));
-	clinical_rows_set(reports, STORE_ARRIVAL, clinical_uuid7());
-	if (strcmp(staged->outcome, "quarantined") == 0)
-		clinical_rows_set(reports, STORE_REASON, CStringGetTextDatum(staged->reason));
-	if (staged->detail != NULL)
-		clinical_rows_set(reports, STORE_DETAIL, JsonbPGetDatum(staged->detail));
-	if (!staged->known)
-		return;
-	clinical_rows_set(reports, STORE_PROJECT_ID, Int64GetDatum(staged->project_id));
-	clinical_rows_set(reports, STORE_ZONE, CStringGetTextDatum(staged->zone));
-	clinical_rows_set(reports, STORE_LOCAL_DAY, staged->local_day);
-	clinical_rows_set(reports, STORE_VERSION_ID, Int64GetDatum(staged->version_id));
-	if (strcmp(staged->outcome, "accepted") == 0)
-		clinical_rows_set(reports, STORE_OBSERVATIONS,
-						  Int32GetDatum(clinical_observations_add(observations, &key, &staged->verdict)));
-}
-
-/* Take rows out of staging and put them where they belong; how many there were. */
+/* The lanes in which reports wait. */
 static uint64
-store_reports(const ClinicalRows *reports)
+waiting_lanes(ClinicalBacklog *backlog)
 {
-	static ClinicalPlan plan = {
-		"WITH judged AS ("
-		"  SELECT u.* FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3), pg_catalog.unnest($4),"
-		"                pg_catalog.unnest($5), pg_catalog.unnest($6), pg_catalog.unnest($7), pg_catalog.unnest($8),"
-		"                pg_catalog.unnest($9), pg_catalog.unnest($10))"
-		"    AS u (tid, outcome, reason_code, detail, project_id, version_id, local_day, zone, observations, arrival)),"
-		" gone AS ("
-		"  DELETE FROM clinical.staged_report s USING judged j"
-		"   WHERE s.ctid OPERATOR(pg_catalog.=) ANY ($1) AND s.ctid OPERATOR(pg_catalog.=) j.tid"
-		"  RETURNING s.*, j.outcome, j.reason_code, j.detail, j.project_id, j.version_id, j.local_day, j.zone, j.observations, j.arrival),"
-		" stored AS ("
-		"  INSERT INTO clinical.submission (patient_id, id, project_id, version_id, status, captured_at, local_day, time_zone,"
-		"         received_at, processed_at, originator, device_id, login, actor, trace_parent, digest, observations, report_data)"
-		"  SELECT g.patient_id, g.submission_id, g.project_id, g.version_id, 'accepted', g.captured_at, g.local_day, g.zone,"
-		"         g.received_at, pg_catalog.clock_timestamp(), g.originator, g.device_id, g.login, g.actor, g.trace_parent,"
-		"         g.digest, g.observations, g.report_data"
-		"    FROM gone g WHERE g.outcome OPERATOR(pg_catalog.=) 'accepted'),"
-		" kept AS ("
-		"  INSERT INTO clinical.set_aside (patient_id, submission_id, arrival, outcome, project_id, reason_code, detail,"
-		"         captured_at, received_at, processed_at, instrument, time_zone, originator, device_id, login, actor,"
-		"         trace_parent, digest, report_data)"
-		"  SELECT g.patient_id, g.submission_id, g.arrival, g.outcome, g.project_id, g.reason_code, g.detail,"
-		"         g.captured_at, g.received_at, pg_catalog.clock_timestamp(), g.instrument, g.time_zone, g.originator, g.device_id,"
-		"         g.login, g.actor, g.trace_parent, g.digest,"
-		"         CASE WHEN g.outcome OPERATOR(pg_catalog.<>) 'duplicate' THEN g.report_data END"
-		"    FROM gone g WHERE g.outcome OPERATOR(pg_catalog.<>) 'accepted')"
-		" SELECT pg_catalog.count(*) FROM gone",
-		STORE_NCOLUMNS,
-		{TIDARRAYOID, TEXTARRAYOID, TEXTARRAYOID, JSONBARRAYOID, INT8ARRAYOID, INT8ARRAYOID, DATEARRAYOID, TEXTARRAYOID, INT4ARRAYOID, UUIDARRAYOID}
-	};
-	Datum		arrays[STORE_NCOLUMNS];
+	uint64		lanes = 0;
 
-	clinical_rows_arrays(reports, arrays);
-	clinical_server_execute(&plan, arrays, NULL);
-	return DatumGetInt64(column(SPI_tuptable, 0, 1));
+	for (int lane = 0; lane < CLINICAL_LANES; lane++)
+	{
+		if ((int32) pg_atomic_read_u32(&backlog->waiting[lane]) > 0)
+			lanes |= UINT64CONST(1) << lane;
+	}
+	return lanes;
 }
 
-/* Judge the rows that were read. */
+/*
+ * Lock all lanes in which reports wait, those of this transaction included, in
+ * order, and wait for those who hold them.
+ */
 static void
-judge_all(ClinicalRows *reports, ClinicalRows *observations)
+lock_all_lanes(ClinicalBacklog *backlog, ClinicalBatch *batch)
 {
-	SPITupleTable *table = SPI_tuptable;
-	uint64		count = SPI_processed;
-	ClinicalStaged *all = palloc_array(ClinicalStaged, count + 1);
-
-	for (uint64 i = 0; i < count; i++)
+	batch->lanes = waiting_lanes(backlog) | clinical_intake_own_lanes();
+	for (int lane = 0; lane < CLINICAL_LANES; lane++)
 	{
-		CHECK_FOR_INTERRUPTS();
-		take_staged(table, i, &all[i]);
-		clinical_intake_judge(&all[i]);
-		add_judged(reports, observations, &all[i]);
+		if ((batch->lanes & (UINT64CONST(1) << lane)) != 0)
+			(void) clinical_stage_lock(CLINICAL_LOCK_LANE + lane, false);
 	}
 }
 
-/* Process these rows. */
+/*
+ * Lock a worker's share of the lanes in which reports wait, beginning with
+ * another one each time.  A lane that had more than its share has a rest, or
+ * those behind it would wait for all that stand before them.
+ */
 static void
-process(Datum *tids, int count)
+lock_some_lanes(ClinicalBacklog *backlog, ClinicalBatch *batch)
 {
-	ClinicalRows reports;
-	ClinicalRows observations;
-	ClinicalUser saved;
+	static int	begin = 0;
+	uint64		lanes = waiting_lanes(backlog);
+	int			share;
+	int			locked = 0;
 
-	clinical_rows_begin(&reports, store_types, STORE_NCOLUMNS);
-	clinical_observations_begin(&observations);
-	clinical_owner_begin(&saved);
-	read_staged(PointerGetDatum(construct_array(tids, count, TIDOID, sizeof(ItemPointerData), false, TYPALIGN_SHORT)));
-	judge_all(&reports, &observations);
-	clinical_owner_end(&saved);
-	CLINICAL_FAULT("drain_judged");
-	if (store_reports(&reports) != (uint64) count)
-		elog(ERROR, "staged reports are gone");
-	CLINICAL_FAULT("drain_stored");
-	clinical_observations_store(&observations);
-	CLINICAL_FAULT("drain_observed");
+	if ((lanes & ~resting) != 0)
+		lanes &= ~resting;
+	share = pg_popcount64(lanes);
+	share = (share + clinical_workers_running() - 1) / clinical_workers_running();
+	begin = (begin + 17) % CLINICAL_LANES;
+	for (int i = 0; i < CLINICAL_LANES && locked < share; i++)
+	{
+		int			lane = (begin + i) % CLINICAL_LANES;
+
+		if ((lanes & (UINT64CONST(1) << lane)) == 0 || !clinical_stage_lock(CLINICAL_LOCK_LANE + lane, true))
+			continue;
+		batch->lanes |= UINT64CONST(1) << lane;
+		locked++;
+	}
+	batch->lane_limit = Max(1, 2 * batch->limit / Max(locked, 1));
 }
 
-/* Put a report that cannot be processed into quarantine. */
+/* Note which lanes had more than their share. */
 static void
-process_failed(Datum tid, int sqlerrcode)
+note_resting(const ClinicalBatch *batch)
 {
-	ClinicalRows reports;
-	JsonbParseState *state = NULL;
-
-	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
-	clinical_json_put_text(&state, "sqlstate", unpack_sql_state(sqlerrcode));
-	clinical_rows_begin(&reports, store_types, STORE_NCOLUMNS);
-	clinical_rows_add(&reports);
-	clinical_rows_set(&reports, STORE_TID, tid);
-	clinical_rows_set(&reports, STORE_OUTCOME, CStringGetTextDatum("quarantined"));
-	clinical_rows_set(&reports, STORE_REASON, CStringGetTextDatum("failed"));
-	clinical_rows_set(&reports, STORE_DETAIL, JsonbPGetDatum(JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL))));
-	clinical_rows_set(&reports, STORE_ARRIVAL, clinical_uuid7());
-	(void) store_reports(&reports);
+	resting = 0;
+	for (int lane = 0; lane < CLINICAL_LANES; lane++)
+	{
+		if (batch->taken[lane] >= batch->lane_limit)
+			resting |= UINT64CONST(1) << lane;
+	}
 }
 
-/* Is it no fault of the report, so that it may go well another time? */
+/* Find reports of the batch's lanes, the segments in the order in which they took reports in. */
+static void
+find_in_segments(ClinicalBacklog *backlog, ClinicalBatch *batch)
+{
+	uint32		current = pg_atomic_read_u32(&backlog->current);
+
+	for (uint32 i = 1; i <= CLINICAL_SEGMENTS && batch->count < batch->limit; i++)
+		clinical_stage_find(backlog, batch, (current + i) % CLINICAL_SEGMENTS);
+}
+
+/* What waits was not where the hints say: let the next search look everywhere. */
+static void
+doubt_hints(const ClinicalBatch *batch)
+{
+	for (int lane = 0; lane < CLINICAL_LANES; lane++)
+	{
+		for (int table = 0; table < CLINICAL_SEGMENTS && (batch->lanes & (UINT64CONST(1) << lane)) != 0; table++)
+			clinical_intake_leave_lane(table, lane, 0);
+	}
+}
+
+/* Is a report that was put off due? */
 static bool
-is_transient(int sqlerrcode)
+is_one_due(ClinicalBacklog *backlog)
 {
-	int			category = ERRCODE_TO_CATEGORY(sqlerrcode);
-
-	return category == ERRCODE_TO_CATEGORY(ERRCODE_TRANSACTION_ROLLBACK) ||
-		category == ERRCODE_TO_CATEGORY(ERRCODE_INSUFFICIENT_RESOURCES) ||
-		category == ERRCODE_TO_CATEGORY(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE) ||
-		category == ERRCODE_TO_CATEGORY(ERRCODE_OPERATOR_INTERVENTION) ||
-		category == ERRCODE_TO_CATEGORY(ERRCODE_SYSTEM_ERROR);
+	return (TimestampTz) pg_atomic_read_u64(&backlog->retry_due) <= GetCurrentTimestamp();
 }
 
-/* Process rows in a savepoint: 0, or the SQLSTATE of what went wrong. */
-static int
-try_process(Datum *tids, int count)
-{
-	MemoryContext caller = CurrentMemoryContext;
-	MemoryContext batch = AllocSetContextCreate(caller, "clinical batch", ALLOCSET_DEFAULT_SIZES);
-	ResourceOwner owner = CurrentResourceOwner;
-	volatile int sqlerrcode = 0;
-
-	BeginInternalSubTransaction(NULL);
-	MemoryContextSwitchTo(batch);
-	PG_TRY();
-	{
-		SPI_connect();
-		MemoryContextSwitchTo(batch);
-		process(tids, count);
-		SPI_finish();
-		ReleaseCurrentSubTransaction();
-	}
-	PG_CATCH();
-	{
-		ErrorData  *error;
-
-		MemoryContextSwitchTo(caller);
-		error = CopyErrorData();
-		FlushErrorState();
-		RollbackAndReleaseCurrentSubTransaction();
-		sqlerrcode = error->sqlerrcode;
-		if (is_transient(sqlerrcode))
-			ReThrowError(error);
-		FreeErrorData(error);
-	}
-	PG_END_TRY();
-	MemoryContextSwitchTo(caller);
-	CurrentResourceOwner = owner;
-	MemoryContextDelete(batch);
-	return sqlerrcode;
-}
-
-/* Process rows, by halves where they fail together. */
+/* Find the reports of a batch, and lock their lanes: those that are due again, or else others. */
 static void
-process_by_halves(Datum *tids, int count)
+find_batch(ClinicalBacklog *backlog, ClinicalBatch *batch, bool wait)
 {
-	int			sqlerrcode = try_process(tids, count);
-	int			half = count / 2;
-
-	if (sqlerrcode == 0)
-		return;
-	if (count > 1)
+	if (is_one_due(backlog))
 	{
-		process_by_halves(tids, half);
-		process_by_halves(tids + half, count - half);
-		return;
+		clinical_intake_begin_due(backlog);
+		PushActiveSnapshot(GetTransactionSnapshot());
+		clinical_stage_find_due(backlog, batch);
+		PopActiveSnapshot();
 	}
-	SPI_connect();
-	process_failed(tids[0], sqlerrcode);
-	SPI_finish();
+	if (batch->count > 0 || marked_only)
+		return;
+	if (wait)
+		lock_all_lanes(backlog, batch);
+	else
+		lock_some_lanes(backlog, batch);
+	if (batch->lanes == 0)
+		return;
+	/* what the lanes' last holders did must be seen */
+	PushActiveSnapshot(GetTransactionSnapshot());
+	find_in_segments(backlog, batch);
+	PopActiveSnapshot();
+	if (batch->count == 0)
+		doubt_hints(batch);
+	if (!wait)
+		note_resting(batch);
 }
 
-/* Process a batch, in a transaction: how many reports there were. */
-static int
-drain_batch(int limit)
+/* The time that has passed, in microseconds. */
+static uint64
+elapsed_us(instr_time start)
 {
-	Datum	   *tids;
+	instr_time	now;
+
+	INSTR_TIME_SET_CURRENT(now);
+	INSTR_TIME_SUBTRACT(now, start);
+	return INSTR_TIME_GET_MICROSEC(now);
+}
+
+/*
+ * Process a batch, in a transaction: how many reports there were; -1 if they
+ * take too long together, and the transaction is to be given up.
+ */
+static int
+drain_batch(ClinicalBacklog *backlog, int limit, bool in_worker)
+{
+	ClinicalBatch *batch = begin_batch(limit);
+	instr_time	start;
+	uint64		us;
+
+	INSTR_TIME_SET_CURRENT(start);
+	find_batch(backlog, batch, !in_worker);
+	if (batch->count == 0)
+		return 0;
+	batch->count = clinical_stage_take(backlog, batch->reports, batch->count, true);
+	clinical_intake_stat(backlog, CLINICAL_STAT_CLAIM_US, elapsed_us(start));
+	CLINICAL_FAULT("drain_taken");
+	if (clinical_intake_try(backlog, batch->reports, batch->count, in_worker) == CLINICAL_TIMED_OUT)
+	{
+		singly = batch->count;
+		return -1;
+	}
+	us = elapsed_us(start);
+	clinical_intake_stat(backlog, CLINICAL_STAT_BATCHES, 1);
+	clinical_intake_stat(backlog, CLINICAL_STAT_BATCH_US, us);
+	if (batch->count >= MIN_BATCH)
+		us_per_report = us_per_report * 0.75 + (double) us / batch->count * 0.25;
+	return batch->count;
+}
+
+/* A number of a staged report; 0 if it is not set. */
+static int
+staged_number(const ClinicalStaged *staged, ClinicalStagedColumn column)
+{
+	return staged->nulls[column] ? 0 : DatumGetInt32(staged->values[column]);
+}
+
+/* Find the first report that is to be processed, a marked one before others; NULL: there is none. */
+static ClinicalBatch *
+find_first(ClinicalBacklog *backlog)
+{
+	ClinicalBatch *batch = begin_batch(1);
+
+	find_batch(backlog, batch, false);
+	return batch->count == 0 ? NULL : batch;
+}
+
+/*
+ * Mark a report, in a transaction of its own; false if there is none.  One with
+ * too many marks goes into quarantine.
+ */
+static bool
+mark_one(ClinicalBacklog *backlog)
+{
+	ClinicalBatch *batch;
+	ClinicalStaged *staged;
+	int			crashes;
+
+	batch = find_first(backlog);
+	if (batch == NULL)
+		return false;
+	staged = batch->reports[0];
+	crashes = staged_number(staged, CLINICAL_STAGED_CRASHES);
+	if (clinical_stage_take(backlog, batch->reports, 1, true) == 0)
+		return true;
+	if (crashes >= MAX_CRASHES)
+	{
+		clinical_intake_prepare(staged);
+		clinical_intake_set_aside(staged, "crashed", NULL, NULL);
+		clinical_intake_store_aside(staged);
+		return true;
+	}
+	staged->values[CLINICAL_STAGED_CRASHES] = Int32GetDatum(crashes + 1);
+	staged->nulls[CLINICAL_STAGED_CRASHES] = false;
+	staged->values[CLINICAL_STAGED_NOT_BEFORE] = TimestampTzGetDatum(GetCurrentTimestamp());
+	staged->nulls[CLINICAL_STAGED_NOT_BEFORE] = false;
+	clinical_stage_put_off(backlog, staged->values, staged->nulls);
+	return true;
+}
+
+/* One report fewer may be what crashed the server. */
+static void
+count_down(pg_atomic_uint32 *careful)
+{
+	uint32		left = pg_atomic_read_u32(careful);
+
+	while (left > 0 && !pg_atomic_compare_exchange_u32(careful, &left, left - 1))
+		;
+}
+
+/* After a crash: mark a report, and process it; false if there is none. */
+static bool
+process_carefully(ClinicalBacklog *backlog)
+{
+	bool		found;
+
+	if (!clinical_worker_begin("processing a report alone"))
+		return false;
+	found = mark_one(backlog);
+	/* the mark must be on disk before the report is processed */
+	ForceSyncCommit();
+	clinical_worker_commit();
+	if (!found)
+	{
+		pg_atomic_write_u32(&backlog->careful, 0);
+		return true;
+	}
+	if (!clinical_worker_begin("processing a report alone"))
+		return false;
+	marked_only = true;
+	(void) drain_batch(backlog, 1, true);
+	marked_only = false;
+	clinical_worker_commit();
+	count_down(&backlog->careful);
+	return true;
+}
+
+/*
+ * Empty what can be emptied, and turn to another segment where that is due; true
+ * if nothing is left to be emptied.
+ */
+static bool
+tidy(ClinicalBacklog *backlog, bool idle)
+{
+	MemoryContext context = CurrentMemoryContext;
+	List	   *segments = NIL;
+	ListCell   *lc;
+	bool		all;
+
+	if (!clinical_worker_begin("looking for segments to empty"))
+		return true;
+	(void) clinical_intake_backlog();
+	all = clinical_segments_turn(backlog, idle, context, &segments);
+	clinical_worker_commit();
+	MemoryContextSwitchTo(context);
+	foreach(lc, segments)
+	{
+		pgstat_report_activity(STATE_RUNNING, "emptying a segment");
+		clinical_segment_empty(lfirst_oid(lc));
+		clinical_intake_stat(backlog, CLINICAL_STAT_EMPTIED, 1);
+		pgstat_report_stat(true);
+		pgstat_report_activity(STATE_IDLE, NULL);
+	}
+	return all;
+}
+
+/* Count again what waits, in a transaction. */
+static void
+recount(void)
+{
+	if (!clinical_worker_begin("counting reports"))
+		return;
+	clinical_intake_recount();
+	clinical_worker_commit();
+}
+
+/*
+ * So many reports are processed together: as many as can be in clinical.batch_time,
+ * by what the last ones took.
+ */
+static int
+batch_limit(void)
+{
+	double		fit = us_per_report == 0 ? clinical_batch_size : clinical_batch_time * 1000.0 / us_per_report;
+
+	if (singly > 0)
+		return 1;
+	return (int) Max(Min(fit, clinical_batch_size), Min(MIN_BATCH, clinical_batch_size));
+}
+
+/* Process one batch; false if nothing was found. */
+static bool
+work_once(ClinicalBacklog *backlog)
+{
+	int			limit = batch_limit();
+	int64		waiting = clinical_intake_waiting(backlog);
 	int			count;
 
-	clinical_intake_require_count();
-	SPI_connect();
-	count = find_staged(limit, &tids);
-	if (count > 0)
-		process_by_halves(tids, count);
-	SPI_finish();
-	if (count > 0)
-		clinical_intake_drained(count);
-	return count;
+	if (waiting > 2 * limit && singly == 0)
+		clinical_want_workers((int) Min(waiting / limit - 1, CLINICAL_LANES));
+	if (!clinical_worker_begin("processing reports"))
+		return false;
+	count = drain_batch(backlog, limit, true);
+	if (count < 0)
+	{
+		clinical_worker_abort();
+		return true;
+	}
+	clinical_worker_commit();
+	singly = Max(singly - 1, 0);
+	return count > 0;
 }
 
-/* Job: one batch; at once again where it was a full one. */
+/* How long (ms) nothing has to be done: until a report is due that was put off, or so long. */
+static long
+time_to_next(ClinicalBacklog *backlog, long longest)
+{
+	TimestampTz due = (TimestampTz) pg_atomic_read_u64(&backlog->retry_due);
+
+	if (due == DT_NOEND)
+		return longest;
+	return Min(longest, TimestampDifferenceMilliseconds(GetCurrentTimestamp(), due) + 1);
+}
+
+/*
+ * Nothing was found though something waits: somebody else has the lanes, for how
+ * long nobody knows; or, should that go on, the count is wrong.
+ */
+static long
+wait_for_lanes(ClinicalBacklog *backlog, bool first)
+{
+	static int	times = 0;
+	static int64 processed = -1;
+	int64		now = (int64) pg_atomic_read_u64(&backlog->stats[CLINICAL_STAT_PROCESSED]);
+
+	if (now != processed)
+		times = 0;
+	processed = now;
+	if (!first)
+		return -1;
+	if (++times % 8 == 0)
+		recount();
+	return time_to_next(backlog, Min(10L << Min(times, 7), 1000));
+}
+
+/* Nothing waits: tidy up after a while, and see now and then whether that is true. */
+static long
+rest(ClinicalBacklog *backlog, bool worked)
+{
+	static TimestampTz tidy_at = 0;
+	static TimestampTz recount_at = 0;
+	static long interval = FIRST_TIDY;
+	TimestampTz now = GetCurrentTimestamp();
+
+	if (worked)
+	{
+		interval = FIRST_TIDY;
+		tidy_at = TimestampTzPlusMilliseconds(now, interval);
+	}
+	if (now >= recount_at)
+	{
+		recount();
+		recount_at = TimestampTzPlusMilliseconds(now, RECOUNT_INTERVAL);
+	}
+	if (now >= tidy_at)
+	{
+		interval = tidy(backlog, true) ? RECOUNT_INTERVAL : Min(interval * 5, RECOUNT_INTERVAL);
+		tidy_at = TimestampTzPlusMilliseconds(now, interval);
+	}
+	return time_to_next(backlog, Max(TimestampDifferenceMilliseconds(now, Min(tidy_at, recount_at)), 1));
+}
+
+/* This database's counts, made if they are not there, in a transaction; NULL: the extension is gone. */
+static ClinicalBacklog *
+counted_backlog(void)
+{
+	ClinicalBacklog *backlog = clinical_backlog();
+
+	if (backlog == NULL || pg_atomic_read_u32(&backlog->counted) != 0)
+		return backlog;
+	if (!clinical_worker_begin("counting reports"))
+		return NULL;
+	backlog = clinical_intake_backlog();
+	clinical_worker_commit();
+	return backlog;
+}
+
+/* Process a batch of what waits; the time to the next. */
+static long
+work(ClinicalBacklog *backlog, bool first)
+{
+	static int	batches = 0;
+	bool		found;
+
+	if (pg_atomic_read_u32(&backlog->careful) == 0)
+		found = work_once(backlog);
+	else
+		found = first && process_carefully(backlog);
+	if (found && first && ++batches % TIDY_BATCHES == 0)
+		(void) tidy(backlog, false);
+	return found ? 0 : wait_for_lanes(backlog, first);
+}
+
+/* Job: reports that wait; further workers help, except after a crash. */
 static long
 drain_job(void)
 {
-	int			count;
+	static bool worked = true;
+	bool		first = !clinical_is_further_worker();
+	ClinicalBacklog *backlog = counted_backlog();
+	long		delay;
 
-	if (!clinical_worker_begin("processing reports"))
+	if (backlog == NULL)
 		return -1;
-	lock_drain();
-	count = drain_batch(clinical_batch_size);
-	clinical_worker_commit();
-	return count < clinical_batch_size ? -1 : 0;
+	if (clinical_intake_waiting(backlog) > 0 || is_one_due(backlog))
+	{
+		worked = true;
+		return work(backlog, first);
+	}
+	pg_atomic_write_u32(&backlog->careful, 0);
+	if (!first)
+		return -1;
+	delay = rest(backlog, worked);
+	worked = false;
+	return delay;
 }
 
-/* Give the worker its job. */
+/* Give the workers their job. */
 void
 clinical_intake_drain_init(void)
 {
-	static const ClinicalJob job = {"intake", drain_job};
+	static const ClinicalJob job = {"intake", drain_job, true};
 
 	clinical_register_job(&job);
 }
@@ -416,7 +534,11 @@ Datum
 clinical_process_reports(PG_FUNCTION_ARGS)
 {
 	int64		limit = PG_ARGISNULL(0) ? PG_INT64_MAX : PG_GETARG_INT32(0);
+	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "clinical drain", ALLOCSET_DEFAULT_SIZES);
+	MemoryContext caller = MemoryContextSwitchTo(context);
+	ClinicalBacklog *backlog;
 	int64		done = 0;
+	int			count;
 
 	clinical_require_arg(limit > 0, "max_reports must be positive");
 	PreventCommandIfReadOnly("process_reports()");
@@ -424,16 +546,40 @@ clinical_process_reports(PG_FUNCTION_ARGS)
 		ereport(ERROR,
 				(errcode(ERRCODE_ACTIVE_SQL_TRANSACTION),
 				 errmsg("reports can only be processed in a READ COMMITTED transaction")));
-	lock_drain();
-	for (;;)
+	backlog = clinical_intake_backlog();
+	/* what the same statement has put in is there */
+	CommandCounterIncrement();
+	do
 	{
-		int			wanted = (int) Min(limit - done, clinical_batch_size);
-		int			count = drain_batch(wanted);
-
+		CHECK_FOR_INTERRUPTS();
+		count = drain_batch(backlog, (int) Min(limit - done, clinical_batch_size), false);
+		MemoryContextReset(context);
 		done += count;
-		if (count < wanted || done == limit)
-			break;
+	} while (count > 0 && done < limit);
+	MemoryContextSwitchTo(caller);
+	MemoryContextDelete(context);
+	PG_RETURN_INT64(done);
+}
+
+/* SQL: wait until no committed report waits any more. */
+Datum
+clinical_wait_until_drained(PG_FUNCTION_ARGS)
+{
+	static uint32 wait_event = 0;
+	ClinicalBacklog *backlog = clinical_intake_backlog();
+	TimestampTz until = DT_NOEND;
+
+	if (!PG_ARGISNULL(0))
+		until = DatumGetTimestampTz(DirectFunctionCall2(timestamptz_pl_interval,
+														TimestampTzGetDatum(GetCurrentTimestamp()), PG_GETARG_DATUM(0)));
+	while (clinical_intake_waiting(backlog) > 0 || pg_atomic_read_u32(&backlog->rows[CLINICAL_RETRIED]) > 0)
+	{
+		if (GetCurrentTimestamp() >= until)
+			PG_RETURN_BOOL(false);
+		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, 5,
+						 CLINICAL_WAIT_EVENT(wait_event, "ClinicalDrain"));
+		ResetLatch(MyLatch);
 		CHECK_FOR_INTERRUPTS();
 	}
-	PG_RETURN_INT64(done);
+	PG_RETURN_BOOL(true);
 }

@@ -182,6 +182,7 @@ find_quarantined(Datum *key, ClinicalSubmission *copy)
 				 errmsg("submission is not in quarantine")));
 	copy->patient_id = DatumGetTextPP(key[0]);
 	copy->captured_at = DatumGetTimestampTz(quarantined_column(2));
+	copy->has_captured_at = true;
 	copy->instrument = (text *) DatumGetPointer(quarantined_column(3));
 	copy->time_zone = (text *) DatumGetPointer(quarantined_column(4));
 	copy->originator = (text *) DatumGetPointer(quarantined_column(5));
@@ -189,28 +190,62 @@ find_quarantined(Datum *key, ClinicalSubmission *copy)
 	return quarantined_column(1);
 }
 
+/* What the original of a copy says of how it came */
+enum
+{
+	ORIGINAL_RECEIVED_AT = 1, ORIGINAL_DIGEST, ORIGINAL_DEVICE_ID, ORIGINAL_LOGIN, ORIGINAL_ACTOR, ORIGINAL_TRACE_PARENT,
+};
+
+/* Set a column of a staged report; 0: NULL. */
+static void
+set_column(Datum *values, bool *nulls, ClinicalStagedColumn column, Datum value)
+{
+	values[column] = value;
+	nulls[column] = value == (Datum) 0;
+}
+
+/* Put a copy of a report, whose original was marked just now, among the staged ones. */
+static void
+stage_copy(ClinicalBacklog *backlog, const ClinicalSubmission *copy, Datum digest)
+{
+	Datum		values[CLINICAL_STAGED_NCOLUMNS] = {0};
+	bool		nulls[CLINICAL_STAGED_NCOLUMNS] = {false};
+
+	set_column(values, nulls, CLINICAL_STAGED_PATIENT_ID, PointerGetDatum(copy->patient_id));
+	set_column(values, nulls, CLINICAL_STAGED_SUBMISSION_ID, copy->id);
+	values[CLINICAL_STAGED_CAPTURED_AT] = TimestampTzGetDatum(copy->captured_at);
+	values[CLINICAL_STAGED_RECEIVED_AT] = quarantined_column(ORIGINAL_RECEIVED_AT);
+	set_column(values, nulls, CLINICAL_STAGED_INSTRUMENT, PointerGetDatum(copy->instrument));
+	set_column(values, nulls, CLINICAL_STAGED_TIME_ZONE, PointerGetDatum(copy->time_zone));
+	set_column(values, nulls, CLINICAL_STAGED_ORIGINATOR, PointerGetDatum(copy->originator));
+	set_column(values, nulls, CLINICAL_STAGED_DEVICE_ID, quarantined_column(ORIGINAL_DEVICE_ID));
+	set_column(values, nulls, CLINICAL_STAGED_LOGIN, quarantined_column(ORIGINAL_LOGIN));
+	set_column(values, nulls, CLINICAL_STAGED_ACTOR, quarantined_column(ORIGINAL_ACTOR));
+	set_column(values, nulls, CLINICAL_STAGED_TRACE_PARENT, quarantined_column(ORIGINAL_TRACE_PARENT));
+	set_column(values, nulls, CLINICAL_STAGED_DIGEST, digest != 0 ? digest : quarantined_column(ORIGINAL_DIGEST));
+	set_column(values, nulls, CLINICAL_STAGED_REPORT_DATA, JsonbPGetDatum(copy->data));
+	nulls[CLINICAL_STAGED_ATTEMPTS] = nulls[CLINICAL_STAGED_CRASHES] = nulls[CLINICAL_STAGED_NOT_BEFORE] = true;
+	/* it was accepted before: it has a place also in a full queue */
+	(void) clinical_stage_put(backlog, PG_INT64_MAX, values, nulls, false);
+}
+
 /* SQL: put a report in quarantine back among the staged ones. */
 Datum
 clinical_requeue(PG_FUNCTION_ARGS)
 {
 	static ClinicalPlan plan = {
-		"WITH original AS ("
-		"  UPDATE clinical.set_aside AS a SET requeued_at = pg_catalog.clock_timestamp(), requeued_by = SESSION_USER,"
-		"         requeue_actor = $12, requeue_reason = $4, patch = $5"
-		"   WHERE a.patient_id OPERATOR(pg_catalog.=) $1 AND a.submission_id OPERATOR(pg_catalog.=) $2 AND a.arrival OPERATOR(pg_catalog.=) $3"
-		"  RETURNING a.*)"
-		" INSERT INTO clinical.staged_report (patient_id, submission_id, captured_at, received_at, digest, report_data,"
-		"        instrument, time_zone, originator, device_id, login, actor, trace_parent)"
-		" SELECT $6, o.submission_id, $7, o.received_at, COALESCE($8, o.digest), $9, $10, $11, o.originator, o.device_id, o.login,"
-		"        o.actor, o.trace_parent"
-		"   FROM original o",
-		12, {TEXTOID, UUIDOID, UUIDOID, TEXTOID, JSONBOID, TEXTOID, TIMESTAMPTZOID, BYTEAOID, JSONBOID, TEXTOID, TEXTOID, TEXTOID}
+		"UPDATE clinical.set_aside AS a SET requeued_at = pg_catalog.clock_timestamp(), requeued_by = SESSION_USER,"
+		"       requeue_actor = $6, requeue_reason = $4, patch = $5"
+		" WHERE a.patient_id OPERATOR(pg_catalog.=) $1 AND a.submission_id OPERATOR(pg_catalog.=) $2 AND a.arrival OPERATOR(pg_catalog.=) $3"
+		" RETURNING a.received_at, a.digest, a.device_id, a.login, a.actor, a.trace_parent",
+		6, {TEXTOID, UUIDOID, UUIDOID, TEXTOID, JSONBOID, TEXTOID}
 	};
+	ClinicalBacklog *backlog;
 	ClinicalSubmission copy = {0};
-	bool		has_patch = !PG_ARGISNULL(3);
+	Datum		values[6] = {0};
+	char		nulls[6];
+	Datum		digest = (Datum) 0;
 	text	   *reason = clinical_optional_arg(fcinfo, 2);
-	Datum		values[12] = {0};
-	char		nulls[12];
 
 	values[0] = PointerGetDatum(clinical_text_arg(fcinfo, 0, "patient id is required"));
 	clinical_require_arg(!PG_ARGISNULL(1), "submission id is required");
@@ -219,25 +254,21 @@ clinical_requeue(PG_FUNCTION_ARGS)
 		reason = clinical_reason_in_force();
 	clinical_require_arg(reason != NULL && VARSIZE_ANY_EXHDR(reason) > 0, "reason is required");
 	values[3] = PointerGetDatum(reason);
-	clinical_intake_require_count();
-	clinical_intake_reserve_anyway();
+	values[5] = PointerGetDatum(clinical_actor_in_force());
+	backlog = clinical_intake_backlog();
 	SPI_connect();
+	copy.id = values[1];
 	values[2] = find_quarantined(values, &copy);
-	if (has_patch)
+	if (!PG_ARGISNULL(3))
 	{
 		values[4] = PG_GETARG_DATUM(3);
 		apply_patch(&copy, PG_GETARG_JSONB_P(3));
-		values[7] = clinical_submission_digest(&copy);
+		digest = clinical_submission_digest(&copy);
 	}
-	values[5] = PointerGetDatum(copy.patient_id);
-	values[6] = TimestampTzGetDatum(copy.captured_at);
-	values[8] = JsonbPGetDatum(copy.data);
-	values[9] = PointerGetDatum(copy.instrument);
-	values[10] = PointerGetDatum(copy.time_zone);
-	values[11] = PointerGetDatum(clinical_actor_in_force());
-	for (int i = 0; i < 12; i++)
-		nulls[i] = values[i] == 0 && i != 6 ? 'n' : ' ';
+	for (int i = 0; i < 6; i++)
+		nulls[i] = values[i] == 0 ? 'n' : ' ';
 	clinical_server_execute(&plan, values, nulls);
+	stage_copy(backlog, &copy, digest);
 	SPI_finish();
 	clinical_wake_worker();
 	PG_RETURN_TEXT_P(cstring_to_text("queued"));

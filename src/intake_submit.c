@@ -15,6 +15,10 @@
 #include "funcapi.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
+#include "utils/memutils.h"
+#include "utils/resowner.h"
+#include "utils/tuplestore.h"
 #include "utils/timestamp.h"
 
 #include "audit.h"
@@ -22,6 +26,7 @@
 #include "worker.h"
 
 PG_FUNCTION_INFO_V1(clinical_submit_report);
+PG_FUNCTION_INFO_V1(clinical_submit_reports);
 
 #define MAX_TEXT_BYTES 255
 
@@ -32,6 +37,10 @@ enum
 	ARG_ORIGINATOR, ARG_DEVICE_ID, ARG_ACTOR, ARG_TRACE_PARENT,
 };
 
+static const char *const argument_names[] = {
+	"patient_id", "report_data", "submission_id", "captured_at", "instrument", "time_zone",
+	"originator", "device_id", "actor", "trace_parent"
+};
 static const char *const originators[] = {"subject", "site", "device", "import"};
 
 /* What submit_report answers */
@@ -121,7 +130,8 @@ clinical_submission_require(const ClinicalSubmission *submission)
 		clinical_check_time_zone(text_to_cstring(submission->time_zone));
 	if (submission->trace_parent != NULL)
 		require_trace_parent(submission->trace_parent);
-	clinical_require_arg(!TIMESTAMP_NOT_FINITE(submission->captured_at), "captured_at must be finite");
+	clinical_require_arg(!submission->has_captured_at || !TIMESTAMP_NOT_FINITE(submission->captured_at),
+						 "captured_at must be finite");
 }
 
 /* Add a text, or that there is none, to a hash. */
@@ -166,21 +176,53 @@ take_arguments(FunctionCallInfo fcinfo, ClinicalSubmission *submission)
 	submission->patient_id = clinical_text_arg(fcinfo, ARG_PATIENT_ID, "patient id is required");
 	clinical_require_arg(!PG_ARGISNULL(ARG_REPORT_DATA), "report data is required");
 	submission->data = PG_GETARG_JSONB_P(ARG_REPORT_DATA);
-	submission->id = PG_ARGISNULL(ARG_SUBMISSION_ID) ? clinical_uuid7() : PG_GETARG_DATUM(ARG_SUBMISSION_ID);
+	submission->has_id = !PG_ARGISNULL(ARG_SUBMISSION_ID);
+	submission->id = submission->has_id ? PG_GETARG_DATUM(ARG_SUBMISSION_ID) : (Datum) 0;
 	submission->has_captured_at = !PG_ARGISNULL(ARG_CAPTURED_AT);
-	submission->captured_at = submission->has_captured_at ? PG_GETARG_TIMESTAMPTZ(ARG_CAPTURED_AT) : GetCurrentTimestamp();
+	submission->captured_at = submission->has_captured_at ? PG_GETARG_TIMESTAMPTZ(ARG_CAPTURED_AT) : 0;
 	submission->instrument = clinical_optional_arg(fcinfo, ARG_INSTRUMENT);
 	submission->time_zone = clinical_optional_arg(fcinfo, ARG_TIME_ZONE);
 	submission->originator = clinical_optional_arg(fcinfo, ARG_ORIGINATOR);
 	submission->device_id = clinical_optional_arg(fcinfo, ARG_DEVICE_ID);
 	submission->actor = clinical_optional_arg(fcinfo, ARG_ACTOR);
-	if (submission->actor == NULL)
-		submission->actor = clinical_actor_in_force();
 	submission->trace_parent = clinical_optional_arg(fcinfo, ARG_TRACE_PARENT);
-	clinical_submission_require(submission);
 }
 
-/* The columns of a staged report as arguments of a statement. */
+/* Set a column that may be NULL. */
+static void
+set_text(Datum *values, bool *nulls, ClinicalStagedColumn column, text *value)
+{
+	values[column] = PointerGetDatum(value);
+	nulls[column] = value == NULL;
+}
+
+/* Put a report among the staged ones; false if there is no place. */
+static bool
+stage(ClinicalBacklog *backlog, const ClinicalSubmission *submission)
+{
+	Datum		values[CLINICAL_STAGED_NCOLUMNS] = {0};
+	bool		nulls[CLINICAL_STAGED_NCOLUMNS] = {false};
+
+	values[CLINICAL_STAGED_PATIENT_ID] = PointerGetDatum(submission->patient_id);
+	values[CLINICAL_STAGED_SUBMISSION_ID] = submission->id;
+	values[CLINICAL_STAGED_CAPTURED_AT] = TimestampTzGetDatum(submission->captured_at);
+	nulls[CLINICAL_STAGED_CAPTURED_AT] = !submission->has_captured_at;
+	values[CLINICAL_STAGED_RECEIVED_AT] = TimestampTzGetDatum(GetCurrentTimestamp());
+	set_text(values, nulls, CLINICAL_STAGED_INSTRUMENT, submission->instrument);
+	set_text(values, nulls, CLINICAL_STAGED_TIME_ZONE, submission->time_zone);
+	set_text(values, nulls, CLINICAL_STAGED_ORIGINATOR, submission->originator);
+	set_text(values, nulls, CLINICAL_STAGED_DEVICE_ID, submission->device_id);
+	values[CLINICAL_STAGED_LOGIN] = CStringGetTextDatum(GetUserNameFromId(GetSessionUserId(), false));
+	set_text(values, nulls, CLINICAL_STAGED_ACTOR, submission->actor);
+	set_text(values, nulls, CLINICAL_STAGED_TRACE_PARENT, submission->trace_parent);
+	/* whoever processes the report has more time for it */
+	nulls[CLINICAL_STAGED_DIGEST] = true;
+	values[CLINICAL_STAGED_REPORT_DATA] = JsonbPGetDatum(submission->data);
+	nulls[CLINICAL_STAGED_ATTEMPTS] = nulls[CLINICAL_STAGED_CRASHES] = nulls[CLINICAL_STAGED_NOT_BEFORE] = true;
+	return clinical_stage_put(backlog, clinical_queue_capacity, values, nulls, true);
+}
+
+/* The columns of a report as arguments of a statement. */
 static void
 pass_submission(const ClinicalSubmission *submission, Datum digest, Datum *values, char *nulls)
 {
@@ -189,7 +231,7 @@ pass_submission(const ClinicalSubmission *submission, Datum digest, Datum *value
 
 	values[0] = PointerGetDatum(submission->patient_id);
 	values[1] = submission->id;
-	values[2] = TimestampTzGetDatum(submission->captured_at);
+	values[2] = TimestampTzGetDatum(submission->has_captured_at ? submission->captured_at : GetCurrentTimestamp());
 	values[3] = digest;
 	values[4] = JsonbPGetDatum(submission->data);
 	memset(nulls, ' ', 5);
@@ -203,20 +245,6 @@ pass_submission(const ClinicalSubmission *submission, Datum digest, Datum *value
 #define SUBMISSION_NARGS 11
 #define SUBMISSION_TYPES \
 	TEXTOID, UUIDOID, TIMESTAMPTZOID, BYTEAOID, JSONBOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID
-
-/* Put a report among the staged ones. */
-static void
-stage(Datum *values, const char *nulls)
-{
-	static ClinicalPlan plan = {
-		"INSERT INTO clinical.staged_report (patient_id, submission_id, captured_at, received_at, digest, report_data,"
-		"        instrument, time_zone, originator, device_id, login, actor, trace_parent)"
-		" VALUES ($1, $2, $3, pg_catalog.clock_timestamp(), $4, $5, $6, $7, $8, $9, SESSION_USER, $10, $11)",
-		SUBMISSION_NARGS, {SUBMISSION_TYPES}
-	};
-
-	clinical_owner_execute(&plan, values, nulls, false);
-}
 
 /* Keep a report under an id that was used for another one, unless it is kept already. */
 static void
@@ -242,73 +270,316 @@ keep_conflict(Datum *values, char *nulls)
 	clinical_server_execute(&plan, more, more_nulls);
 }
 
-/* Is the id in use?  Then the answer says whether for the same report. */
+/* Is the id in use?  Then the answer says whether for the same report; another one is kept. */
 static bool
-id_is_used(Datum *values, Answer *answer)
+id_is_used(const ClinicalSubmission *submission, Answer *answer)
 {
 	static ClinicalPlan plan = {
-		"SELECT u.digest OPERATOR(pg_catalog.=) $4 FROM ("
-		"  SELECT s.digest FROM clinical.submission s"
-		"   WHERE s.patient_id OPERATOR(pg_catalog.=) $1 AND s.id OPERATOR(pg_catalog.=) $2"
-		"  UNION ALL"
-		"  SELECT a.digest FROM clinical.set_aside a"
-		"   WHERE a.patient_id OPERATOR(pg_catalog.=) $1 AND a.submission_id OPERATOR(pg_catalog.=) $2"
-		"     AND a.outcome OPERATOR(pg_catalog.=) 'quarantined' AND a.requeued_at IS NULL) u LIMIT 1",
-		4, {TEXTOID, UUIDOID, TIMESTAMPTZOID, BYTEAOID}
+		"SELECT s.digest FROM clinical.submission s"
+		" WHERE s.patient_id OPERATOR(pg_catalog.=) $1 AND s.id OPERATOR(pg_catalog.=) $2"
+		" UNION ALL"
+		" SELECT a.digest FROM clinical.set_aside a"
+		"  WHERE a.patient_id OPERATOR(pg_catalog.=) $1 AND a.submission_id OPERATOR(pg_catalog.=) $2"
+		"    AND a.outcome OPERATOR(pg_catalog.=) 'quarantined' AND a.requeued_at IS NULL LIMIT 1",
+		2, {TEXTOID, UUIDOID}
 	};
-	Datum		same;
+	Datum		values[SUBMISSION_NARGS] = {PointerGetDatum(submission->patient_id), submission->id};
+	char		nulls[SUBMISSION_NARGS];
+	Datum		found;
+	Datum		digest;
 
-	if (!clinical_owner_fetch(&plan, values, NULL, false, &same))
+	if (!clinical_owner_fetch(&plan, values, NULL, false, &found))
 		return false;
-	*answer = DatumGetBool(same) ? ALREADY_RECEIVED : CONFLICT;
+	digest = clinical_submission_digest(submission);
+	*answer = clinical_same_digest(found, digest) ? ALREADY_RECEIVED : CONFLICT;
+	if (*answer == CONFLICT)
+	{
+		pass_submission(submission, digest, values, nulls);
+		SPI_connect();
+		keep_conflict(values, nulls);
+		SPI_finish();
+	}
 	return true;
 }
 
-/* The answer as a row. */
-static Datum
-response(FunctionCallInfo fcinfo, Answer answer, Datum id)
+/* Take in a report that was found to be well-formed. */
+static Answer
+submit(ClinicalBacklog *backlog, ClinicalSubmission *submission)
 {
-	TupleDesc	desc;
-	Datum		values[4];
-	bool		nulls[4] = {false, false, false, false};
+	Answer		answer;
 
-	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
-		elog(ERROR, "return type must be a row type");
+	if (submission->actor == NULL)
+		submission->actor = clinical_actor_in_force();
+	clinical_submission_require(submission);
+	if (clinical_intake_is_full(backlog, clinical_queue_capacity))
+		return BUSY;
+	if (!submission->has_id)
+		submission->id = clinical_uuid7();
+	else if (id_is_used(submission, &answer))
+		return answer;
+	return stage(backlog, submission) ? QUEUED : BUSY;
+}
+
+/* Count an answer; the reports that are put in are counted when they are committed. */
+static void
+count_answer(ClinicalBacklog *backlog, Answer answer)
+{
+	if (answer == BUSY)
+		clinical_intake_stat(backlog, CLINICAL_STAT_BUSY, 1);
+	if (answer == ALREADY_RECEIVED)
+		clinical_intake_stat(backlog, CLINICAL_STAT_ALREADY_RECEIVED, 1);
+}
+
+/* The answer as the columns of a row. */
+static void
+put_answer(Answer answer, Datum id, Datum *values, bool *nulls)
+{
 	values[0] = BoolGetDatum(answers[answer].success);
 	values[1] = CStringGetTextDatum(answers[answer].message);
 	values[2] = id;
-	nulls[2] = answer == BUSY;
 	values[3] = CStringGetTextDatum(answers[answer].outcome);
-	return HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc), values, nulls));
+	memset(nulls, false, 4 * sizeof(bool));
+	nulls[2] = answer == BUSY;
+}
+
+/* The row type of the answers, looked up once for a call site. */
+static TupleDesc
+answer_desc(FunctionCallInfo fcinfo)
+{
+	if (fcinfo->flinfo->fn_extra == NULL)
+	{
+		MemoryContext old = MemoryContextSwitchTo(fcinfo->flinfo->fn_mcxt);
+		TupleDesc	desc;
+
+		if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
+			elog(ERROR, "return type must be a row type");
+		fcinfo->flinfo->fn_extra = BlessTupleDesc(CreateTupleDescCopy(desc));
+		MemoryContextSwitchTo(old);
+	}
+	return fcinfo->flinfo->fn_extra;
 }
 
 /* SQL: take in a report. */
 Datum
 clinical_submit_report(PG_FUNCTION_ARGS)
 {
-	ClinicalSubmission submission;
-	Datum		values[SUBMISSION_NARGS];
-	char		nulls[SUBMISSION_NARGS];
-	Answer		answer = QUEUED;
+	ClinicalSubmission submission = {0};
+	ClinicalBacklog *backlog;
+	Datum		values[4];
+	bool		nulls[4];
+	Answer		answer;
 
 	PreventCommandIfReadOnly("submit_report()");
 	take_arguments(fcinfo, &submission);
-	clinical_intake_require_count();
-	if (!clinical_intake_reserve(clinical_queue_capacity))
-		return response(fcinfo, BUSY, (Datum) 0);
-	/* an acknowledgement is durable, whatever the session has set */
-	ForceSyncCommit();
-	pass_submission(&submission, clinical_submission_digest(&submission), values, nulls);
-	SPI_connect();
-	if (!PG_ARGISNULL(ARG_SUBMISSION_ID) && id_is_used(values, &answer))
+	backlog = clinical_intake_backlog();
+	answer = submit(backlog, &submission);
+	count_answer(backlog, answer);
+	if (answer == QUEUED || answer == CONFLICT)
 	{
-		clinical_intake_unreserve();
-		if (answer == CONFLICT)
-			keep_conflict(values, nulls);
+		/* an acknowledgement is durable, whatever the session has set */
+		ForceSyncCommit();
+		clinical_wake_worker();
 	}
-	else
-		stage(values, nulls);
-	SPI_finish();
-	clinical_wake_worker();
-	return response(fcinfo, answer, submission.id);
+	put_answer(answer, submission.id, values, nulls);
+	return HeapTupleGetDatum(heap_form_tuple(answer_desc(fcinfo), values, nulls));
+}
+
+/* A member of a report in an array: NULL and null are the same. */
+static bool
+element_member(const JsonbValue *element, int arg, JsonbValue *value)
+{
+	return clinical_json_get(element, argument_names[arg], value) != NULL && value->type != jbvNull;
+}
+
+/* The same as a text, or NULL. */
+static text *
+element_text(const JsonbValue *element, int arg)
+{
+	JsonbValue	value;
+
+	if (!element_member(element, arg, &value))
+		return NULL;
+	if (value.type != jbvString)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("%s must be a text", argument_names[arg])));
+	return cstring_to_text_with_len(value.val.string.val, value.val.string.len);
+}
+
+/* Keys that submit_report has no argument for are mistakes. */
+static void
+require_keys(const JsonbValue *element)
+{
+	JsonbContainer *object = clinical_json_object(element);
+	JsonbIterator *iterator;
+	JsonbValue	key;
+	JsonbValue	value;
+
+	clinical_require_arg(object != NULL, "each of the reports must be an object");
+	iterator = JsonbIteratorInit(object);
+	while (clinical_json_next(&iterator, &key, &value))
+	{
+		bool		known = false;
+
+		for (int i = 0; i < (int) lengthof(argument_names); i++)
+			known |= clinical_json_is(&key, argument_names[i]);
+		clinical_require_arg(known, "the keys of a report must be names of arguments of submit_report");
+	}
+}
+
+/* Take a report out of an array. */
+static void
+take_element(const JsonbValue *element, ClinicalSubmission *submission)
+{
+	JsonbValue	data;
+	text	   *value;
+
+	memset(submission, 0, sizeof(*submission));
+	require_keys(element);
+	submission->patient_id = element_text(element, ARG_PATIENT_ID);
+	clinical_require_arg(submission->patient_id != NULL && VARSIZE_ANY_EXHDR(submission->patient_id) > 0, "patient id is required");
+	clinical_require_arg(element_member(element, ARG_REPORT_DATA, &data), "report data is required");
+	submission->data = JsonbValueToJsonb(&data);
+	value = element_text(element, ARG_SUBMISSION_ID);
+	submission->has_id = value != NULL;
+	if (submission->has_id)
+		submission->id = DirectFunctionCall1(uuid_in, CStringGetDatum(text_to_cstring(value)));
+	value = element_text(element, ARG_CAPTURED_AT);
+	submission->has_captured_at = value != NULL;
+	if (submission->has_captured_at)
+		submission->captured_at = DatumGetTimestampTz(DirectFunctionCall3(timestamptz_in, CStringGetDatum(text_to_cstring(value)),
+																		  ObjectIdGetDatum(InvalidOid), Int32GetDatum(-1)));
+	submission->instrument = element_text(element, ARG_INSTRUMENT);
+	submission->time_zone = element_text(element, ARG_TIME_ZONE);
+	submission->originator = element_text(element, ARG_ORIGINATOR);
+	if (submission->originator == NULL)
+		submission->originator = cstring_to_text(originators[0]);
+	submission->device_id = element_text(element, ARG_DEVICE_ID);
+	submission->actor = element_text(element, ARG_ACTOR);
+	submission->trace_parent = element_text(element, ARG_TRACE_PARENT);
+}
+
+/* What submit_reports works on, and what it has answered so far */
+typedef struct Series
+{
+	ClinicalBacklog *backlog;
+	JsonbContainer *array;
+	ReturnSetInfo *result;
+	MemoryContext context;		/* emptied for each report */
+	bool		any_kept;
+} Series;
+
+/* Take in one report of the array, and answer. */
+static void
+submit_element(Series *series, int i)
+{
+	MemoryContext caller = MemoryContextSwitchTo(series->context);
+	ClinicalSubmission submission;
+	Datum		values[4];
+	bool		nulls[4];
+	Answer		answer;
+
+	CHECK_FOR_INTERRUPTS();
+	take_element(getIthJsonbValueFromContainer(series->array, i), &submission);
+	answer = submit(series->backlog, &submission);
+	count_answer(series->backlog, answer);
+	series->any_kept |= answer == QUEUED || answer == CONFLICT;
+	put_answer(answer, submission.id, values, nulls);
+	tuplestore_putvalues(series->result->setResult, series->result->setDesc, values, nulls);
+	MemoryContextSwitchTo(caller);
+	MemoryContextReset(series->context);
+}
+
+/* A report of the array cannot be taken in: say why, in the words of the error that submit_report raises. */
+static void
+answer_invalid(Series *series, const ErrorData *error)
+{
+	Datum		values[4] = {BoolGetDatum(false), CStringGetTextDatum(error->message), (Datum) 0, CStringGetTextDatum("invalid")};
+	bool		nulls[4] = {false, false, true, false};
+
+	tuplestore_putvalues(series->result->setResult, series->result->setDesc, values, nulls);
+}
+
+/* Is an error about what the client has sent? */
+static bool
+is_of_the_client(int sqlerrcode)
+{
+	int			category = ERRCODE_TO_CATEGORY(sqlerrcode);
+
+	return category == ERRCODE_TO_CATEGORY(ERRCODE_DATA_EXCEPTION) ||
+		category == ERRCODE_TO_CATEGORY(ERRCODE_PROGRAM_LIMIT_EXCEEDED);
+}
+
+/* Take in these reports in a savepoint; NULL, or the error that is the client's. */
+static ErrorData *
+submit_elements(Series *series, int from, int to)
+{
+	MemoryContext caller = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+	ErrorData  *volatile error = NULL;
+
+	BeginInternalSubTransaction(NULL);
+	MemoryContextSwitchTo(caller);
+	PG_TRY();
+	{
+		for (int i = from; i < to; i++)
+			submit_element(series, i);
+		ReleaseCurrentSubTransaction();
+	}
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(caller);
+		error = CopyErrorData();
+		FlushErrorState();
+		RollbackAndReleaseCurrentSubTransaction();
+		if (!is_of_the_client(error->sqlerrcode))
+			ReThrowError(error);
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(caller);
+	CurrentResourceOwner = owner;
+	return error;
+}
+
+/* Take in all reports: together, or where one of them is malformed each for itself. */
+static void
+submit_all(Series *series)
+{
+	int			count = (int) JsonContainerSize(series->array);
+
+	if (count == 0 || submit_elements(series, 0, count) == NULL)
+		return;
+	tuplestore_clear(series->result->setResult);
+	for (int i = 0; i < count; i++)
+	{
+		ErrorData  *error = submit_elements(series, i, i + 1);
+
+		if (error != NULL)
+			answer_invalid(series, error);
+	}
+}
+
+/* SQL: take in many reports, and answer for each. */
+Datum
+clinical_submit_reports(PG_FUNCTION_ARGS)
+{
+	Series		series = {0};
+	Jsonb	   *reports;
+
+	PreventCommandIfReadOnly("submit_reports()");
+	clinical_require_arg(!PG_ARGISNULL(0), "reports are required");
+	reports = PG_GETARG_JSONB_P(0);
+	clinical_require_arg(JB_ROOT_IS_ARRAY(reports) && !JB_ROOT_IS_SCALAR(reports), "reports must be an array");
+	InitMaterializedSRF(fcinfo, 0);
+	series.backlog = clinical_intake_backlog();
+	series.array = &reports->root;
+	series.result = (ReturnSetInfo *) fcinfo->resultinfo;
+	series.context = AllocSetContextCreate(CurrentMemoryContext, "clinical reports", ALLOCSET_DEFAULT_SIZES);
+	submit_all(&series);
+	if (series.any_kept)
+	{
+		ForceSyncCommit();
+		clinical_wake_worker();
+	}
+	return (Datum) 0;
 }

@@ -53,6 +53,7 @@ extern void clinical_register_job(const ClinicalJob *job);
 /* In run(): a transaction with SPI and a snapshot; false: return, there is none */
 extern bool clinical_worker_begin(const char *activity);
 extern void clinical_worker_commit(void);
+extern void clinical_worker_abort(void);
 
 /*
  * In a worker, at any time: this database has work for so many further workers
@@ -66,17 +67,52 @@ extern void clinical_want_workers(int further);
 extern int	clinical_workers_running(void);
 extern bool clinical_in_worker(void);
 extern bool clinical_is_further_worker(void);
+extern int	clinical_max_workers;
 
-/* What modules count for a database, in shared memory */
+/*
+ * What the intake keeps of a database in shared memory: how many reports wait,
+ * and hints where they stand.  It lies in the database's slot, whose owner knows
+ * its size and nothing else about it.
+ */
+#define CLINICAL_LANES 64
+#define CLINICAL_STAGES 5
+
+typedef enum ClinicalIntakeStat
+{
+	CLINICAL_STAT_QUEUED,		/* reports that were put in and committed */
+	CLINICAL_STAT_BUSY,			/* answers */
+	CLINICAL_STAT_ALREADY_RECEIVED, /* answers */
+	CLINICAL_STAT_PROCESSED,	/* reports */
+	CLINICAL_STAT_BATCHES,
+	CLINICAL_STAT_CLAIM_US,		/* time spent finding and locking reports */
+	CLINICAL_STAT_BATCH_US,		/* time spent on whole batches */
+	CLINICAL_STAT_RETRIED,		/* reports that failed and were put off */
+	CLINICAL_STAT_EMPTIED,		/* segments that were emptied */
+	CLINICAL_NSTATS
+} ClinicalIntakeStat;
+
 typedef struct ClinicalBacklog
 {
-	pg_atomic_uint64 count;
+	pg_atomic_uint64 count;		/* places taken: in flight and committed */
 	pg_atomic_uint32 counted;	/* the table that was counted; 0: none yet */
+	pg_atomic_uint32 current;	/* the segment that takes reports in */
+	pg_atomic_uint32 careful;	/* so many reports are still to be processed
+								 * one by one, since the server crashed */
+	pg_atomic_uint64 retry_due; /* when the first report that was put off is
+								 * due; DT_NOEND: never */
+	pg_atomic_uint32 waiting[CLINICAL_LANES];	/* committed, by lane */
+	pg_atomic_uint32 rows[CLINICAL_STAGES]; /* in flight and committed, by
+											 * table */
+	pg_atomic_uint32 last_xid[CLINICAL_STAGES]; /* the last to delete there */
+	pg_atomic_uint32 low[CLINICAL_STAGES][CLINICAL_LANES];	/* before this block
+															 * nothing waits */
+	pg_atomic_uint64 stats[CLINICAL_NSTATS];
 } ClinicalBacklog;
 
 /* Anywhere */
 extern ClinicalBacklog *clinical_backlog(void);
 extern void clinical_wake_worker(void);
 extern bool clinical_database_may_have_extension(void);
+extern bool clinical_server_crashed(void);
 
 #endif							/* CLINICAL_WORKER_H */

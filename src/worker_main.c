@@ -271,6 +271,15 @@ clinical_worker_commit(void)
 	pgstat_report_activity(STATE_IDLE, NULL);
 }
 
+/* Give it up: nothing was done. */
+void
+clinical_worker_abort(void)
+{
+	AbortCurrentTransaction();
+	pgstat_report_stat(true);
+	pgstat_report_activity(STATE_IDLE, NULL);
+}
+
 /* Has a backend said that the extension may have come or gone since the last look? */
 static bool
 asked_again(void)

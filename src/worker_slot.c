@@ -9,7 +9,11 @@
 
 #include <signal.h>
 
+#include "access/transam.h"
+#include "catalog/pg_control.h"
+#include "common/controldata_utils.h"
 #include "miscadmin.h"
+#include "storage/block.h"
 #include "storage/ipc.h"
 #include "storage/latch.h"
 #include "storage/procarray.h"
@@ -52,6 +56,38 @@ request_shared(void)
 	RequestNamedLWLockTranche("clinical_worker", 1);
 }
 
+/* Begin with a backlog that nobody has counted. */
+static void
+initialize_backlog(ClinicalBacklog *backlog)
+{
+	pg_atomic_init_u64(&backlog->count, 0);
+	pg_atomic_init_u32(&backlog->counted, 0);
+	pg_atomic_init_u32(&backlog->current, 0);
+	pg_atomic_init_u32(&backlog->careful, 0);
+	pg_atomic_init_u64(&backlog->retry_due, 0);
+	for (int i = 0; i < CLINICAL_LANES; i++)
+		pg_atomic_init_u32(&backlog->waiting[i], 0);
+	for (int i = 0; i < CLINICAL_STAGES; i++)
+	{
+		pg_atomic_init_u32(&backlog->rows[i], 0);
+		pg_atomic_init_u32(&backlog->last_xid[i], InvalidTransactionId);
+		for (int j = 0; j < CLINICAL_LANES; j++)
+			pg_atomic_init_u32(&backlog->low[i][j], InvalidBlockNumber);
+	}
+	for (int i = 0; i < CLINICAL_NSTATS; i++)
+		pg_atomic_init_u64(&backlog->stats[i], 0);
+}
+
+/* Did the server crash, this time or before it was started? */
+static bool
+was_not_shut_down(void)
+{
+	bool		intact;
+	ControlFileData *control = get_controlfile(DataDir, &intact);
+
+	return control->state != DB_SHUTDOWNED && control->state != DB_SHUTDOWNED_IN_RECOVERY;
+}
+
 /* Begin with no launcher and no slot in use. */
 static void
 initialize_shared(ClinicalWorkers *shared)
@@ -59,12 +95,12 @@ initialize_shared(ClinicalWorkers *shared)
 	memset(shared, 0, shared_size());
 	ConditionVariableInit(&shared->ended);
 	shared->nslots = clinical_max_databases;
+	shared->crashed = was_not_shut_down();
 	clinical_places_initialize(shared);
 	for (int i = 0; i < shared->nslots; i++)
 	{
 		pg_atomic_init_u32(&shared->slots[i].woken, 0);
-		pg_atomic_init_u64(&shared->slots[i].backlog.count, 0);
-		pg_atomic_init_u32(&shared->slots[i].backlog.counted, 0);
+		initialize_backlog(&shared->slots[i].backlog);
 	}
 }
 
@@ -83,6 +119,13 @@ startup_shared(void)
 	if (!found)
 		initialize_shared(clinical_workers);
 	LWLockRelease(AddinShmemInitLock);
+}
+
+/* Did the server crash before shared memory was made? */
+bool
+clinical_server_crashed(void)
+{
+	return clinical_workers != NULL && clinical_workers->crashed;
 }
 
 /* Install the hooks, when the library is loaded at server start. */

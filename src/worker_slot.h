@@ -102,6 +102,8 @@ typedef struct ClinicalWorkers
 	PGPROC	   *launcher;		/* NULL: it does not run */
 	uint32		generation;		/* the last one given out */
 	uint32		dropped;		/* databases whose slots were given up */
+	bool		crashed;		/* the server has not been shut down before it
+								 * was started */
 	ConditionVariable ended;	/* a worker has ended */
 	TimestampTz no_further_before;	/* PostgreSQL had no slot for one */
 	ClinicalWorkerPlace places[CLINICAL_MAX_WORKERS];
@@ -140,7 +142,6 @@ typedef struct ClinicalCensus
 extern bool clinical_workers_on;
 extern int	clinical_max_databases;
 extern int	clinical_worker_restart_delay;
-extern int	clinical_max_workers;
 extern int	clinical_worker_idle_timeout;
 extern const ClinicalJob *clinical_jobs[CLINICAL_MAX_JOBS];
 extern int	clinical_njobs;

@@ -11,13 +11,13 @@ INSERT INTO test.not_strict VALUES
     ('sees'), ('role_sees'), ('verify_audit'), ('redact'), ('audit_content_hash'), ('patient_history'),
     ('create_instrument'), ('instrument_json'), ('import_questionnaire'), ('questionnaire_fhir'), ('use_instrument'), ('drop_instrument'),
     ('instrument_in_force'), ('schedule_entries'), ('excuse_entries'), ('validate_report'), ('report_is_valid'),
-    ('submit_report'), ('process_reports'), ('submission_status'), ('requeue'), ('withdraw_submission'), ('correct_observation');
+    ('submit_report'), ('submit_reports'), ('wait_until_drained'), ('process_reports'), ('submission_status'), ('requeue'), ('withdraw_submission'), ('correct_observation');
 -- The trail itself, which nothing else records.
 CREATE TABLE test.trail (name text);
 INSERT INTO test.trail VALUES ('audit_record'), ('audit_block'), ('audit_generation'), ('audit_restore');
 -- What has not been processed: neither audited nor indexed.
 CREATE TABLE test.staged (name text);
-INSERT INTO test.staged VALUES ('staged_report');
+INSERT INTO test.staged VALUES ('staged_report'), ('staged_report_0'), ('staged_report_1'), ('staged_report_2'), ('staged_report_3'), ('staged_report_retry');
 -- Functions that anybody may call.
 CREATE TABLE test.public_function (name text);
 

@@ -1,0 +1,222 @@
+/*-------------------------------------------------------------------------
+ *
+ * intake_try.c
+ *		Processing reports so that one that fails harms no other.
+ *
+ * Reports that fail together are tried again by halves, until the one that fails
+ * is alone.  It goes into quarantine, or, where it may go well another time, is
+ * put off.  What is no fault of the report (no memory, a full disk, the server
+ * shuts down) is passed on: nothing was done then.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include <math.h>
+
+#include "access/xact.h"
+#include "common/pg_prng.h"
+#include "miscadmin.h"
+#include "storage/latch.h"
+#include "utils/builtins.h"
+#include "utils/memutils.h"
+#include "utils/resowner.h"
+#include "utils/timeout.h"
+#include "utils/timestamp.h"
+
+#include "intake.h"
+#include "worker.h"
+
+/* The wait (ms) after the first failure; it doubles with each further one */
+#define FIRST_DELAY 1000
+
+/* Of clinical.report_timeout, which all of a batch must not exceed together */
+static volatile sig_atomic_t timed_out = false;
+static TimeoutId timeout_id = MAX_TIMEOUTS;
+
+/* The time is up: interrupt what is running. */
+static void
+time_is_up(void)
+{
+	timed_out = true;
+	InterruptPending = true;
+	QueryCancelPending = true;
+	SetLatch(MyLatch);
+}
+
+/* Let what follows take no longer than a report may. */
+static void
+begin_timeout(void)
+{
+	if (timeout_id == MAX_TIMEOUTS)
+		timeout_id = RegisterTimeout(USER_TIMEOUT, time_is_up);
+	timed_out = false;
+	if (clinical_report_timeout > 0)
+		enable_timeout_after(timeout_id, clinical_report_timeout);
+}
+
+/* The end of it; a time that was up too late interrupts nothing any more. */
+static void
+end_timeout(void)
+{
+	if (clinical_report_timeout > 0)
+		disable_timeout(timeout_id, false);
+	if (timed_out)
+		QueryCancelPending = false;
+}
+
+/* Is it no fault of the reports? */
+static bool
+is_of_the_server(int sqlerrcode)
+{
+	int			category = ERRCODE_TO_CATEGORY(sqlerrcode);
+
+	return category == ERRCODE_TO_CATEGORY(ERRCODE_INSUFFICIENT_RESOURCES) ||
+		category == ERRCODE_TO_CATEGORY(ERRCODE_OPERATOR_INTERVENTION) ||
+		category == ERRCODE_TO_CATEGORY(ERRCODE_SYSTEM_ERROR);
+}
+
+/* May it go well another time? */
+static bool
+is_transient(int sqlerrcode)
+{
+	int			category = ERRCODE_TO_CATEGORY(sqlerrcode);
+
+	return category == ERRCODE_TO_CATEGORY(ERRCODE_TRANSACTION_ROLLBACK) ||
+		category == ERRCODE_TO_CATEGORY(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE);
+}
+
+/* Process reports in a savepoint: 0, or the SQLSTATE of what went wrong. */
+static int
+try_process(ClinicalStaged **reports, int count)
+{
+	MemoryContext caller = CurrentMemoryContext;
+	MemoryContext batch = AllocSetContextCreate(caller, "clinical batch", ALLOCSET_DEFAULT_SIZES);
+	ResourceOwner owner = CurrentResourceOwner;
+	volatile int sqlerrcode = 0;
+
+	BeginInternalSubTransaction(NULL);
+	MemoryContextSwitchTo(batch);
+	begin_timeout();
+	PG_TRY();
+	{
+		SPI_connect();
+		MemoryContextSwitchTo(batch);
+		clinical_intake_process(reports, count);
+		SPI_finish();
+		end_timeout();
+		ReleaseCurrentSubTransaction();
+	}
+	PG_CATCH();
+	{
+		ErrorData  *error;
+
+		end_timeout();
+		MemoryContextSwitchTo(caller);
+		error = CopyErrorData();
+		FlushErrorState();
+		RollbackAndReleaseCurrentSubTransaction();
+		sqlerrcode = error->sqlerrcode;
+		if (!timed_out && is_of_the_server(sqlerrcode))
+			ReThrowError(error);
+		FreeErrorData(error);
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(caller);
+	CurrentResourceOwner = owner;
+	MemoryContextDelete(batch);
+	return sqlerrcode;
+}
+
+/* How many times a report has failed so far. */
+static int
+attempts(const ClinicalStaged *staged)
+{
+	return staged->nulls[CLINICAL_STAGED_ATTEMPTS] ? 0 : DatumGetInt32(staged->values[CLINICAL_STAGED_ATTEMPTS]);
+}
+
+/* When a report that failed so many times is to be tried again: later each time, and not all at once. */
+static TimestampTz
+next_attempt(int failures)
+{
+	double		delay = Min(FIRST_DELAY * pow(2, failures - 1), (double) clinical_retry_delay_max);
+
+	delay *= 0.5 + pg_prng_double(&pg_global_prng_state) / 2;
+	return TimestampTzPlusMilliseconds(GetCurrentTimestamp(), (int64) delay);
+}
+
+/* Put a report off, which has failed once more. */
+static void
+put_off(ClinicalBacklog *backlog, ClinicalStaged *staged)
+{
+	int			failures = attempts(staged) + 1;
+
+	staged->values[CLINICAL_STAGED_ATTEMPTS] = Int32GetDatum(failures);
+	staged->nulls[CLINICAL_STAGED_ATTEMPTS] = false;
+	staged->values[CLINICAL_STAGED_NOT_BEFORE] = TimestampTzGetDatum(next_attempt(failures));
+	staged->nulls[CLINICAL_STAGED_NOT_BEFORE] = false;
+	clinical_stage_put_off(backlog, staged->values, staged->nulls);
+	clinical_intake_stat(backlog, CLINICAL_STAT_RETRIED, 1);
+}
+
+/* Put a report that failed alone where it belongs; it is out of its table already. */
+static void
+report_failed(ClinicalBacklog *backlog, ClinicalStaged *staged, int sqlerrcode)
+{
+	/* what was made ready before went with the savepoint */
+	clinical_intake_prepare(staged);
+	if (timed_out)
+		clinical_intake_set_aside(staged, "timed_out", NULL, NULL);
+	else if (is_transient(sqlerrcode) && attempts(staged) + 1 < clinical_max_attempts)
+	{
+		put_off(backlog, staged);
+		return;
+	}
+	else
+		clinical_intake_set_aside(staged, "failed", "sqlstate", unpack_sql_state(sqlerrcode));
+	clinical_intake_store_aside(staged);
+}
+
+/* Process reports, by halves where they fail together. */
+static void
+process_by_halves(ClinicalBacklog *backlog, ClinicalStaged **reports, int count)
+{
+	int			sqlerrcode = try_process(reports, count);
+	int			half = count / 2;
+
+	if (sqlerrcode == 0)
+		return;
+	if (count == 1)
+	{
+		report_failed(backlog, reports[0], sqlerrcode);
+		return;
+	}
+	process_by_halves(backlog, reports, half);
+	process_by_halves(backlog, reports + half, count - half);
+}
+
+/*
+ * Process reports that were taken out of their tables.  If they take too long
+ * together, and the caller can give up the transaction, that is for the caller
+ * to do: tried one by one in transactions of their own, none waits for another.
+ */
+ClinicalTried
+clinical_intake_try(ClinicalBacklog *backlog, ClinicalStaged **reports, int count, bool can_give_up)
+{
+	int			sqlerrcode = count == 0 ? 0 : try_process(reports, count);
+
+	if (sqlerrcode == 0)
+		return CLINICAL_TRIED;
+	if (count == 1)
+		report_failed(backlog, reports[0], sqlerrcode);
+	else if (timed_out && can_give_up)
+		return CLINICAL_TIMED_OUT;
+	else
+	{
+		int			part = timed_out ? 1 : (count + 1) / 2;
+
+		for (int i = 0; i < count; i += part)
+			process_by_halves(backlog, reports + i, Min(part, count - i));
+	}
+	return CLINICAL_TRIED;
+}
