@@ -18,7 +18,8 @@ CREATE TABLE clinical.staged_report (
     report_data   jsonb NOT NULL,
     attempts      integer,
     crashes       integer,
-    not_before    timestamptz
+    not_before    timestamptz,
+    quota_project bigint
 );
 -- Reports of up to 8 kB stay in the row.
 ALTER TABLE clinical.staged_report ALTER COLUMN report_data SET STORAGE MAIN;
@@ -28,6 +29,7 @@ COMMENT ON COLUMN clinical.staged_report.digest IS 'Of a report that was put bac
 COMMENT ON COLUMN clinical.staged_report.attempts IS 'So many times it failed in a way that may go well another time.';
 COMMENT ON COLUMN clinical.staged_report.crashes IS 'So many times it was about to be processed alone, after a crash of the server.';
 COMMENT ON COLUMN clinical.staged_report.not_before IS 'When it is tried again.';
+COMMENT ON COLUMN clinical.staged_report.quota_project IS 'The patient''s project, if it had a share of the queue when the report came (project.queue_share).';
 
 -- A ring of segments, of which one takes reports in, at its end. Those that were processed are emptied whole, by a
 -- worker and not by autovacuum, which would look through rows again and again that an old snapshot may still see.
@@ -123,6 +125,15 @@ ALTER TABLE ONLY clinical.staged_report_2 ENABLE ALWAYS TRIGGER audit_truncate;
 ALTER TABLE ONLY clinical.staged_report_3 ENABLE ALWAYS TRIGGER audit_truncate;
 ALTER TABLE ONLY clinical.staged_report_retry ENABLE ALWAYS TRIGGER audit_truncate;
 
+CREATE FUNCTION clinical.queue_share_changed() RETURNS trigger
+    LANGUAGE C AS 'MODULE_PATHNAME', 'clinical_queue_share_changed';
+COMMENT ON FUNCTION clinical.queue_share_changed() IS
+'Trigger: a changed queue_share holds at once. SQLSTATE: 54000 too many projects have one.';
+
+CREATE TRIGGER queue_share_changed AFTER INSERT OR UPDATE OF queue_share OR DELETE ON clinical.project
+    FOR EACH STATEMENT EXECUTE FUNCTION clinical.queue_share_changed();
+ALTER TABLE clinical.project ENABLE ALWAYS TRIGGER queue_share_changed;
+
 CREATE TYPE clinical.submit_response AS (success boolean, message text, submission_id uuid, outcome text);
 COMMENT ON TYPE clinical.submit_response IS 'What submit_report answers; outcome: queued, already_received, conflict or busy.';
 
@@ -166,6 +177,30 @@ CREATE FUNCTION clinical.requeue(patient_id text, submission_id uuid, reason tex
     AS 'MODULE_PATHNAME', 'clinical_requeue';
 COMMENT ON FUNCTION clinical.requeue(text, uuid, text, jsonb) IS
 'Puts a report that is in quarantine back among the staged ones, and returns its status, queued. patch: a JSON merge patch (RFC 7396) with keys of submit_report (patient_id, captured_at, instrument, time_zone, report_data, the latter merged into it), for a copy; the original stays as it came. reason: why; NULL takes clinical.reason of the transaction. SQLSTATE: 22023 an argument missing or malformed; P0002 submission not found, or the patient in the patch; 55000 it is not in quarantine.';
+
+CREATE FUNCTION clinical.intake_counts(OUT capacity bigint, OUT places_taken bigint, OUT waiting bigint, OUT put_off bigint,
+    OUT suspects bigint, OUT queued bigint, OUT busy bigint, OUT already_received bigint, OUT processed bigint, OUT retried bigint,
+    OUT batches bigint, OUT claim_us bigint, OUT batch_us bigint, OUT emptied bigint)
+    RETURNS record
+    LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE
+    AS 'MODULE_PATHNAME', 'clinical_intake_counts';
+COMMENT ON FUNCTION clinical.intake_counts() IS
+'What is counted in shared memory about the intake of this database, see stat_intake. SQLSTATE: 55000 clinical is not in shared_preload_libraries; 53400 there are more databases than clinical.max_databases.';
+
+CREATE VIEW clinical.stat_intake WITH (security_invoker = true) AS
+    SELECT c.capacity, c.places_taken, c.waiting, c.put_off, c.suspects, c.queued, c.busy, c.already_received, c.processed, c.retried,
+           c.batches, c.claim_us, c.batch_us, c.emptied
+      FROM clinical.intake_counts() c;
+COMMENT ON VIEW clinical.stat_intake IS 'The intake of this database, since the server was started: without a look at any table.';
+COMMENT ON COLUMN clinical.stat_intake.capacity IS 'clinical.queue_capacity.';
+COMMENT ON COLUMN clinical.stat_intake.places_taken IS 'Places of the queue that are taken: by reports that wait, those that were put off, and those of open transactions.';
+COMMENT ON COLUMN clinical.stat_intake.waiting IS 'Committed reports that wait to be processed for the first time.';
+COMMENT ON COLUMN clinical.stat_intake.put_off IS 'Reports that failed for a reason that may pass, and are tried again.';
+COMMENT ON COLUMN clinical.stat_intake.suspects IS 'So many reports are still to be processed one by one, since the server crashed.';
+COMMENT ON COLUMN clinical.stat_intake.queued IS 'Reports that were answered queued, and committed; busy and already_received are answers that store nothing.';
+COMMENT ON COLUMN clinical.stat_intake.processed IS 'Reports that left the queue, in so many batches.';
+COMMENT ON COLUMN clinical.stat_intake.claim_us IS 'Microseconds spent finding the reports of batches; batch_us: on the whole batches, without their commits.';
+COMMENT ON COLUMN clinical.stat_intake.emptied IS 'Segments of the queue that were emptied.';
 
 CREATE VIEW clinical.quarantine WITH (security_invoker = true) AS
     SELECT q.project_id, q.reason_code, pg_catalog.count(*) AS reports, pg_catalog.min(q.received_at) AS oldest,
@@ -236,4 +271,6 @@ GRANT EXECUTE ON FUNCTION clinical.submit_reports(jsonb) TO clinical_intake, cli
 GRANT EXECUTE ON FUNCTION clinical.submission_status(text, uuid)
     TO clinical_intake, clinical_investigator, clinical_monitor, clinical_data_manager, clinical_auditor;
 GRANT EXECUTE ON FUNCTION clinical.requeue(text, uuid, text, jsonb) TO clinical_data_manager;
+GRANT EXECUTE ON FUNCTION clinical.intake_counts() TO clinical_admin, clinical_data_manager, clinical_auditor;
+GRANT SELECT ON clinical.stat_intake TO clinical_admin, clinical_data_manager, clinical_auditor;
 GRANT EXECUTE ON FUNCTION clinical.process_reports(integer), clinical.wait_until_drained(interval) TO clinical_admin;

@@ -24,11 +24,13 @@ CREATE TABLE clinical.project (
     name       text NOT NULL CHECK (name <> ''),
     time_zone  text NOT NULL DEFAULT 'UTC',
     status     text NOT NULL DEFAULT 'active' CHECK (status IN ('planned', 'active', 'suspended', 'closed')),
-    created_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp()
+    created_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
+    queue_share numeric CHECK (queue_share > 0 AND queue_share <= 1)
 );
 COMMENT ON TABLE clinical.project IS 'A trial (ODM Study, FHIR ResearchStudy).';
 COMMENT ON COLUMN clinical.project.code IS 'The trial''s code (ODM StudyOID); PJ-<id> if none was given.';
 COMMENT ON COLUMN clinical.project.time_zone IS 'IANA name; the calendar of the project''s reports.';
+COMMENT ON COLUMN clinical.project.queue_share IS 'So much of the queue may the project''s reports take, from 0 to 1; further ones are answered "busy". NULL: all of it.';
 COMMENT ON COLUMN clinical.project.status IS 'planned -> active <-> suspended -> closed.';
 
 CREATE TABLE clinical.project_center (

@@ -7,11 +7,13 @@
  */
 #include "postgres.h"
 
+#include "funcapi.h"
 #include "utils/guc.h"
 
 #include "intake.h"
 
 PG_FUNCTION_INFO_V1(clinical_intake_check);
+PG_FUNCTION_INFO_V1(clinical_intake_counts);
 
 int			clinical_queue_capacity = 1048576;
 int			clinical_max_report_size = 1024 * 1024;
@@ -57,6 +59,33 @@ clinical_intake_check(PG_FUNCTION_ARGS)
 				 errmsg("rows of \"set_aside\" are written by the server alone"),
 				 errhint(CLINICAL_RESTORE_HINT)));
 	PG_RETURN_POINTER(row.new_tuple != NULL ? row.new_tuple : row.old_tuple);
+}
+
+/* SQL: what is counted in shared memory. */
+Datum
+clinical_intake_counts(PG_FUNCTION_ARGS)
+{
+	static const ClinicalIntakeStat order[] = {
+		CLINICAL_STAT_QUEUED, CLINICAL_STAT_BUSY, CLINICAL_STAT_ALREADY_RECEIVED, CLINICAL_STAT_PROCESSED,
+		CLINICAL_STAT_RETRIED, CLINICAL_STAT_BATCHES, CLINICAL_STAT_CLAIM_US, CLINICAL_STAT_BATCH_US, CLINICAL_STAT_EMPTIED
+	};
+	ClinicalBacklog *backlog = clinical_intake_backlog();
+	int64		waiting = clinical_intake_waiting(backlog);
+	int64		put_off = pg_atomic_read_u32(&backlog->rows[CLINICAL_RETRIED]);
+	Datum		values[5 + lengthof(order)];
+	bool		nulls[5 + lengthof(order)] = {false};
+	TupleDesc	desc;
+
+	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
+		elog(ERROR, "return type must be a row type");
+	values[0] = Int64GetDatum(clinical_queue_capacity);
+	values[1] = Int64GetDatum((int64) pg_atomic_read_u64(&backlog->count));
+	values[2] = Int64GetDatum(waiting);
+	values[3] = Int64GetDatum(put_off);
+	values[4] = Int64GetDatum(pg_atomic_read_u32(&backlog->careful));
+	for (int i = 0; i < (int) lengthof(order); i++)
+		values[5 + i] = Int64GetDatum((int64) pg_atomic_read_u64(&backlog->stats[order[i]]));
+	return HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc), values, nulls));
 }
 
 /* The error of who asks for a report that is not there, or is not for him to see. */
@@ -108,5 +137,6 @@ clinical_intake_init(void)
 							&clinical_retry_delay_max, 300000, 1, 86400000,
 							PGC_SIGHUP, GUC_UNIT_MS, NULL, NULL, NULL);
 	clinical_intake_count_init();
+	clinical_quota_init();
 	clinical_intake_drain_init();
 }

@@ -57,6 +57,7 @@ typedef enum ClinicalStagedColumn
 	CLINICAL_STAGED_ATTEMPTS,	/* NULL: none */
 	CLINICAL_STAGED_CRASHES,	/* NULL: none */
 	CLINICAL_STAGED_NOT_BEFORE,
+	CLINICAL_STAGED_QUOTA_PROJECT,	/* NULL: none that has a share */
 	CLINICAL_STAGED_NCOLUMNS
 } ClinicalStagedColumn;
 
@@ -112,11 +113,13 @@ typedef struct ClinicalBatch
 extern Oid	clinical_stage_parent(void);
 extern Oid	clinical_stage_table(int table);
 extern int	clinical_stage_lane(TupleTableSlot *slot);
+extern int64 clinical_stage_quota_project(TupleTableSlot *slot);
 extern bool clinical_stage_lock(uint16 what, bool at_once);
 extern void clinical_stage_unlock(uint16 what);
-extern bool clinical_stage_put(ClinicalBacklog *backlog, int64 capacity, Datum *values, bool *nulls, bool submitted);
+extern bool clinical_stage_put(ClinicalBacklog *backlog, int64 capacity, int64 quota, Datum *values, bool *nulls,
+							   bool submitted);
 extern void clinical_stage_put_off(ClinicalBacklog *backlog, Datum *values, bool *nulls);
-extern int	clinical_stage_take(ClinicalBacklog *backlog, ClinicalStaged **reports, int count, bool leave);
+extern int	clinical_stage_take(ClinicalBacklog *backlog, ClinicalStaged **reports, int count);
 extern void clinical_stage_find(ClinicalBacklog *backlog, ClinicalBatch *batch, int table);
 extern void clinical_stage_find_due(ClinicalBacklog *backlog, ClinicalBatch *batch);
 
@@ -126,10 +129,13 @@ extern ClinicalBacklog *clinical_intake_backlog(void);
 extern void clinical_intake_recount(void);
 extern bool clinical_intake_is_full(const ClinicalBacklog *backlog, int64 capacity);
 extern bool clinical_intake_reserve(ClinicalBacklog *backlog, int64 capacity);
+extern bool clinical_intake_reserve_quota(ClinicalBacklog *backlog, int64 project_id, int64 quota);
+extern void clinical_intake_leave_quota(ClinicalBacklog *backlog, int64 project_id, int change);
+extern void clinical_intake_unreserve(ClinicalBacklog *backlog);
 extern void clinical_intake_puts(ClinicalBacklog *backlog, int table);
 extern void clinical_intake_has_put(int table, int lane, BlockNumber block, bool submitted);
 extern void clinical_intake_has_put_off(TimestampTz due);
-extern void clinical_intake_took(int table, int lane, bool leaves);
+extern void clinical_intake_took(int table, int lane);
 extern BlockNumber clinical_intake_begin_lane(ClinicalBacklog *backlog, int table, int lane);
 extern void clinical_intake_leave_lane(int table, int lane, BlockNumber block);
 extern void clinical_intake_begin_due(ClinicalBacklog *backlog);
@@ -137,6 +143,11 @@ extern void clinical_intake_put_off_until(ClinicalBacklog *backlog, TimestampTz 
 extern uint64 clinical_intake_own_lanes(void);
 extern int64 clinical_intake_waiting(ClinicalBacklog *backlog);
 extern void clinical_intake_stat(ClinicalBacklog *backlog, ClinicalIntakeStat stat, uint64 number);
+
+/* intake_quota.c */
+extern void clinical_quota_init(void);
+extern int64 clinical_quota_of(text *patient_id, int64 *limit);
+extern int	clinical_quota_slot(ClinicalBacklog *backlog, int64 project_id);
 
 /* intake_empty.c */
 extern bool clinical_segments_turn(ClinicalBacklog *backlog, bool idle, MemoryContext context, List **result);

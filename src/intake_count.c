@@ -52,6 +52,9 @@ typedef struct Pending
 	int32		lane_change[CLINICAL_LANES];
 	int32		rows_in[CLINICAL_STAGES];
 	int32		rows_out[CLINICAL_STAGES];
+	bool		any_quota;
+	int32		quota_in[CLINICAL_MAX_QUOTAS];	/* reserved */
+	int32		quota_out[CLINICAL_MAX_QUOTAS]; /* of reports taken out */
 	int64		queued;			/* reports put in by submit_report */
 	TimestampTz due;			/* of a retry that this puts in */
 	TimestampTz due_again;		/* of one that it takes out */
@@ -162,6 +165,17 @@ give_back(ClinicalBacklog *backlog, int64 places)
 		;
 }
 
+/* Change what projects that have a share have taken. */
+static void
+give_back_quotas(ClinicalBacklog *backlog, const int32 *numbers)
+{
+	for (int i = 0; i < CLINICAL_MAX_QUOTAS; i++)
+	{
+		if (numbers[i] != 0)
+			pg_atomic_fetch_sub_u32(&backlog->quota_count[i], numbers[i]);
+	}
+}
+
 /* What a level did comes to nothing. */
 static void
 level_aborts(ClinicalBacklog *backlog, const Pending *entry)
@@ -174,6 +188,8 @@ level_aborts(ClinicalBacklog *backlog, const Pending *entry)
 	publish_blocks(backlog, &entry->before);
 	lower_moment(&backlog->retry_due, entry->due_again);
 	give_back(backlog, entry->reserved);
+	if (entry->any_quota)
+		give_back_quotas(backlog, entry->quota_in);
 }
 
 /* What the transaction did is there for all: first where, then how many. */
@@ -195,6 +211,8 @@ all_commits(ClinicalBacklog *backlog, const Pending *entry)
 			pg_atomic_fetch_sub_u32(&backlog->rows[table], entry->rows_out[table]);
 	}
 	give_back(backlog, entry->taken);
+	if (entry->any_quota)
+		give_back_quotas(backlog, entry->quota_out);
 	if (entry->queued != 0)
 		pg_atomic_fetch_add_u64(&backlog->stats[CLINICAL_STAT_QUEUED], entry->queued);
 	if (entry->taken != 0)
@@ -219,6 +237,12 @@ merge_into(Pending *into, const Pending *entry)
 	{
 		into->rows_in[table] += entry->rows_in[table];
 		into->rows_out[table] += entry->rows_out[table];
+	}
+	into->any_quota |= entry->any_quota;
+	for (int i = 0; i < CLINICAL_MAX_QUOTAS; i++)
+	{
+		into->quota_in[i] += entry->quota_in[i];
+		into->quota_out[i] += entry->quota_out[i];
 	}
 	into->due = Min(into->due, entry->due);
 	into->due_again = Min(into->due_again, entry->due_again);
@@ -286,7 +310,24 @@ typedef struct Census
 	uint32		rows[CLINICAL_STAGES];
 	uint32		waiting[CLINICAL_LANES];
 	BlockNumber low[CLINICAL_STAGES][CLINICAL_LANES];
+	uint64		quota_project[CLINICAL_MAX_QUOTAS];
+	uint32		quota_count[CLINICAL_MAX_QUOTAS];
 } Census;
+
+/* Count a row of a project that has a share of the queue. */
+static void
+count_quota(Census *census, int64 project_id)
+{
+	for (int i = 0; i < CLINICAL_MAX_QUOTAS && project_id != 0; i++)
+	{
+		if (census->quota_project[i] == 0)
+			census->quota_project[i] = (uint64) project_id;
+		if (census->quota_project[i] != (uint64) project_id)
+			continue;
+		census->quota_count[i]++;
+		return;
+	}
+}
 
 /* Count the committed rows of a table. */
 static void
@@ -308,6 +349,7 @@ count_table(int table, Oid relid, Census *census)
 		if (table != CLINICAL_RETRIED)
 			census->waiting[lane]++;
 		census->low[table][lane] = Min(census->low[table][lane], block);
+		count_quota(census, clinical_stage_quota_project(slot));
 	}
 	ExecDropSingleTupleTableSlot(slot);
 	table_endscan(scan);
@@ -340,6 +382,11 @@ adopt_census(ClinicalBacklog *backlog, const Census *census)
 	}
 	for (int lane = 0; lane < CLINICAL_LANES; lane++)
 		pg_atomic_write_u32(&backlog->waiting[lane], census->waiting[lane]);
+	for (int i = 0; i < CLINICAL_MAX_QUOTAS; i++)
+	{
+		pg_atomic_write_u64(&backlog->quota_project[i], census->quota_project[i]);
+		pg_atomic_write_u32(&backlog->quota_count[i], census->quota_count[i]);
+	}
 	pg_atomic_write_u64(&backlog->retry_due, census->rows[CLINICAL_RETRIED] > 0 ? (uint64) DT_NOBEGIN : (uint64) DT_NOEND);
 	pg_atomic_write_u64(&backlog->count, census->count);
 }
@@ -431,6 +478,48 @@ clinical_intake_reserve(ClinicalBacklog *backlog, int64 capacity)
 	return true;
 }
 
+/* Reserve a place within the quota of a project; false if it has taken as many. */
+bool
+clinical_intake_reserve_quota(ClinicalBacklog *backlog, int64 project_id, int64 quota)
+{
+	Pending    *entry = pending_here();
+	int			slot = clinical_quota_slot(backlog, project_id);
+	uint32		count;
+
+	if (slot < 0)
+		return false;
+	count = pg_atomic_read_u32(&backlog->quota_count[slot]);
+	do
+	{
+		if ((int32) count >= quota)
+			return false;
+	} while (!pg_atomic_compare_exchange_u32(&backlog->quota_count[slot], &count, count + 1));
+	entry->any_quota = true;
+	entry->quota_in[slot]++;
+	return true;
+}
+
+/* A report of a project that has a share leaves the queue, or (-1) does not after all. */
+void
+clinical_intake_leave_quota(ClinicalBacklog *backlog, int64 project_id, int change)
+{
+	Pending    *entry = pending_here();
+	int			slot = clinical_quota_slot(backlog, project_id);
+
+	if (slot < 0)
+		return;
+	entry->any_quota = true;
+	entry->quota_out[slot] += change;
+}
+
+/* Give back the place that was just reserved. */
+void
+clinical_intake_unreserve(ClinicalBacklog *backlog)
+{
+	pending_here()->reserved--;
+	give_back(backlog, 1);
+}
+
 /* A report will be put into a table; before it is, or an abort in between would count wrong. */
 void
 clinical_intake_puts(ClinicalBacklog *backlog, int table)
@@ -481,14 +570,14 @@ clinical_intake_put_off_until(ClinicalBacklog *backlog, TimestampTz due)
 	lower_moment(&backlog->retry_due, due);
 }
 
-/* A report was taken out of a table; it leaves the queue, or is only put off. */
+/* A report was taken out of a table; should it be put off, that takes this back. */
 void
-clinical_intake_took(int table, int lane, bool leaves)
+clinical_intake_took(int table, int lane)
 {
 	Pending    *entry = pending_here();
 
 	entry->rows_out[table]++;
-	entry->taken += leaves;
+	entry->taken++;
 	if (table == CLINICAL_RETRIED)
 		return;
 	entry->lanes |= UINT64CONST(1) << lane;

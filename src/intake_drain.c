@@ -227,7 +227,7 @@ drain_batch(ClinicalBacklog *backlog, int limit, bool in_worker)
 	find_batch(backlog, batch, !in_worker);
 	if (batch->count == 0)
 		return 0;
-	batch->count = clinical_stage_take(backlog, batch->reports, batch->count, true);
+	batch->count = clinical_stage_take(backlog, batch->reports, batch->count);
 	clinical_intake_stat(backlog, CLINICAL_STAT_CLAIM_US, elapsed_us(start));
 	CLINICAL_FAULT("drain_taken");
 	if (clinical_intake_try(backlog, batch->reports, batch->count, in_worker) == CLINICAL_TIMED_OUT)
@@ -276,7 +276,7 @@ mark_one(ClinicalBacklog *backlog)
 		return false;
 	staged = batch->reports[0];
 	crashes = staged_number(staged, CLINICAL_STAGED_CRASHES);
-	if (clinical_stage_take(backlog, batch->reports, 1, true) == 0)
+	if (clinical_stage_take(backlog, batch->reports, 1) == 0)
 		return true;
 	if (crashes >= MAX_CRASHES)
 	{

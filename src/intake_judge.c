@@ -14,6 +14,7 @@
 #include "utils/uuid.h"
 
 #include "intake.h"
+#include "patient.h"
 
 /* So many findings are kept with a report in quarantine */
 #define MAX_DETAILS 100
@@ -301,7 +302,8 @@ ask(ClinicalStaged **reports, int count)
 		"  LEFT JOIN LATERAL ("
 		"       SELECT t.zone, pg_catalog.timezone(t.zone, s.captured_at)::pg_catalog.date AS day"
 		"         FROM (SELECT CASE WHEN p.id IS NULL THEN NULL"
-		"                     ELSE COALESCE(s.time_zone, clinical.time_zone_at(p.id, s.captured_at)) END AS zone) t) z ON true"
+		"                     WHEN s.time_zone IS NOT NULL THEN s.time_zone"
+		"                     ELSE " CLINICAL_ZONE_AT("p.id", "s.captured_at") " END AS zone OFFSET 0) t) z ON true"
 		"  LEFT JOIN LATERAL ("
 		"       SELECT pg_catalog.min(n.effective_on) AS first_day FROM clinical.enrollment_event n"
 		"        WHERE n.patient_id OPERATOR(pg_catalog.=) p.id AND n.status OPERATOR(pg_catalog.=) 'enrolled') e ON true"

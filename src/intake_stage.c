@@ -94,6 +94,16 @@ clinical_stage_lane(TupleTableSlot *slot)
 	return isnull ? 0 : lane_of(patient_id);
 }
 
+/* The project of a row that has a share of the queue, or 0. */
+int64
+clinical_stage_quota_project(TupleTableSlot *slot)
+{
+	bool		isnull;
+	Datum		project_id = slot_getattr(slot, CLINICAL_STAGED_QUOTA_PROJECT + 1, &isnull);
+
+	return isnull ? 0 : DatumGetInt64(project_id);
+}
+
 /* Lock something about the queue; false if only at once, and it is not free. */
 bool
 clinical_stage_lock(uint16 what, bool at_once)
@@ -134,17 +144,24 @@ put(ClinicalBacklog *backlog, int table, Relation relation, Datum *values, bool 
 }
 
 /*
- * Put a report among those that wait; false if there is no place for it.  The
+ * Put a report among those that wait; false if there is no place for it, or its
+ * project, if it has a share of the queue, has taken as many as its quota.  The
  * table is locked before the place is reserved: who holds a stronger lock knows
  * that nothing is in flight.
  */
 bool
-clinical_stage_put(ClinicalBacklog *backlog, int64 capacity, Datum *values, bool *nulls, bool submitted)
+clinical_stage_put(ClinicalBacklog *backlog, int64 capacity, int64 quota, Datum *values, bool *nulls, bool submitted)
 {
 	int			table = (int) pg_atomic_read_u32(&backlog->current);
 	Relation	relation = table_open(tables[table], RowExclusiveLock);
 	bool		reserved = clinical_intake_reserve(backlog, capacity);
 
+	if (reserved && !nulls[CLINICAL_STAGED_QUOTA_PROJECT] &&
+		!clinical_intake_reserve_quota(backlog, DatumGetInt64(values[CLINICAL_STAGED_QUOTA_PROJECT]), quota))
+	{
+		clinical_intake_unreserve(backlog);
+		reserved = false;
+	}
 	if (reserved)
 		put(backlog, table, relation, values, nulls, submitted);
 	table_close(relation, NoLock);
@@ -158,6 +175,8 @@ clinical_stage_put_off(ClinicalBacklog *backlog, Datum *values, bool *nulls)
 	Relation	relation = table_open(tables[CLINICAL_RETRIED], RowExclusiveLock);
 
 	put(backlog, CLINICAL_RETRIED, relation, values, nulls, false);
+	if (!nulls[CLINICAL_STAGED_QUOTA_PROJECT])
+		clinical_intake_leave_quota(backlog, DatumGetInt64(values[CLINICAL_STAGED_QUOTA_PROJECT]), -1);
 	table_close(relation, NoLock);
 }
 
@@ -189,10 +208,10 @@ take(ClinicalBacklog *backlog, int table, Relation relation, const ClinicalStage
 
 /*
  * Take these reports out of their tables, and those from the list that are gone
- * already; how many are left.  They leave the queue, or are only put off.
+ * already; how many are left.
  */
 int
-clinical_stage_take(ClinicalBacklog *backlog, ClinicalStaged **reports, int count, bool leave)
+clinical_stage_take(ClinicalBacklog *backlog, ClinicalStaged **reports, int count)
 {
 	Relation	relations[CLINICAL_STAGES] = {NULL};
 	int			left = 0;
@@ -207,7 +226,9 @@ clinical_stage_take(ClinicalBacklog *backlog, ClinicalStaged **reports, int coun
 			relations[table] = table_open(tables[table], RowExclusiveLock);
 		if (!take(backlog, table, relations[table], staged))
 			continue;
-		clinical_intake_took(table, staged->lane, leave);
+		clinical_intake_took(table, staged->lane);
+		if (!staged->nulls[CLINICAL_STAGED_QUOTA_PROJECT])
+			clinical_intake_leave_quota(backlog, DatumGetInt64(staged->values[CLINICAL_STAGED_QUOTA_PROJECT]), 1);
 		reports[left++] = staged;
 	}
 	for (int table = 0; table < CLINICAL_STAGES; table++)

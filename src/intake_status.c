@@ -225,8 +225,9 @@ stage_copy(ClinicalBacklog *backlog, const ClinicalSubmission *copy, Datum diges
 	set_column(values, nulls, CLINICAL_STAGED_DIGEST, digest != 0 ? digest : quarantined_column(ORIGINAL_DIGEST));
 	set_column(values, nulls, CLINICAL_STAGED_REPORT_DATA, JsonbPGetDatum(copy->data));
 	nulls[CLINICAL_STAGED_ATTEMPTS] = nulls[CLINICAL_STAGED_CRASHES] = nulls[CLINICAL_STAGED_NOT_BEFORE] = true;
+	nulls[CLINICAL_STAGED_QUOTA_PROJECT] = true;
 	/* it was accepted before: it has a place also in a full queue */
-	(void) clinical_stage_put(backlog, PG_INT64_MAX, values, nulls, false);
+	(void) clinical_stage_put(backlog, PG_INT64_MAX, 0, values, nulls, false);
 }
 
 /* SQL: put a report in quarantine back among the staged ones. */

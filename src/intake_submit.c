@@ -202,6 +202,8 @@ stage(ClinicalBacklog *backlog, const ClinicalSubmission *submission)
 {
 	Datum		values[CLINICAL_STAGED_NCOLUMNS] = {0};
 	bool		nulls[CLINICAL_STAGED_NCOLUMNS] = {false};
+	int64		project_id;
+	int64		quota = 0;
 
 	values[CLINICAL_STAGED_PATIENT_ID] = PointerGetDatum(submission->patient_id);
 	values[CLINICAL_STAGED_SUBMISSION_ID] = submission->id;
@@ -219,7 +221,10 @@ stage(ClinicalBacklog *backlog, const ClinicalSubmission *submission)
 	nulls[CLINICAL_STAGED_DIGEST] = true;
 	values[CLINICAL_STAGED_REPORT_DATA] = JsonbPGetDatum(submission->data);
 	nulls[CLINICAL_STAGED_ATTEMPTS] = nulls[CLINICAL_STAGED_CRASHES] = nulls[CLINICAL_STAGED_NOT_BEFORE] = true;
-	return clinical_stage_put(backlog, clinical_queue_capacity, values, nulls, true);
+	project_id = clinical_quota_of(submission->patient_id, &quota);
+	values[CLINICAL_STAGED_QUOTA_PROJECT] = Int64GetDatum(project_id);
+	nulls[CLINICAL_STAGED_QUOTA_PROJECT] = project_id == 0;
+	return clinical_stage_put(backlog, clinical_queue_capacity, quota, values, nulls, true);
 }
 
 /* The columns of a report as arguments of a statement. */

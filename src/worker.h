@@ -76,6 +76,7 @@ extern int	clinical_max_workers;
  */
 #define CLINICAL_LANES 64
 #define CLINICAL_STAGES 5
+#define CLINICAL_MAX_QUOTAS 32
 
 typedef enum ClinicalIntakeStat
 {
@@ -106,6 +107,9 @@ typedef struct ClinicalBacklog
 	pg_atomic_uint32 last_xid[CLINICAL_STAGES]; /* the last to delete there */
 	pg_atomic_uint32 low[CLINICAL_STAGES][CLINICAL_LANES];	/* before this block
 															 * nothing waits */
+	pg_atomic_uint64 quota_project[CLINICAL_MAX_QUOTAS];	/* that have a share; 0:
+															 * none */
+	pg_atomic_uint32 quota_count[CLINICAL_MAX_QUOTAS];	/* places they have taken */
 	pg_atomic_uint64 stats[CLINICAL_NSTATS];
 } ClinicalBacklog;
 

@@ -74,6 +74,11 @@ initialize_backlog(ClinicalBacklog *backlog)
 		for (int j = 0; j < CLINICAL_LANES; j++)
 			pg_atomic_init_u32(&backlog->low[i][j], InvalidBlockNumber);
 	}
+	for (int i = 0; i < CLINICAL_MAX_QUOTAS; i++)
+	{
+		pg_atomic_init_u64(&backlog->quota_project[i], 0);
+		pg_atomic_init_u32(&backlog->quota_count[i], 0);
+	}
 	for (int i = 0; i < CLINICAL_NSTATS; i++)
 		pg_atomic_init_u64(&backlog->stats[i], 0);
 }

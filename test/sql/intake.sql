@@ -152,6 +152,99 @@ SELECT pg_reload_conf();
 SELECT format('SELECT pg_sleep(0.02) WHERE (current_setting(''clinical.queue_capacity'') = ''3'') <> %L', false) FROM generate_series(1, 500) \gexec
 \o
 
+-- many at once: each is answered, and one that is malformed harms no other
+SELECT outcome, message, submission_id IS NOT NULL AS id FROM clinical.submit_reports(jsonb_build_array(
+    jsonb_build_object('patient_id', 'in-16', 'report_data', '{"sys": 120}'::jsonb, 'submission_id', test.uuid(110), 'captured_at', '2026-02-01T10:00:00Z', 'actor', NULL),
+    jsonb_build_object('patient_id', 'in-16', 'report_data', '[]'::jsonb), jsonb_build_object('patient_id', ''), '5'::jsonb, jsonb_build_object('patient_id', 'x', 'data', 1),
+    jsonb_build_object('patient_id', 'in-16', 'report_data', '{"sys": 121}'::jsonb, 'captured_at', 'yesteryear'), jsonb_build_object('patient_id', 5, 'report_data', '{}'::jsonb),
+    jsonb_build_object('patient_id', 'in-16', 'report_data', '{"sys": 122}'::jsonb, 'submission_id', 'x'),
+    jsonb_build_object('patient_id', 'in-16', 'report_data', '{"sys": 123}'::jsonb, 'submission_id', test.uuid(111), 'captured_at', '2026-02-01T10:00:00Z', 'time_zone', 'Asia/Tokyo', 'originator', 'device')));
+SELECT outcome FROM clinical.submit_reports('[]');
+SELECT c, test.try('SELECT clinical.submit_reports(' || c || ')') FROM unnest(ARRAY['NULL', '''{}''', '''5''']) c;
+SELECT clinical.wait_until_drained('0 s') AS before, clinical.process_reports(), clinical.wait_until_drained('0 s') AS not_committed;
+SELECT clinical.wait_until_drained('10 s') AS after;
+SELECT id, time_zone, originator, login = session_user AS mine FROM clinical.submission WHERE id BETWEEN test.uuid(110) AND test.uuid(119) ORDER BY id;
+SELECT outcome FROM clinical.submit_reports(jsonb_build_array(
+    jsonb_build_object('patient_id', 'in-16', 'report_data', '{"sys": 120}'::jsonb, 'submission_id', test.uuid(110), 'captured_at', '2026-02-01T10:00:00Z'),
+    jsonb_build_object('patient_id', 'in-16', 'report_data', '{"sys": 7}'::jsonb, 'submission_id', test.uuid(110), 'captured_at', '2026-02-01T10:00:00Z')));
+
+-- what fails for a reason that may pass is put off, and tried again so many times
+CREATE FUNCTION test.conflict() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN IF NEW.patient_id = 'in-9' THEN RAISE serialization_failure; END IF; RETURN NEW; END $$;
+CREATE TRIGGER conflict BEFORE INSERT ON clinical.submission FOR EACH ROW EXECUTE FUNCTION test.conflict();
+ALTER TABLE clinical.submission ENABLE ALWAYS TRIGGER conflict;
+SELECT count(test.submit(120 + g, 'in-' || g, '{"sys": 120}')) FROM generate_series(8, 10) g;
+SELECT clinical.process_reports();
+SELECT clinical.process_reports() AS not_yet;
+SELECT patient_id, attempts, not_before > now() AS later, not_before < now() + interval '2 s' AS soon FROM clinical.staged_report;
+SELECT put_off, waiting, places_taken FROM clinical.stat_intake;
+SELECT status FROM clinical.submission_status('in-9', test.uuid(129));
+SELECT pg_sleep(1.1);
+SELECT clinical.process_reports();
+SELECT patient_id, attempts, not_before > now() + interval '0.5 s' AS later_still FROM clinical.staged_report;
+ALTER SYSTEM SET clinical.max_attempts = 3;
+SELECT pg_reload_conf();
+SELECT pg_sleep(2.1);
+SELECT clinical.process_reports();
+SELECT reason_code, detail FROM clinical.set_aside WHERE submission_id = test.uuid(129);
+SELECT put_off, waiting, places_taken FROM clinical.stat_intake;
+DROP TRIGGER conflict ON clinical.submission;
+ALTER SYSTEM RESET clinical.max_attempts;
+SELECT clinical.requeue('in-9', test.uuid(129), 'mended');
+SELECT clinical.process_reports();
+
+-- what takes too long is set aside, and its neighbours are not
+CREATE FUNCTION test.endless() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN IF NEW.patient_id = 'in-9' THEN PERFORM pg_sleep(60); END IF; RETURN NEW; END $$;
+CREATE TRIGGER endless BEFORE INSERT ON clinical.submission FOR EACH ROW EXECUTE FUNCTION test.endless();
+ALTER TABLE clinical.submission ENABLE ALWAYS TRIGGER endless;
+ALTER SYSTEM SET clinical.report_timeout = '200ms';
+SELECT pg_reload_conf();
+SELECT pg_sleep(0.2);
+SELECT count(test.submit(130 + g, 'in-' || g, '{"sys": 120}')) FROM generate_series(8, 10) g;
+SELECT clinical.process_reports();
+DROP TRIGGER endless ON clinical.submission;
+ALTER SYSTEM RESET clinical.report_timeout;
+SELECT pg_reload_conf();
+SELECT patient_id, status FROM clinical.submission WHERE id BETWEEN test.uuid(138) AND test.uuid(140) ORDER BY 1;
+SELECT patient_id, project_id = :project_id AS project, reason_code, detail FROM clinical.set_aside WHERE submission_id BETWEEN test.uuid(138) AND test.uuid(140);
+-- the caller's own cancel is no fault of the report
+CREATE TRIGGER endless BEFORE INSERT ON clinical.submission FOR EACH ROW EXECUTE FUNCTION test.endless();
+ALTER TABLE clinical.submission ENABLE ALWAYS TRIGGER endless;
+SELECT test.submit(141, 'in-9', '{"sys": 120}') IS NULL AS answered;
+SET statement_timeout = '100ms';
+\set VERBOSITY terse
+SELECT clinical.process_reports();
+\set VERBOSITY default
+RESET statement_timeout;
+DROP TRIGGER endless ON clinical.submission;
+SELECT status FROM clinical.submission_status('in-9', test.uuid(141));
+SELECT clinical.process_reports();
+
+-- a project that has a share of the queue takes no more than that
+SELECT code FROM clinical.create_project_with_centers('Flood', ARRAY[:center], 'FLOOD');
+SELECT count(clinical.enroll_patient('fl-' || g, NULL, NULL, 'FLOOD', :center, effective_on => '2026-01-10')) FROM generate_series(1, 3) g;
+SELECT instrument FROM clinical.use_instrument('FLOOD', 'bp', true);
+SET clinical.reason = 'shares';
+SELECT left(test.try($$UPDATE clinical.project SET queue_share = 2 WHERE code = 'FLOOD'$$), 90);
+UPDATE clinical.project SET queue_share = 0.000002 WHERE code = 'FLOOD';
+SELECT g, outcome FROM generate_series(1, 4) g, LATERAL clinical.submit_report('fl-1', '{"sys": 120}', test.uuid(150 + g), '2026-02-01 10:00+00');
+SELECT outcome FROM clinical.submit_report('in-1', '{"sys": 120}', test.uuid(155), '2026-02-01 10:00+00');
+BEGIN;
+SELECT clinical.process_reports();
+SELECT outcome FROM clinical.submit_report('fl-2', '{"sys": 120}', test.uuid(156), '2026-02-01 10:00+00');
+ROLLBACK;
+SELECT outcome FROM clinical.submit_report('fl-2', '{"sys": 120}', test.uuid(157), '2026-02-01 10:00+00');
+SELECT clinical.process_reports();
+BEGIN;
+SELECT g, outcome FROM generate_series(1, 4) g, LATERAL clinical.submit_report('fl-1', '{"sys": 120}', test.uuid(160 + g), '2026-02-01 10:00+00');
+ROLLBACK;
+SELECT g, outcome FROM generate_series(1, 4) g, LATERAL clinical.submit_report('fl-3', '{"sys": 120}', test.uuid(170 + g), '2026-02-01 10:00+00');
+UPDATE clinical.project SET queue_share = NULL WHERE code = 'FLOOD';
+SELECT outcome FROM clinical.submit_report('fl-3', '{"sys": 120}', test.uuid(180), '2026-02-01 10:00+00');
+RESET clinical.reason;
+SELECT clinical.process_reports();
+SELECT waiting, put_off, places_taken, busy > 0 AS busy, already_received > 0 AS already, queued > 0 AS queued, processed > 0 AS processed, batches > 0 AS batches,
+       batch_us >= claim_us AS timed FROM clinical.stat_intake;
+
 -- the worker does it by itself
 SELECT clinical.start_workers() IS NOT NULL AS started;
 DO $$ BEGIN FOR i IN 1 .. 1000 LOOP EXIT WHEN NOT EXISTS (SELECT FROM clinical.staged_report); PERFORM pg_sleep(0.01); END LOOP; END $$;
