@@ -108,7 +108,7 @@ test-versions:
 test-upgrade:
 	@test/upgrade.sh
 test-faults:
-	@FAULTS=1 test/run.sh test/t/040_faults.pl
+	@FAULTS=1 test/run.sh test/t/040_faults.pl test/t/014_worker_pool.pl
 fuzz:
 	@test/fuzz/run.sh
 bench:

@@ -4,7 +4,7 @@
  *		A shared job for tests of further workers.
  *
  * Compiled in with "make FAULTS=1" only.  What it does is said by functions that
- * a test creates in a database: test.pool_wish() returns for how many further
+ * a test creates in a database: test.pool_wish(further) returns for how many further
  * workers there is work, test.pool_run(further) does some of it and returns what
  * run() returns.  Where there are none it does nothing.
  *
@@ -52,14 +52,12 @@ test_job(void)
 		return -1;
 	if (ask("SELECT (pg_catalog.to_regprocedure('test.pool_run(boolean)') IS NOT NULL)::pg_catalog.int4", further) == 1)
 	{
-		wanted = ask("SELECT test.pool_wish()", further);
-		if (wanted >= 0)
-			clinical_want_workers(wanted);
+		wanted = ask("SELECT test.pool_wish($1)", further);
+		clinical_want_workers(wanted);
 		delay = ask("SELECT test.pool_run($1)", further);
 	}
 	clinical_worker_commit();
-	if (wanted >= 0)
-		clinical_want_workers(wanted);
+	clinical_want_workers(wanted);
 	return delay;
 }
 

@@ -2,7 +2,7 @@
  *
  * worker_grant.c
  *		What the launcher does about further workers: it starts those that are
- *		wished for, in turn between the databases, and ends surplus ones.
+ *		wished for, shared out between the databases, and ends surplus ones.
  *
  *-------------------------------------------------------------------------
  */
@@ -164,23 +164,31 @@ wants_more(ClinicalSlot *slot, const ClinicalCensus *census, TimestampTz now)
 	return false;
 }
 
-/* The next slot, in turn, whose wish is to be fulfilled, or -1.  Under the lock. */
+/*
+ * The slot whose wish is to be fulfilled next, or -1: of the databases that have
+ * fewest further workers, the next in turn.  Under the lock.
+ */
 static int
 next_wish(const ClinicalCensus *census)
 {
 	TimestampTz now = GetCurrentTimestamp();
+	int			found = -1;
+	int			fewest = CLINICAL_MAX_WORKERS;
 
 	for (int i = 0; i < clinical_workers->nslots; i++)
 	{
 		int			index = (turn + i) % clinical_workers->nslots;
+		ClinicalSlot *slot = &clinical_workers->slots[index];
 
-		if (wants_more(&clinical_workers->slots[index], census, now))
+		if (wants_more(slot, census, now) && clinical_further_count(slot) < fewest)
 		{
-			turn = (index + 1) % clinical_workers->nslots;
-			return index;
+			found = index;
+			fewest = clinical_further_count(slot);
 		}
 	}
-	return -1;
+	if (found >= 0)
+		turn = (found + 1) % clinical_workers->nslots;
+	return found;
 }
 
 /* There are as many workers as there may be: nobody is to wait for one.  Under the lock. */

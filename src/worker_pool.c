@@ -259,17 +259,15 @@ static void
 wish(ClinicalSlot *slot, uint32 wanted)
 {
 	TimestampTz now = GetCurrentTimestamp();
-	bool		asked;
 
+	if (pg_atomic_read_u32(&slot->further.wish) >= wanted && clinical_wish_is_fresh(slot, now))
+		return;
 	if (!clinical_further_may_start(slot, now) ||
 		clinical_count_workers() >= clinical_max_workers)
 		return;
-	asked = clinical_wish_is_fresh(slot, now) &&
-		pg_atomic_read_u32(&slot->further.wish) >= wanted;
 	pg_atomic_write_u64(&slot->further.wished_at, (uint64) now);
 	pg_atomic_write_u32(&slot->further.wish, wanted);
-	if (!asked)
-		clinical_launcher_wake();
+	clinical_launcher_wake();
 }
 
 /* In a worker: this database has work for so many further ones now. */
@@ -278,14 +276,8 @@ clinical_want_workers(int further)
 {
 	ClinicalSlot *slot = clinical_worker_slot;
 
-	if (slot == NULL)
+	if (slot == NULL || further <= 0)
 		return;
-	if (further <= 0)
-	{
-		if (pg_atomic_read_u32(&slot->further.wish) != 0)
-			pg_atomic_write_u32(&slot->further.wish, 0);
-		return;
-	}
 	LWLockAcquire(clinical_workers_lock, LW_SHARED);
 	wake_further(slot, further);
 	if (clinical_further_count(slot) < further)
