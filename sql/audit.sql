@@ -37,7 +37,7 @@ COMMENT ON COLUMN clinical.audit_record.authenticated IS 'Who logged in, whateve
 COMMENT ON COLUMN clinical.audit_record.actor IS 'The application''s user (clinical.actor), if it said one.';
 COMMENT ON COLUMN clinical.audit_record.client IS 'The client''s address; NULL: a local socket or a background worker.';
 COMMENT ON COLUMN clinical.audit_record.operation IS 'INSERT, UPDATE or DELETE of a row; DDL: a command about the tables; COLUMNS: a table''s columns from here on; REDACT: values destroyed; RESTORE: rows put back; BEGIN: of a generation.';
-COMMENT ON COLUMN clinical.audit_record.changes IS 'An array of objects: column, path (in a jsonb column), old and new. Column * stands for the row, with its SHA-256.';
+COMMENT ON COLUMN clinical.audit_record.changes IS 'An array of objects: column, path (in a jsonb column), old and new; before, in a row that is a further version of another: what that has. Column * stands for the row, with its SHA-256.';
 COMMENT ON COLUMN clinical.audit_record.salt IS 'Random bytes that keep what a redaction destroyed from being guessed by its hash.';
 COMMENT ON COLUMN clinical.audit_record.content_hash IS 'Of changes and reason as they were before a redaction; NULL: nothing was redacted.';
 COMMENT ON COLUMN clinical.audit_record.leaf IS 'SHA-256 of the record.';
@@ -83,7 +83,7 @@ SELECT pg_catalog.pg_extension_config_dump('clinical.audit_restore', '');
 CREATE FUNCTION clinical.audit_row() RETURNS trigger
     LANGUAGE C AS 'MODULE_PATHNAME', 'clinical_audit_row';
 COMMENT ON FUNCTION clinical.audit_row() IS
-'Trigger, AFTER each row: writes the audit record. Arguments: values (old and new), reason (the same, and changes and deletions must give a reason) or digest (the row''s hash, for rows that are only added); and the column that holds the patient''s id, if any. SQLSTATE: 22023.';
+'Trigger, AFTER each row: writes the audit record. Arguments: values (old and new), reason (the same, and changes and deletions must give a reason) or digest (the row''s hash, for rows that are only added); the column that holds the patient''s id, if any; and, where rows of version 1 are covered by the record of another row, the column of the version. SQLSTATE: 22023.';
 
 CREATE FUNCTION clinical.audit_truncate() RETURNS trigger
     LANGUAGE C AS 'MODULE_PATHNAME', 'clinical_audit_truncate';
@@ -195,12 +195,15 @@ BEGIN ATOMIC
     SELECT pg_catalog.concat('trigger ', w.name, ' on ', c.relname)
       FROM pg_catalog.pg_class c
      CROSS JOIN LATERAL (VALUES
-               (CASE WHEN c.relname ~ '^audit_' THEN 'guard' ELSE 'audit' END),
+               (CASE WHEN c.relname ~ '^audit_' THEN 'guard' ELSE 'audit' END), ('audit_added'),
                (CASE WHEN c.relname ~ '^audit_' THEN 'guard_truncate' ELSE 'audit_truncate' END)) w (name)
       LEFT JOIN pg_catalog.pg_trigger t ON t.tgrelid = c.oid AND t.tgname = w.name
      WHERE c.relnamespace = 'clinical'::pg_catalog.regnamespace AND c.relkind = 'r' AND (t.tgenabled = 'A') IS NOT TRUE
        -- what is staged enters the trail when it is stored
        AND (c.relname !~ '^staged_' OR w.name <> 'audit')
+       -- where the first trigger is not for rows that are added, another is
+       AND (w.name <> 'audit_added' OR EXISTS (SELECT FROM pg_catalog.pg_trigger f
+                                                WHERE f.tgrelid = c.oid AND f.tgname = 'audit' AND (f.tgtype::integer & 4) = 0))
     UNION ALL
     SELECT pg_catalog.concat('event trigger ', w.name)
       FROM (VALUES ('clinical_ddl'), ('clinical_drop')) w (name)
@@ -261,7 +264,7 @@ BEGIN
         IF change OPERATOR(pg_catalog.->>) 'column' OPERATOR(pg_catalog.=) path[1] THEN
             place := path[1:1] OPERATOR(pg_catalog.||)
                      ARRAY(SELECT e.value FROM pg_catalog.jsonb_array_elements_text(change OPERATOR(pg_catalog.->) 'path') e);
-            FOREACH side IN ARRAY ARRAY['old', 'new'] LOOP
+            FOREACH side IN ARRAY ARRAY['old', 'before', 'new'] LOOP
                 IF place OPERATOR(pg_catalog.=) path[1:pg_catalog.cardinality(place)] THEN
                     -- the value is that of the change, or within it
                     IF place OPERATOR(pg_catalog.=) path THEN
@@ -290,6 +293,62 @@ $$;
 COMMENT ON FUNCTION clinical.audit_redact_changes(jsonb, text[], jsonb) IS
 'The changes of an audit record with the marker in the place of the value at a path (column, then keys), for the extension''s own use. SQLSTATE: none of its own.';
 
+CREATE FUNCTION clinical.audit_retell(table_name text, row_key jsonb, path text[], marker jsonb, patient_id text) RETURNS jsonb
+    LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+    AS $$
+DECLARE
+    present jsonb;
+    retold jsonb;
+BEGIN
+    -- a row whose hash alone is in the trail has another now; what it was before nobody can tell any more
+    EXECUTE pg_catalog.format('SELECT a.changes OPERATOR(pg_catalog.#>) ''{0,new}'' FROM clinical.%I AS t, LATERAL clinical.audit_row_of(t.*) a WHERE %s',
+                              table_name, clinical.audit_key_condition(table_name, row_key)) INTO present;
+    WITH redacting AS (
+        SELECT r.generation, r.xid, r.id, r.changes AS before,
+               CASE WHEN r.changes OPERATOR(pg_catalog.@>) '[{"column": "*"}]'
+                    THEN pg_catalog.jsonb_set(pg_catalog.jsonb_set(r.changes, '{0,old}', present, false), '{0,new}', present, false)
+                    ELSE clinical.audit_redact_changes(r.changes, path, marker) END AS after
+          FROM clinical.audit_record r
+         WHERE (r.patient_id OPERATOR(pg_catalog.=) audit_retell.patient_id OR audit_retell.patient_id IS NULL)
+           AND r.table_name OPERATOR(pg_catalog.=) audit_retell.table_name
+           AND r.row_key OPERATOR(pg_catalog.=) audit_retell.row_key
+           AND r.operation OPERATOR(pg_catalog.=) ANY (ARRAY['INSERT', 'UPDATE', 'DELETE'])
+    ), done AS (
+        UPDATE clinical.audit_record AS r
+           SET changes = d.after, salt = NULL,
+               content_hash = COALESCE(r.content_hash, clinical.audit_content_hash(r.salt, d.before, r.reason))
+          FROM redacting d
+         WHERE r.generation OPERATOR(pg_catalog.=) d.generation AND r.xid OPERATOR(pg_catalog.=) d.xid
+           AND r.id OPERATOR(pg_catalog.=) d.id AND d.after::pg_catalog.text OPERATOR(pg_catalog.<>) d.before::pg_catalog.text
+        RETURNING r.generation, r.xid, r.id
+    )
+    SELECT INTO retold COALESCE(pg_catalog.jsonb_agg(pg_catalog.jsonb_build_array(
+               d.generation, d.xid::pg_catalog.text, d.id) ORDER BY d.generation, d.xid, d.id), '[]') FROM done d;
+    RETURN retold;
+END
+$$;
+COMMENT ON FUNCTION clinical.audit_retell(text, jsonb, text[], jsonb, text) IS
+'Puts the marker into the records of a row, or the hash that the row has now, for redact: the keys of the records that it changed. SQLSTATE: none of its own.';
+
+CREATE FUNCTION clinical.audit_knows(table_name text, row_key jsonb, patient_id text) RETURNS boolean
+    LANGUAGE plpgsql STABLE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+    AS $$
+DECLARE
+    present text;
+BEGIN
+    EXECUTE pg_catalog.format('SELECT a.changes OPERATOR(pg_catalog.#>>) ''{0,new}'' FROM clinical.%I AS t, LATERAL clinical.audit_row_of(t.*) a WHERE %s',
+                              table_name, clinical.audit_key_condition(table_name, row_key)) INTO present;
+    RETURN COALESCE((SELECT r.changes OPERATOR(pg_catalog.#>>) '{0,new}' FROM clinical.audit_record r
+                      WHERE (r.patient_id OPERATOR(pg_catalog.=) audit_knows.patient_id OR audit_knows.patient_id IS NULL)
+                        AND r.table_name OPERATOR(pg_catalog.=) audit_knows.table_name
+                        AND r.row_key OPERATOR(pg_catalog.=) audit_knows.row_key
+                        AND r.operation OPERATOR(pg_catalog.=) ANY (ARRAY['INSERT', 'UPDATE', 'DELETE'])
+                      ORDER BY r.generation DESC, r.xid DESC, r.id DESC LIMIT 1) OPERATOR(pg_catalog.=) present, false);
+END
+$$;
+COMMENT ON FUNCTION clinical.audit_knows(text, jsonb, text) IS
+'Is a row whose hash alone is in the trail what the trail says?  For redact. SQLSTATE: none of its own.';
+
 CREATE FUNCTION clinical.audit_redact_row(table_name text, row_key jsonb, path text[], patient_id text) RETURNS jsonb
     LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
     AS $$
@@ -297,7 +356,6 @@ DECLARE
     condition text := clinical.audit_key_condition(table_name, row_key);
     attribute record;
     marker jsonb := '"[redacted]"';
-    digest jsonb;
     redacted jsonb;
 BEGIN
     IF table_name OPERATOR(pg_catalog.=) 'audit_record' AND path OPERATOR(pg_catalog.=) ARRAY['reason'] THEN
@@ -335,30 +393,12 @@ BEGIN
                                   table_name, path[1], attribute.type, condition) USING marker;
     END IF;
 
-    -- a row whose hash alone is in the trail has another now
-    EXECUTE pg_catalog.format('SELECT a.changes FROM clinical.%I AS t, LATERAL clinical.audit_row_of(t.*) a WHERE %s',
-                              table_name, condition) INTO digest;
-    WITH redacting AS (
-        SELECT r.generation, r.xid, r.id, r.salt, r.changes AS before, r.reason,
-               CASE WHEN r.changes OPERATOR(pg_catalog.@>) '[{"column": "*"}]'
-                    THEN digest ELSE clinical.audit_redact_changes(r.changes, path, marker) END AS after
-          FROM clinical.audit_record r
-         WHERE (r.patient_id OPERATOR(pg_catalog.=) audit_redact_row.patient_id OR audit_redact_row.patient_id IS NULL)
-           AND r.table_name OPERATOR(pg_catalog.=) audit_redact_row.table_name
-           AND r.row_key OPERATOR(pg_catalog.=) audit_redact_row.row_key
-           AND r.operation OPERATOR(pg_catalog.=) ANY (ARRAY['INSERT', 'UPDATE', 'DELETE'])
-    ), done AS (
-        UPDATE clinical.audit_record AS r
-           SET changes = d.after, salt = NULL,
-               content_hash = COALESCE(r.content_hash, clinical.audit_content_hash(r.salt, d.before, d.reason))
-          FROM redacting d
-         WHERE r.generation OPERATOR(pg_catalog.=) d.generation AND r.xid OPERATOR(pg_catalog.=) d.xid
-           AND r.id OPERATOR(pg_catalog.=) d.id AND d.after::pg_catalog.text OPERATOR(pg_catalog.<>) d.before::pg_catalog.text
-        RETURNING r.generation, r.xid, r.id
-    )
-    SELECT INTO redacted COALESCE(pg_catalog.jsonb_agg(pg_catalog.jsonb_build_array(
-               d.generation, d.xid::pg_catalog.text, d.id) ORDER BY d.generation, d.xid, d.id), '[]') FROM done d;
-    RETURN redacted;
+    -- the digest of a report would let its values be guessed
+    IF path[1] OPERATOR(pg_catalog.=) 'report_data' THEN
+        EXECUTE pg_catalog.format('UPDATE clinical.%I AS t SET digest = pg_catalog.sha256(pg_catalog.uuid_send(pg_catalog.gen_random_uuid())) WHERE %s',
+                                  table_name, condition);
+    END IF;
+    RETURN clinical.audit_retell(table_name, row_key, path, marker, patient_id);
 END
 $$;
 COMMENT ON FUNCTION clinical.audit_redact_row(text, jsonb, text[], text) IS

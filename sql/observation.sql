@@ -18,6 +18,7 @@ CREATE TABLE clinical.submission (
     trace_parent text,
     digest       bytea NOT NULL,
     observations integer NOT NULL,
+    observations_digest bytea NOT NULL,
     reason       text,
     report_data  jsonb NOT NULL,
     PRIMARY KEY (patient_id, id)
@@ -36,8 +37,11 @@ COMMENT ON COLUMN clinical.submission.login IS 'Who submitted it: the login, and
 COMMENT ON COLUMN clinical.submission.trace_parent IS 'W3C Trace Context of the call.';
 COMMENT ON COLUMN clinical.submission.digest IS 'SHA-256 of what makes two reports with one id the same.';
 COMMENT ON COLUMN clinical.submission.observations IS 'How many rows of observation it made.';
+COMMENT ON COLUMN clinical.submission.observations_digest IS 'SHA-256 of these rows (observation_digest): so the audit record of the report covers them.';
 COMMENT ON COLUMN clinical.submission.reason IS 'Why it was withdrawn.';
 
+-- No foreign key to submission: the server alone writes both, in one transaction; check()
+-- and verify_audit() find an observation without its report.
 CREATE TABLE clinical.observation (
     patient_id    text COLLATE "C" NOT NULL,
     item          text COLLATE "C" NOT NULL,
@@ -58,8 +62,7 @@ CREATE TABLE clinical.observation (
     recorded_at   timestamptz NOT NULL,
     recorded_by   name NOT NULL,
     actor         text,
-    PRIMARY KEY (patient_id, item, captured_at, id, version),
-    FOREIGN KEY (patient_id, submission_id) REFERENCES clinical.submission (patient_id, id)
+    PRIMARY KEY (patient_id, item, captured_at, id, version)
 );
 COMMENT ON TABLE clinical.observation IS 'What was observed: one row an answer, and one a score; a correction is a row with the next version. Written by the server alone, never changed.';
 COMMENT ON COLUMN clinical.observation.item IS 'The code of the item, or of the score, in the instrument (ODM ItemOID, SDTM --TESTCD).';
@@ -114,12 +117,32 @@ CREATE TRIGGER audit AFTER INSERT OR UPDATE OR DELETE ON clinical.submission
     FOR EACH ROW EXECUTE FUNCTION clinical.audit_row('digest', 'patient_id');
 CREATE TRIGGER audit_truncate BEFORE TRUNCATE ON clinical.submission
     FOR EACH STATEMENT EXECUTE FUNCTION clinical.audit_truncate();
-CREATE TRIGGER audit AFTER INSERT OR UPDATE OR DELETE ON clinical.observation
-    FOR EACH ROW EXECUTE FUNCTION clinical.audit_row('digest', 'patient_id');
+-- What a report made is covered by the audit record of the report (observations_digest);
+-- a correction is recorded value by value.
+CREATE TRIGGER audit AFTER UPDATE OR DELETE ON clinical.observation
+    FOR EACH ROW EXECUTE FUNCTION clinical.audit_row('values', 'patient_id', 'version');
+CREATE TRIGGER audit_added AFTER INSERT ON clinical.observation
+    FOR EACH ROW WHEN (NEW.version OPERATOR(pg_catalog.>) 1) EXECUTE FUNCTION clinical.audit_row('values', 'patient_id', 'version');
 CREATE TRIGGER audit_truncate BEFORE TRUNCATE ON clinical.observation
     FOR EACH STATEMENT EXECUTE FUNCTION clinical.audit_truncate();
 ALTER TABLE clinical.submission ENABLE ALWAYS TRIGGER submission_check, ENABLE ALWAYS TRIGGER audit, ENABLE ALWAYS TRIGGER audit_truncate;
-ALTER TABLE clinical.observation ENABLE ALWAYS TRIGGER history_rows, ENABLE ALWAYS TRIGGER audit, ENABLE ALWAYS TRIGGER audit_truncate;
+ALTER TABLE clinical.observation ENABLE ALWAYS TRIGGER history_rows, ENABLE ALWAYS TRIGGER audit, ENABLE ALWAYS TRIGGER audit_added, ENABLE ALWAYS TRIGGER audit_truncate;
+
+CREATE FUNCTION clinical.observation_digest_add(state internal, row_value clinical.observation) RETURNS internal
+    LANGUAGE C IMMUTABLE PARALLEL SAFE
+    AS 'MODULE_PATHNAME', 'clinical_observation_digest_add';
+COMMENT ON FUNCTION clinical.observation_digest_add(internal, clinical.observation) IS
+'For the aggregate observation_digest. SQLSTATE: 22023 row is required.';
+CREATE FUNCTION clinical.observation_digest_result(state internal) RETURNS bytea
+    LANGUAGE C IMMUTABLE PARALLEL SAFE
+    AS 'MODULE_PATHNAME', 'clinical_observation_digest_result';
+COMMENT ON FUNCTION clinical.observation_digest_result(internal) IS
+'For the aggregate observation_digest. SQLSTATE: none of its own.';
+CREATE AGGREGATE clinical.observation_digest(row_value clinical.observation) (
+    SFUNC = clinical.observation_digest_add, STYPE = internal, SSPACE = 4096,
+    FINALFUNC = clinical.observation_digest_result, PARALLEL = SAFE);
+COMMENT ON AGGREGATE clinical.observation_digest(clinical.observation) IS
+'The SHA-256 of rows of observation of version 1, by the order of their ids whatever order they come in: of those of a report it is its observations_digest. SQLSTATE: 22023 row is required.';
 
 CREATE FUNCTION clinical.withdraw_submission(patient_id text, submission_id uuid, reason text) RETURNS clinical.submission
     LANGUAGE C VOLATILE PARALLEL UNSAFE
@@ -156,3 +179,4 @@ GRANT EXECUTE ON FUNCTION
     clinical.withdraw_submission(text, uuid, text),
     clinical.correct_observation(text, uuid, text, text)
     TO clinical_data_manager, clinical_investigator;
+GRANT EXECUTE ON FUNCTION clinical.observation_digest(clinical.observation) TO clinical_auditor;

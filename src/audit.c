@@ -7,6 +7,7 @@
  */
 #include "postgres.h"
 
+#include "access/htup_details.h"
 #include "access/table.h"
 #include "access/xact.h"
 #include "catalog/namespace.h"
@@ -96,6 +97,49 @@ row_patient(const ClinicalRow *row, HeapTuple tuple)
 }
 
 /*
+ * The version before of a row that was inserted, if the trigger says which
+ * column counts versions; NULL: there is none.  The copy is the caller's.
+ */
+static HeapTuple
+version_before(const ClinicalRow *row, Jsonb *row_key)
+{
+	static ClinicalPlan condition = {
+		"SELECT clinical.audit_key_condition($1, pg_catalog.jsonb_set($2, ARRAY[$3],"
+		"       pg_catalog.to_jsonb(($2 OPERATOR(pg_catalog.->>) $3)::pg_catalog.int4 OPERATOR(pg_catalog.-) 1)))",
+		3, {TEXTOID, JSONBOID, TEXTOID}
+	};
+	Trigger    *trigger = row->trigger->tg_trigger;
+	const char *table = quote_identifier(RelationGetRelationName(row->trigger->tg_relation));
+	MemoryContext caller = CurrentMemoryContext;
+	HeapTuple	before = NULL;
+	ClinicalUser saved;
+	Datum		values[3];
+	Datum		where;
+
+	if (trigger->tgnargs < 3 || row->old_tuple != NULL)
+		return NULL;
+	values[0] = CStringGetTextDatum(RelationGetRelationName(row->trigger->tg_relation));
+	values[1] = JsonbPGetDatum(row_key);
+	values[2] = CStringGetTextDatum(trigger->tgargs[2]);
+	if (!clinical_owner_fetch(&condition, values, NULL, false, &where))
+		return NULL;
+	SPI_connect();
+	clinical_owner_begin(&saved);
+	if (SPI_execute(psprintf("SELECT t.* FROM clinical.%s t WHERE %s", table, TextDatumGetCString(where)), false, 1) != SPI_OK_SELECT)
+		elog(ERROR, "could not look the version before up");
+	clinical_owner_end(&saved);
+	if (SPI_processed > 0)
+	{
+		MemoryContext inner = MemoryContextSwitchTo(caller);
+
+		before = heap_copytuple(SPI_tuptable->vals[0]);
+		MemoryContextSwitchTo(inner);
+	}
+	SPI_finish();
+	return before;
+}
+
+/*
  * Write a record of what became of a row.  The trigger's first argument is the
  * way: "values" as they were and are; "reason": the same, and changes must give
  * one; "digest" for rows that are only added.
@@ -106,10 +150,14 @@ audit_row(const ClinicalRow *row, const char *way)
 	Relation	relation = row->trigger->tg_relation;
 	const ImageLayout *layout = clinical_image_layout(relation);
 	HeapTuple	tuple = row->old_tuple != NULL ? row->old_tuple : row->new_tuple;
+	Jsonb	   *row_key = clinical_image_key(layout, row->desc, tuple);
+	HeapTuple	before = version_before(row, row_key);
 	Jsonb	   *changes;
 
 	if (strcmp(way, "digest") == 0)
 		changes = clinical_image_digest(layout, row->desc, row->old_tuple, row->new_tuple);
+	else if (before != NULL)
+		changes = clinical_image_version(layout, row->desc, before, row->new_tuple);
 	else
 		changes = clinical_image_changes(layout, row->desc, row->old_tuple, row->new_tuple);
 	if (changes == NULL)
@@ -117,7 +165,7 @@ audit_row(const ClinicalRow *row, const char *way)
 	if (strcmp(way, "reason") == 0 && row->old_tuple != NULL && !clinical_server_writes())
 		clinical_require_reason();
 	clinical_audit_write(RelationGetRelationName(relation), operation_name(row->trigger->tg_event),
-						 clinical_image_key(layout, row->desc, tuple), row_patient(row, tuple), changes);
+						 row_key, row_patient(row, tuple), changes);
 }
 
 /* Trigger: what becomes of each row is recorded. */

@@ -54,6 +54,7 @@ typedef enum ValueKind
 	VALUE_TIME,					/* a date or a moment */
 	VALUE_DOCUMENT,				/* jsonb */
 	VALUE_TEXT,					/* as its type prints it */
+	VALUE_BYTES,				/* bytea, in hexadecimal digits */
 	VALUE_TEXT_BY_SETTINGS		/* where that depends on settings */
 } ValueKind;
 
@@ -83,6 +84,8 @@ extern const ImageLayout *clinical_image_layout(Relation relation);
 extern Jsonb *clinical_image_key(const ImageLayout *layout, TupleDesc desc, HeapTuple tuple);
 extern Jsonb *clinical_image_changes(const ImageLayout *layout, TupleDesc desc,
 									 HeapTuple old_tuple, HeapTuple new_tuple);
+extern Jsonb *clinical_image_version(const ImageLayout *layout, TupleDesc desc,
+									 HeapTuple before_tuple, HeapTuple new_tuple);
 extern Jsonb *clinical_image_digest(const ImageLayout *layout, TupleDesc desc,
 									HeapTuple old_tuple, HeapTuple new_tuple);
 extern Jsonb *clinical_image_columns(const ImageLayout *layout);
@@ -125,6 +128,9 @@ extern void clinical_audit_note_restore(void);
 
 /* audit_compare.c */
 
+/* What a module's tables must agree in besides: rows of fault, place and detail */
+extern ClinicalPlan *clinical_audit_comparison;
+
 extern const char *clinical_audit_argument(Relation relation, int argno);
 
 /* audit_redact.c: destroying values, also those that hang on others */
@@ -132,5 +138,6 @@ extern const char *clinical_audit_argument(Relation relation, int argno);
 extern Datum (*clinical_redact_related) (const char *table_name, Datum row_key, Datum path);
 extern Datum clinical_redact_row(const char *table_name, Datum row_key, Datum path,
 								 const char *patient_id);
+CLINICAL_NORETURN extern void clinical_redact_refuse(void);
 
 #endif							/* CLINICAL_AUDIT_H */

@@ -70,11 +70,14 @@ typedef struct Verification
 typedef struct TableSum
 {
 	NameData	table_name;		/* key */
+	NameData	version;		/* its column; rows whose version is 1 are not
+								 * in the trail by themselves; empty: none */
 	AuditSum	sum;
 } TableSum;
 
 extern void clinical_fault(Verification *v, const char *fault, char *place, const char *detail);
 extern TableSum *clinical_table_sum(Verification *v, const char *table_name);
+extern void clinical_audit_version_column(const char *table_name, NameData *column);
 extern void clinical_compare_tables(Verification *v);
 extern void clinical_check_guards(Verification *v);
 

@@ -25,7 +25,9 @@
 
 PG_FUNCTION_INFO_V1(clinical_audit_row_of);
 
-/* An argument of a table's audit trigger: the way it writes, the patient's column; or NULL. */
+ClinicalPlan *clinical_audit_comparison = NULL;
+
+/* An argument of a table's audit trigger: the way it writes, the patient's column, that of the version; or NULL. */
 const char *
 clinical_audit_argument(Relation relation, int argno)
 {
@@ -37,6 +39,24 @@ clinical_audit_argument(Relation relation, int argno)
 			return triggers->triggers[i].tgargs[argno];
 	}
 	return NULL;
+}
+
+/* The column that says which rows are not in the trail by themselves; empty: there is none. */
+void
+clinical_audit_version_column(const char *table_name, NameData *column)
+{
+	Oid			relid = get_relname_relid(table_name, get_namespace_oid("clinical", false));
+	Relation	relation;
+	const char *argument;
+
+	namestrcpy(column, "");
+	if (!OidIsValid(relid) || get_rel_relkind(relid) != RELKIND_RELATION)
+		return;
+	relation = table_open(relid, AccessShareLock);
+	argument = clinical_audit_argument(relation, 2);
+	if (argument != NULL)
+		namestrcpy(column, argument);
+	table_close(relation, AccessShareLock);
 }
 
 /* A row as the changes that would have created it. */
@@ -62,10 +82,24 @@ subtract_row(Verification *v, AuditSum *sum, Relation relation, const char *way,
 							 JsonbToCString(NULL, &key->root, VARSIZE(key)), changes);
 }
 
+/* Is a row not in the trail by itself?  That of a version above 1, or of a table without them, is. */
+static bool
+covered_elsewhere(TupleTableSlot *slot, AttrNumber version)
+{
+	bool		isnull;
+	Datum		value;
+
+	if (version == InvalidAttrNumber)
+		return false;
+	value = slot_getattr(slot, version, &isnull);
+	return !isnull && DatumGetInt32(value) == 1;
+}
+
 /* Subtract all rows of a table from its sum. */
 static void
-subtract_rows(Verification *v, AuditSum *sum, Relation relation, const char *way)
+subtract_rows(Verification *v, TableSum *sum, Relation relation, const char *way)
 {
+	AttrNumber	version = get_attnum(RelationGetRelid(relation), NameStr(sum->version));
 	TableScanDesc scan = table_beginscan(relation, GetActiveSnapshot(), 0, NULL);
 	TupleTableSlot *slot = table_slot_create(relation, NULL);
 
@@ -75,7 +109,8 @@ subtract_rows(Verification *v, AuditSum *sum, Relation relation, const char *way
 		bool		must_free;
 
 		CHECK_FOR_INTERRUPTS();
-		subtract_row(v, sum, relation, way, ExecFetchSlotHeapTuple(slot, false, &must_free));
+		if (!covered_elsewhere(slot, version))
+			subtract_row(v, &sum->sum, relation, way, ExecFetchSlotHeapTuple(slot, false, &must_free));
 		MemoryContextSwitchTo(caller);
 		MemoryContextReset(v->batch);
 	}
@@ -88,9 +123,10 @@ subtract_rows(Verification *v, AuditSum *sum, Relation relation, const char *way
  * 100 are named.
  */
 static void
-name_rows(Verification *v, Relation relation)
+name_rows(Verification *v, Relation relation, const char *version)
 {
 	char	   *name = RelationGetRelationName(relation);
+	bool		versions = version[0] != '\0';
 	char	   *sql = psprintf(
 							   "SELECT COALESCE(t.row_key, n.row_key)::pg_catalog.text,"
 							   "       CASE WHEN t.image IS NULL OR t.image OPERATOR(pg_catalog.=) '{}' THEN 'the trail knows no such row'"
@@ -104,13 +140,17 @@ name_rows(Verification *v, Relation relation)
 							   "  FROM (SELECT r.row_key, clinical.audit_image(r.changes ORDER BY r.generation, r.xid, r.id) AS image"
 							   "          FROM clinical.audit_record r WHERE r.table_name OPERATOR(pg_catalog.=) %s"
 							   "           AND r.operation OPERATOR(pg_catalog.=) ANY (ARRAY['INSERT', 'UPDATE', 'DELETE'])"
-							   "         GROUP BY r.row_key) t"
+							   "           AND %s GROUP BY r.row_key) t"
 							   "  FULL JOIN (SELECT a.row_key, clinical.audit_apply('{}', a.changes) AS image"
-							   "               FROM clinical.%s s, LATERAL clinical.audit_row_of(s.*) a) n"
+							   "               FROM clinical.%s s, LATERAL clinical.audit_row_of(s.*) a WHERE %s) n"
 							   "    ON n.row_key OPERATOR(pg_catalog.=) t.row_key"
 							   " WHERE COALESCE(t.image, '{}')::pg_catalog.text OPERATOR(pg_catalog.<>) COALESCE(n.image, '{}')::pg_catalog.text"
 							   " ORDER BY 1 LIMIT 100",
-							   quote_literal_cstr(name), quote_identifier(name));
+							   quote_literal_cstr(name),
+							   versions ? psprintf("COALESCE(r.row_key OPERATOR(pg_catalog.->>) %s, '') OPERATOR(pg_catalog.<>) '1'",
+												   quote_literal_cstr(version)) : "true",
+							   quote_identifier(name),
+							   versions ? psprintf("s.%s OPERATOR(pg_catalog.<>) 1", quote_identifier(version)) : "true");
 
 	if (SPI_execute(sql, true, 0) != SPI_OK_SELECT)
 		elog(ERROR, "could not compare \"%s\" with its trail", name);
@@ -133,9 +173,9 @@ compare_table(Verification *v, Oid relid)
 
 	if (way != NULL)
 	{
-		subtract_rows(v, &sum->sum, relation, way);
+		subtract_rows(v, sum, relation, way);
 		if (!clinical_sum_is_zero(&sum->sum))
-			name_rows(v, relation);
+			name_rows(v, relation, NameStr(sum->version));
 	}
 	memset(&sum->sum, 0, sizeof(AuditSum));
 	table_close(relation, AccessShareLock);
@@ -186,7 +226,7 @@ report(Verification *v, ClinicalPlan *plan)
 	}
 }
 
-/* Are the tables still what the trail last said of them, and their triggers on? */
+/* Are the tables still what the trail last said of them, their triggers on, and their rows as other rows say? */
 void
 clinical_check_guards(Verification *v)
 {
@@ -215,6 +255,8 @@ clinical_check_guards(Verification *v)
 	report(v, &columns);
 	report(v, &guards);
 	report(v, &roles);
+	if (clinical_audit_comparison != NULL)
+		report(v, clinical_audit_comparison);
 }
 
 /* SQL: the key of a row, and the row as the changes that would have created it. */

@@ -120,6 +120,42 @@ clinical_redact_row(const char *table_name, Datum row_key, Datum path, const cha
 	return records;
 }
 
+/*
+ * Of a row whose hash alone is in the trail the records will say what it is
+ * now: so it must be what they said, or a redaction would cover up a change.
+ */
+static void
+require_known(Oid relid, char *table_name, Datum row_key, const char *patient_id)
+{
+	static ClinicalPlan plan = {
+		"SELECT clinical.audit_knows($1, $2, $3)",
+		3, {TEXTOID, JSONBOID, TEXTOID}
+	};
+	Datum		values[3] = {CStringGetTextDatum(table_name), row_key, (Datum) 0};
+	Relation	relation = table_open(relid, AccessShareLock);
+	const char *way = clinical_audit_argument(relation, 0);
+	bool		is_digest = way != NULL && strcmp(way, "digest") == 0;
+	Datum		known;
+
+	table_close(relation, AccessShareLock);
+	if (!is_digest)
+		return;
+	if (patient_id != NULL)
+		values[2] = CStringGetTextDatum(patient_id);
+	if (!clinical_owner_fetch(&plan, values, patient_id == NULL ? "  n" : NULL, false, &known) || !DatumGetBool(known))
+		clinical_redact_refuse();
+}
+
+/* The error of a row that is not what the trail says. */
+void
+clinical_redact_refuse(void)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("row differs from the trail"),
+			 errhint("clinical.verify_audit() tells of it; a redaction would cover it up.")));
+}
+
 /* Destroy it, with what hangs on it. */
 static void
 destroy(const char *table_name, Datum row_key, Datum path, const char *patient_id, Datum *records, Datum *related)
@@ -127,9 +163,10 @@ destroy(const char *table_name, Datum row_key, Datum path, const char *patient_i
 	clinical_redacting = true;
 	PG_TRY();
 	{
-		*records = clinical_redact_row(table_name, row_key, path, patient_id);
+		/* what hangs on it first, while the value is still there to compare */
 		*related = clinical_redact_related == NULL ? (Datum) 0 :
 			clinical_redact_related(table_name, row_key, path);
+		*records = clinical_redact_row(table_name, row_key, path, patient_id);
 	}
 	PG_FINALLY();
 	{
@@ -191,6 +228,7 @@ clinical_redact(PG_FUNCTION_ARGS)
 	nest_level = clinical_reason_push(clinical_optional_arg(fcinfo, 3));
 	clinical_require_reason();
 	require_row(table_name, PG_GETARG_DATUM(1));
+	require_known(PG_GETARG_OID(0), table_name, PG_GETARG_DATUM(1), patient_id);
 
 	values[0] = PG_GETARG_DATUM(2);
 	destroy(table_name, PG_GETARG_DATUM(1), values[0], patient_id, &values[1], &values[2]);

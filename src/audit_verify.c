@@ -75,7 +75,10 @@ clinical_table_sum(Verification *v, const char *table_name)
 	namestrcpy(&key, table_name);
 	sum = hash_search(v->sums, &key, HASH_ENTER, &found);
 	if (!found)
+	{
 		memset(&sum->sum, 0, sizeof(AuditSum));
+		clinical_audit_version_column(table_name, &sum->version);
+	}
 	return sum;
 }
 
@@ -340,6 +343,23 @@ read_redaction(Verification *v, Jsonb *changes)
 	}
 }
 
+/* Add what a record tells of a row to the sum of its table, unless the row is not in the trail by itself. */
+static void
+sum_record(Verification *v, const AuditRecord *record, Jsonb *row_key, Jsonb *changes)
+{
+	TableSum   *sum = clinical_table_sum(v, record->table_name);
+	const char *column = NameStr(sum->version);
+	JsonbValue	buffer;
+	JsonbValue *version = column[0] == '\0' || !JB_ROOT_IS_OBJECT(row_key) ? NULL :
+		getKeyJsonValueFromContainer(&row_key->root, column, strlen(column), &buffer);
+
+	if (version != NULL && version->type == jbvNumeric &&
+		DatumGetBool(DirectFunctionCall2(numeric_eq, NumericGetDatum(version->val.numeric),
+										 NumericGetDatum(int64_to_numeric(1)))))
+		return;
+	clinical_sum_changes(&v->keys, &v->bytes, &sum->sum, 1, record->table_name, record->row_key, changes);
+}
+
 /* Read one record. */
 static void
 read_record(Verification *v, BlockReader *reader, HeapTuple tuple, TupleDesc desc)
@@ -362,8 +382,7 @@ read_record(Verification *v, BlockReader *reader, HeapTuple tuple, TupleDesc des
 	if (strcmp(record.operation, "REDACT") == 0)
 		read_redaction(v, DatumGetJsonbP(values[CHANGES]));
 	if (tells_of_row(&record))
-		clinical_sum_changes(&v->keys, &v->bytes, &clinical_table_sum(v, record.table_name)->sum, 1,
-							 record.table_name, record.row_key, DatumGetJsonbP(values[CHANGES]));
+		sum_record(v, &record, DatumGetJsonbP(values[ROW_KEY]), DatumGetJsonbP(values[CHANGES]));
 }
 
 /*

@@ -23,6 +23,14 @@
 
 CLINICAL_MODULE_MAGIC;
 
+/* What hangs on a value that is destroyed, in the module whose table it is of. */
+static Datum
+redact_related(const char *table_name, Datum row_key, Datum path)
+{
+	return strcmp(table_name, "observation") == 0 ? clinical_observation_redact(table_name, row_key, path) :
+		clinical_patient_redact(table_name, row_key, path);
+}
+
 /* The only place that knows all modules. */
 void
 _PG_init(void)
@@ -35,7 +43,7 @@ _PG_init(void)
 	clinical_log_applies = clinical_database_may_have_extension;
 	clinical_access_init();
 	clinical_audit_init();
-	clinical_redact_related = clinical_patient_redact;
+	clinical_redact_related = redact_related;
 	clinical_register_invariants(clinical_access_invariants, clinical_access_ninvariants);
 	clinical_worker_init();
 	clinical_seal_init();
@@ -43,6 +51,7 @@ _PG_init(void)
 	clinical_register_invariants(clinical_patient_invariants, clinical_patient_ninvariants);
 	clinical_instrument_cache_init();
 	clinical_register_invariants(clinical_instrument_invariants, clinical_instrument_ninvariants);
+	clinical_audit_comparison = &clinical_observation_comparison;
 	clinical_register_invariants(clinical_observation_invariants, clinical_observation_ninvariants);
 	clinical_intake_init();
 	clinical_register_invariants(clinical_intake_invariants, clinical_intake_ninvariants);

@@ -38,12 +38,12 @@ enum
 {
 	STORE_PATIENT_ID, STORE_SUBMISSION_ID, STORE_RECEIVED_AT, STORE_ORIGINATOR, STORE_DEVICE_ID, STORE_LOGIN,
 	STORE_ACTOR, STORE_TRACE_PARENT, STORE_PROJECT_ID, STORE_VERSION_ID, STORE_CAPTURED_AT, STORE_LOCAL_DAY,
-	STORE_ZONE, STORE_DIGEST, STORE_OBSERVATIONS, STORE_REPORT_DATA, STORE_NCOLUMNS,
+	STORE_ZONE, STORE_DIGEST, STORE_OBSERVATIONS, STORE_OBSERVATIONS_DIGEST, STORE_REPORT_DATA, STORE_NCOLUMNS,
 };
 static const Oid store_types[STORE_NCOLUMNS] = {
 	TEXTOID, UUIDOID, TIMESTAMPTZOID, TEXTOID, TEXTOID, TEXTOID,
 	TEXTOID, TEXTOID, INT8OID, INT8OID, TIMESTAMPTZOID, DATEOID,
-	TEXTOID, BYTEAOID, INT4OID, JSONBOID
+	TEXTOID, BYTEAOID, INT4OID, BYTEAOID, JSONBOID
 };
 static const int store_from[STORE_PROJECT_ID] = {
 	CLINICAL_STAGED_PATIENT_ID, CLINICAL_STAGED_SUBMISSION_ID, CLINICAL_STAGED_RECEIVED_AT, CLINICAL_STAGED_ORIGINATOR,
@@ -73,6 +73,7 @@ add_accepted(ClinicalRows *rows, ClinicalRows *observations, const ClinicalStage
 		.local_day = staged->local_day,
 		.actor = staged->nulls[CLINICAL_STAGED_ACTOR] ? (Datum) 0 : staged->values[CLINICAL_STAGED_ACTOR],
 	};
+	int			count;
 
 	begin_row(rows, staged, store_from, lengthof(store_from));
 	clinical_rows_set(rows, STORE_PROJECT_ID, Int64GetDatum(staged->project_id));
@@ -81,8 +82,9 @@ add_accepted(ClinicalRows *rows, ClinicalRows *observations, const ClinicalStage
 	clinical_rows_set(rows, STORE_LOCAL_DAY, staged->local_day);
 	clinical_rows_set(rows, STORE_ZONE, staged->zone);
 	clinical_rows_set(rows, STORE_DIGEST, staged->digest);
-	clinical_rows_set(rows, STORE_OBSERVATIONS,
-					  Int32GetDatum(clinical_observations_add(observations, &key, &staged->verdict)));
+	count = clinical_observations_add(observations, &key, &staged->verdict);
+	clinical_rows_set(rows, STORE_OBSERVATIONS, Int32GetDatum(count));
+	clinical_rows_set(rows, STORE_OBSERVATIONS_DIGEST, clinical_observations_digest(observations, count));
 	clinical_rows_set(rows, STORE_REPORT_DATA, JsonbPGetDatum(staged->data));
 }
 
@@ -112,16 +114,18 @@ store_accepted(const ClinicalRows *rows)
 {
 	static ClinicalPlan plan = {
 		"INSERT INTO clinical.submission (patient_id, id, received_at, originator, device_id, login, actor, trace_parent,"
-		"       project_id, version_id, captured_at, local_day, time_zone, digest, observations, report_data, status, processed_at)"
+		"       project_id, version_id, captured_at, local_day, time_zone, digest, observations, observations_digest, report_data,"
+		"       status, processed_at)"
 		" SELECT u.*, 'accepted', pg_catalog.clock_timestamp()"
 		"   FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3), pg_catalog.unnest($4),"
 		"                   pg_catalog.unnest($5), pg_catalog.unnest($6), pg_catalog.unnest($7), pg_catalog.unnest($8),"
 		"                   pg_catalog.unnest($9), pg_catalog.unnest($10), pg_catalog.unnest($11), pg_catalog.unnest($12),"
-		"                   pg_catalog.unnest($13), pg_catalog.unnest($14), pg_catalog.unnest($15), pg_catalog.unnest($16)) AS u",
+		"                   pg_catalog.unnest($13), pg_catalog.unnest($14), pg_catalog.unnest($15), pg_catalog.unnest($16),"
+		"                   pg_catalog.unnest($17)) AS u",
 		STORE_NCOLUMNS,
 		{TEXTARRAYOID, UUIDARRAYOID, TIMESTAMPTZARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID,
 			TEXTARRAYOID, TEXTARRAYOID, INT8ARRAYOID, INT8ARRAYOID, TIMESTAMPTZARRAYOID, DATEARRAYOID,
-		TEXTARRAYOID, BYTEAARRAYOID, INT4ARRAYOID, JSONBARRAYOID}
+		TEXTARRAYOID, BYTEAARRAYOID, INT4ARRAYOID, BYTEAARRAYOID, JSONBARRAYOID}
 	};
 	Datum		arrays[STORE_NCOLUMNS];
 

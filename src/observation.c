@@ -27,6 +27,11 @@ const ClinicalInvariant clinical_observation_invariants[] = {
 		"       (SELECT pg_catalog.count(*) FROM clinical.observation o"
 		"         WHERE o.patient_id OPERATOR(pg_catalog.=) s.patient_id AND o.captured_at OPERATOR(pg_catalog.=) s.captured_at"
 	"           AND o.submission_id OPERATOR(pg_catalog.=) s.id AND o.version OPERATOR(pg_catalog.=) 1)"},
+	{"observation has its report",
+		"SELECT o.id::pg_catalog.text, 'there is no such report of the patient'"
+		"  FROM clinical.observation o"
+		" WHERE NOT EXISTS (SELECT FROM clinical.submission s"
+	"                    WHERE s.patient_id OPERATOR(pg_catalog.=) o.patient_id AND s.id OPERATOR(pg_catalog.=) o.submission_id)"},
 	{"observation is of its report's day",
 		"SELECT o.id::pg_catalog.text, 'captured_at or local_day differ from those of the report'"
 		"  FROM clinical.observation o"
@@ -41,10 +46,32 @@ const ClinicalInvariant clinical_observation_invariants[] = {
 };
 const int	clinical_observation_ninvariants = lengthof(clinical_observation_invariants);
 
+/*
+ * What verify_audit compares besides the tables one by one: the observations of
+ * version 1 with the digests that the reports, and so the trail, have of them.
+ */
+ClinicalPlan clinical_observation_comparison = {
+	"SELECT 'row differs from the trail',"
+	"       pg_catalog.concat('submission ', pg_catalog.jsonb_build_object('patient_id', COALESCE(s.patient_id, o.patient_id),"
+	"                                        'id', COALESCE(s.id, o.submission_id))::pg_catalog.text),"
+	"       CASE WHEN s.id IS NULL THEN 'there are observations of it, and the trail knows no such report'"
+	"            WHEN COALESCE(o.present, 0) OPERATOR(pg_catalog.>) s.observations THEN 'it has observations that the trail does not know'"
+	"            WHEN COALESCE(o.present, 0) OPERATOR(pg_catalog.<) s.observations THEN 'observations of it are gone, which the trail does not know'"
+	"            ELSE 'its observations are not those that the trail knows' END"
+	"  FROM clinical.submission s"
+	"  FULL JOIN (SELECT n.patient_id, n.submission_id, pg_catalog.count(*) AS present, clinical.observation_digest(n.*) AS digest"
+	"               FROM clinical.observation n WHERE n.version OPERATOR(pg_catalog.=) 1 GROUP BY n.patient_id, n.submission_id) o"
+	"    ON o.patient_id OPERATOR(pg_catalog.=) s.patient_id AND o.submission_id OPERATOR(pg_catalog.=) s.id"
+	" WHERE s.id IS NULL OR COALESCE(o.present, 0) OPERATOR(pg_catalog.<>) s.observations"
+	"    OR COALESCE(o.digest, pg_catalog.sha256('')) OPERATOR(pg_catalog.<>) s.observations_digest"
+	" ORDER BY COALESCE(s.patient_id, o.patient_id), COALESCE(s.id, o.submission_id) LIMIT 100"
+};
+
 /* The columns of a report that may change once it is accepted */
 static const char *const constant_columns[] = {
 	"patient_id", "id", "project_id", "version_id", "captured_at", "local_day", "time_zone", "received_at", "processed_at",
-	"originator", "device_id", "login", "actor", "trace_parent", "digest", "observations", "report_data"
+	"originator", "device_id", "login", "actor", "trace_parent", "digest", "observations", "observations_digest",
+	"report_data"
 };
 
 /* Has anything changed that never does? */

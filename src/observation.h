@@ -13,6 +13,7 @@
 
 extern const ClinicalInvariant clinical_observation_invariants[];
 extern const int clinical_observation_ninvariants;
+extern ClinicalPlan clinical_observation_comparison;
 
 /* observation_store.c */
 
@@ -26,8 +27,28 @@ typedef struct ClinicalReportKey
 	Datum		actor;			/* 0: none */
 } ClinicalReportKey;
 
+/* The columns of a row of version 1; the last is not stored, but NULL */
+typedef enum ObservedColumn
+{
+	OBSERVED_PATIENT_ID, OBSERVED_ITEM, OBSERVED_CAPTURED_AT, OBSERVED_ID, OBSERVED_SUBMISSION_ID, OBSERVED_REPEAT_KEY,
+	OBSERVED_LOCAL_DAY, OBSERVED_VALUE, OBSERVED_VALUE_TEXT, OBSERVED_VALUE_CODE, OBSERVED_UNIT, OBSERVED_ABSENT,
+	OBSERVED_IS_SCORE, OBSERVED_FLAGGED, OBSERVED_ACTOR, OBSERVED_RECORDED_AT, OBSERVED_RECORDED_BY, OBSERVED_REASON,
+	OBSERVED_NCOLUMNS,
+	OBSERVED_NSTORED = OBSERVED_REASON,
+} ObservedColumn;
+
 extern void clinical_observations_begin(ClinicalRows *rows);
 extern int	clinical_observations_add(ClinicalRows *rows, const ClinicalReportKey *key, const ClinicalVerdict *verdict);
 extern void clinical_observations_store(const ClinicalRows *rows);
+
+/* observation_digest.c: what the audit record of a report covers them by */
+
+extern const Oid clinical_observed_types[OBSERVED_NCOLUMNS];
+
+extern Datum clinical_observations_digest(const ClinicalRows *rows, int count);
+
+/* observation_redact.c */
+
+extern Datum clinical_observation_redact(const char *table_name, Datum row_key, Datum path);
 
 #endif							/* CLINICAL_OBSERVATION_H */

@@ -8,27 +8,17 @@
 #include "postgres.h"
 
 #include "catalog/pg_type.h"
+#include "miscadmin.h"
 #include "utils/builtins.h"
+#include "utils/timestamp.h"
 
 #include "observation.h"
-
-enum
-{
-	COLUMN_PATIENT_ID, COLUMN_ITEM, COLUMN_CAPTURED_AT, COLUMN_ID, COLUMN_SUBMISSION_ID, COLUMN_REPEAT_KEY,
-	COLUMN_LOCAL_DAY, COLUMN_VALUE, COLUMN_VALUE_TEXT, COLUMN_VALUE_CODE, COLUMN_UNIT, COLUMN_ABSENT,
-	COLUMN_IS_SCORE, COLUMN_FLAGGED, COLUMN_ACTOR, NCOLUMNS,
-};
-static const Oid column_types[NCOLUMNS] = {
-	TEXTOID, TEXTOID, TIMESTAMPTZOID, UUIDOID, UUIDOID, TEXTOID,
-	DATEOID, NUMERICOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID,
-	BOOLOID, BOOLOID, TEXTOID
-};
 
 /* Begin with no observations, in the current memory context. */
 void
 clinical_observations_begin(ClinicalRows *rows)
 {
-	clinical_rows_begin(rows, column_types, NCOLUMNS);
+	clinical_rows_begin(rows, clinical_observed_types, OBSERVED_NSTORED);
 }
 
 /* Begin a row of a report. */
@@ -36,16 +26,16 @@ static void
 add_row(ClinicalRows *rows, const ClinicalReportKey *key, const char *item, bool is_score, bool flagged)
 {
 	clinical_rows_add(rows);
-	clinical_rows_set(rows, COLUMN_PATIENT_ID, key->patient_id);
-	clinical_rows_set(rows, COLUMN_ITEM, CStringGetTextDatum(item));
-	clinical_rows_set(rows, COLUMN_CAPTURED_AT, key->captured_at);
-	clinical_rows_set(rows, COLUMN_ID, clinical_uuid7());
-	clinical_rows_set(rows, COLUMN_SUBMISSION_ID, key->submission_id);
-	clinical_rows_set(rows, COLUMN_LOCAL_DAY, key->local_day);
-	clinical_rows_set(rows, COLUMN_IS_SCORE, BoolGetDatum(is_score));
-	clinical_rows_set(rows, COLUMN_FLAGGED, BoolGetDatum(flagged));
+	clinical_rows_set(rows, OBSERVED_PATIENT_ID, key->patient_id);
+	clinical_rows_set(rows, OBSERVED_ITEM, CStringGetTextDatum(item));
+	clinical_rows_set(rows, OBSERVED_CAPTURED_AT, key->captured_at);
+	clinical_rows_set(rows, OBSERVED_ID, clinical_uuid7());
+	clinical_rows_set(rows, OBSERVED_SUBMISSION_ID, key->submission_id);
+	clinical_rows_set(rows, OBSERVED_LOCAL_DAY, key->local_day);
+	clinical_rows_set(rows, OBSERVED_IS_SCORE, BoolGetDatum(is_score));
+	clinical_rows_set(rows, OBSERVED_FLAGGED, BoolGetDatum(flagged));
 	if (key->actor != 0)
-		clinical_rows_set(rows, COLUMN_ACTOR, key->actor);
+		clinical_rows_set(rows, OBSERVED_ACTOR, key->actor);
 }
 
 /* Set a text of that length, unless there is none. */
@@ -70,19 +60,19 @@ add_observation(ClinicalRows *rows, const ClinicalReportKey *key, const Clinical
 {
 	add_row(rows, key, observation->item->code, false, observation->flagged);
 	if (observation->repeat_key != NULL && observation->repeat_key[0] != '\0')
-		set_string(rows, COLUMN_REPEAT_KEY, observation->repeat_key);
+		set_string(rows, OBSERVED_REPEAT_KEY, observation->repeat_key);
 	if (observation->value == NULL)
-		set_text(rows, COLUMN_ABSENT, observation->absent, observation->absent_length);
+		set_text(rows, OBSERVED_ABSENT, observation->absent, observation->absent_length);
 	else
 	{
 		ClinicalValueColumns columns;
 
 		clinical_value_columns(observation->item, observation->value, &columns);
 		if (columns.number != NULL)
-			clinical_rows_set(rows, COLUMN_VALUE, NumericGetDatum(columns.number));
-		set_text(rows, COLUMN_VALUE_TEXT, columns.text, columns.length);
-		set_string(rows, COLUMN_VALUE_CODE, columns.code);
-		set_text(rows, COLUMN_UNIT, columns.unit, columns.unit_length);
+			clinical_rows_set(rows, OBSERVED_VALUE, NumericGetDatum(columns.number));
+		set_text(rows, OBSERVED_VALUE_TEXT, columns.text, columns.length);
+		set_string(rows, OBSERVED_VALUE_CODE, columns.code);
+		set_text(rows, OBSERVED_UNIT, columns.unit, columns.unit_length);
 	}
 }
 
@@ -93,9 +83,24 @@ add_score(ClinicalRows *rows, const ClinicalReportKey *key, const ClinicalScored
 	if (scored->value == NULL)
 		return false;
 	add_row(rows, key, scored->score->code, true, false);
-	clinical_rows_set(rows, COLUMN_VALUE, NumericGetDatum(scored->value));
-	set_string(rows, COLUMN_UNIT, scored->score->unit);
+	clinical_rows_set(rows, OBSERVED_VALUE, NumericGetDatum(scored->value));
+	set_string(rows, OBSERVED_UNIT, scored->score->unit);
 	return true;
+}
+
+/* Say of the last so many rows when, and by whom, they are recorded: the digest is of that too. */
+static void
+stamp_rows(ClinicalRows *rows, int count)
+{
+	Datum		recorded_at = TimestampTzGetDatum(GetCurrentTimestamp());
+	Datum		recorded_by = DirectFunctionCall1(namein, CStringGetDatum(GetUserNameFromId(GetSessionUserId(), false)));
+
+	for (int row = rows->nrows - count; row < rows->nrows; row++)
+	{
+		rows->values[OBSERVED_RECORDED_AT][row] = recorded_at;
+		rows->values[OBSERVED_RECORDED_BY][row] = recorded_by;
+		rows->nulls[OBSERVED_RECORDED_AT][row] = rows->nulls[OBSERVED_RECORDED_BY][row] = false;
+	}
 }
 
 /*
@@ -111,6 +116,7 @@ clinical_observations_add(ClinicalRows *rows, const ClinicalReportKey *key, cons
 		add_observation(rows, key, &verdict->observations[i]);
 	for (int i = 0; i < verdict->nscored; i++)
 		count += add_score(rows, key, &verdict->scored[i]);
+	stamp_rows(rows, count);
 	return count;
 }
 
@@ -123,19 +129,20 @@ clinical_observations_store(const ClinicalRows *rows)
 		"        value, value_text, value_code, unit, absent, is_score, flagged, recorded_at, recorded_by, actor)"
 		" SELECT u.patient_id, u.item, u.captured_at, u.id, 1, u.submission_id, u.repeat_key, u.local_day,"
 		"        u.value, u.value_text, u.value_code, u.unit, u.absent, u.is_score, u.flagged,"
-		"        pg_catalog.clock_timestamp(), SESSION_USER, u.actor"
+		"        u.recorded_at, u.recorded_by, u.actor"
 		"   FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3), pg_catalog.unnest($4),"
 		"                   pg_catalog.unnest($5), pg_catalog.unnest($6), pg_catalog.unnest($7), pg_catalog.unnest($8),"
 		"                   pg_catalog.unnest($9), pg_catalog.unnest($10), pg_catalog.unnest($11), pg_catalog.unnest($12),"
-		"                   pg_catalog.unnest($13), pg_catalog.unnest($14), pg_catalog.unnest($15))"
+		"                   pg_catalog.unnest($13), pg_catalog.unnest($14), pg_catalog.unnest($15), pg_catalog.unnest($16),"
+		"                   pg_catalog.unnest($17))"
 		"     AS u (patient_id, item, captured_at, id, submission_id, repeat_key, local_day,"
-		"           value, value_text, value_code, unit, absent, is_score, flagged, actor)",
-		NCOLUMNS,
+		"           value, value_text, value_code, unit, absent, is_score, flagged, actor, recorded_at, recorded_by)",
+		OBSERVED_NSTORED,
 		{TEXTARRAYOID, TEXTARRAYOID, TIMESTAMPTZARRAYOID, UUIDARRAYOID, UUIDARRAYOID, TEXTARRAYOID,
 			DATEARRAYOID, NUMERICARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID,
-		BOOLARRAYOID, BOOLARRAYOID, TEXTARRAYOID}
+		BOOLARRAYOID, BOOLARRAYOID, TEXTARRAYOID, TIMESTAMPTZARRAYOID, NAMEARRAYOID}
 	};
-	Datum		arrays[NCOLUMNS];
+	Datum		arrays[OBSERVED_NSTORED];
 
 	if (rows->nrows == 0)
 		return;

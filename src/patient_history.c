@@ -43,7 +43,7 @@ clinical_patient_history(PG_FUNCTION_ARGS)
 		"           (SELECT pg_catalog.string_agg(k.value, '.' ORDER BY k.ordinality)"
 		"              FROM pg_catalog.jsonb_array_elements_text(c.value OPERATOR(pg_catalog.->) 'path')"
 		"                   WITH ORDINALITY k)),"
-		"       c.value OPERATOR(pg_catalog.->>) 'old', c.value OPERATOR(pg_catalog.->>) 'new', r.reason, r.xid, r.id"
+		"       COALESCE(c.value OPERATOR(pg_catalog.->>) 'old', c.value OPERATOR(pg_catalog.->>) 'before'), c.value OPERATOR(pg_catalog.->>) 'new', r.reason, r.xid, r.id"
 		"  FROM clinical.audit_record r, LATERAL pg_catalog.jsonb_array_elements(r.changes) WITH ORDINALITY c"
 		" WHERE r.patient_id OPERATOR(pg_catalog.=) $1"
 		/* what a version has in it was told of the patient's row */

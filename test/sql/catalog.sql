@@ -11,13 +11,17 @@ INSERT INTO test.not_strict VALUES
     ('sees'), ('role_sees'), ('verify_audit'), ('redact'), ('audit_content_hash'), ('patient_history'),
     ('create_instrument'), ('instrument_json'), ('import_questionnaire'), ('questionnaire_fhir'), ('use_instrument'), ('drop_instrument'),
     ('instrument_in_force'), ('schedule_entries'), ('excuse_entries'), ('validate_report'), ('report_is_valid'),
-    ('submit_report'), ('submit_reports'), ('wait_until_drained'), ('process_reports'), ('submission_status'), ('requeue'), ('withdraw_submission'), ('correct_observation');
+    ('submit_report'), ('submit_reports'), ('wait_until_drained'), ('process_reports'), ('submission_status'), ('requeue'), ('withdraw_submission'), ('correct_observation'),
+    ('observation_digest_add'), ('observation_digest_result');
 -- The trail itself, which nothing else records.
 CREATE TABLE test.trail (name text);
 INSERT INTO test.trail VALUES ('audit_record'), ('audit_block'), ('audit_generation'), ('audit_restore');
 -- What has not been processed: neither audited nor indexed.
 CREATE TABLE test.staged (name text);
 INSERT INTO test.staged VALUES ('staged_report'), ('staged_report_0'), ('staged_report_1'), ('staged_report_2'), ('staged_report_3'), ('staged_report_retry');
+-- Whose first versions the audit record of another row covers.
+CREATE TABLE test.covered (name text);
+INSERT INTO test.covered VALUES ('observation');
 -- Functions that anybody may call.
 CREATE TABLE test.public_function (name text);
 
@@ -109,9 +113,15 @@ CREATE FUNCTION test.lint() RETURNS TABLE (rule text, object text) LANGUAGE sql 
      WHERE relkind IN ('r', 'p', 'S') AND NOT r.oid = ANY (coalesce(extconfig, '{}'))
     UNION ALL
     SELECT 'is audited', title FROM r
-     WHERE relkind IN ('r', 'p') AND r.relname NOT IN (SELECT name FROM test.trail UNION SELECT name FROM test.staged)
+     WHERE relkind IN ('r', 'p') AND r.relname NOT IN (SELECT name FROM test.trail UNION SELECT name FROM test.staged UNION SELECT name FROM test.covered)
        AND NOT EXISTS (SELECT FROM pg_trigger t WHERE t.tgrelid = r.oid AND t.tgname = 'audit' AND t.tgfoid = 'clinical.audit_row'::regproc
                           AND t.tgtype = 1 + 4 + 8 + 16 AND t.tgqual IS NULL AND t.tgattr = '')
+    UNION ALL
+    SELECT 'is audited', title FROM r
+     WHERE r.relname IN (SELECT name FROM test.covered)
+       AND 2 <> (SELECT count(*) FROM pg_trigger t WHERE t.tgrelid = r.oid AND t.tgfoid = 'clinical.audit_row'::regproc AND t.tgattr = ''
+                    AND (t.tgname = 'audit' AND t.tgtype = 1 + 8 + 16 AND t.tgqual IS NULL
+                         OR t.tgname = 'audit_added' AND t.tgtype = 1 + 4 AND pg_get_triggerdef(t.oid) ~ 'WHEN \(\(new\.version > 1\)\)'))
     UNION ALL
     SELECT 'trail is guarded', title FROM r
      WHERE r.relname IN (SELECT name FROM test.trail)

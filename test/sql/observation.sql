@@ -50,4 +50,64 @@ SELECT status FROM clinical.submission_status('ob-1', '00000000-0000-0000-0000-0
 SELECT withdrawn FROM clinical.intake_balance WHERE project_id = (SELECT id FROM clinical.project WHERE code = 'OBSERVATION');
 SELECT DISTINCT table_name, operation, count(*) FROM clinical.patient_history('ob-1') GROUP BY 1, 2 ORDER BY 1, 2;
 SELECT invariant, object FROM clinical.check();
+
+-- what a report made is covered by the one audit record of the report; corrections are recorded value by value
+SELECT table_name, operation, count(*), bool_and(changes @> '[{"column": "*"}]') AS by_digest FROM clinical.audit_record
+ WHERE patient_id = 'ob-1' AND table_name IN ('submission', 'observation') GROUP BY 1, 2 ORDER BY 1, 2;
+SELECT item, old_value, new_value FROM clinical.patient_history('ob-1')
+ WHERE table_name = 'observation' AND row_key ->> 'item' = 'n' AND row_key ->> 'version' = '2' AND item NOT IN ('id', 'recorded_at', 'recorded_by') ORDER BY 1;
+SELECT observations, observations_digest = (SELECT clinical.observation_digest(o.* ORDER BY random()) FROM clinical.observation o WHERE o.submission_id = s.id AND o.version = 1) AS digest
+  FROM clinical.submission s WHERE patient_id = 'ob-1';
+SELECT clinical.observation_digest(o.*) = sha256('') AS of_none, test.try('SELECT clinical.observation_digest(NULL)') FROM clinical.observation o WHERE false;
+-- a report without any
+SELECT outcome FROM clinical.submit_report('ob-1', '{}', '00000000-0000-0000-0000-00000000b003', '2026-02-03 10:00+00');
+SELECT clinical.process_reports();
+SELECT observations, observations_digest = sha256('') AS of_none FROM clinical.submission WHERE id = '00000000-0000-0000-0000-00000000b003';
+
+-- redaction: in the report, and in all versions of an observation with what the records of corrections say of it
+SELECT outcome FROM clinical.submit_report('ob-1', '{"n": 60, "c": "A", "t": "call Eve"}', '00000000-0000-0000-0000-00000000b004', '2026-02-04 10:00+00');
+SELECT clinical.process_reports();
+SELECT c.version FROM clinical.observation o, LATERAL clinical.correct_observation('ob-1', o.id, 'call Eve Smith', 'spelled out') c WHERE o.submission_id = '00000000-0000-0000-0000-00000000b004' AND o.item = 't';
+SELECT c.version FROM clinical.observation o, LATERAL clinical.correct_observation('ob-1', o.id, 'call her', 'no name') c WHERE o.submission_id = '00000000-0000-0000-0000-00000000b004' AND o.item = 't' AND o.version = 1;
+SELECT count(*) AS told FROM clinical.audit_record WHERE changes::text ~ 'Eve';
+SELECT row_key AS text_key FROM clinical.observation o, LATERAL clinical.audit_row_of(o.*) WHERE submission_id = '00000000-0000-0000-0000-00000000b004' AND item = 't' AND version = 1 \gset
+SELECT operation, jsonb_array_length(changes #> '{0,records}') AS records, changes #- '{0,records}' AS changes FROM clinical.redact('clinical.observation', :'text_key', '{value_text}', 'a name');
+SELECT version, value_text FROM clinical.observation WHERE submission_id = '00000000-0000-0000-0000-00000000b004' AND item = 't' ORDER BY version;
+SELECT row_key AS code_key FROM clinical.observation o, LATERAL clinical.audit_row_of(o.*) WHERE submission_id = '00000000-0000-0000-0000-00000000b004' AND item = 'c' \gset
+SELECT operation FROM clinical.redact('clinical.observation', :'code_key', '{value_code}', 'mistyped');
+SELECT operation FROM clinical.redact('clinical.observation', :'code_key', '{value}', 'mistyped');
+SELECT digest AS before FROM clinical.submission WHERE id = '00000000-0000-0000-0000-00000000b004' \gset
+SELECT operation, jsonb_array_length(changes #> '{0,records}') AS records FROM clinical.redact('clinical.submission', '{"patient_id": "ob-1", "id": "00000000-0000-0000-0000-00000000b004"}', '{report_data,t}', 'a name');
+SELECT report_data, digest <> :'before' AS not_to_be_guessed FROM clinical.submission WHERE id = '00000000-0000-0000-0000-00000000b004';
+SELECT count(*) AS told FROM clinical.audit_record WHERE changes::text ~ 'Eve';
+-- withdrawn before, and after
+SELECT operation, jsonb_array_length(changes #> '{0,records}') AS records FROM clinical.redact('clinical.submission', '{"patient_id": "ob-1", "id": "00000000-0000-0000-0000-00000000b001"}', '{report_data,t}', 'r');
+SELECT status FROM clinical.withdraw_submission('ob-1', '00000000-0000-0000-0000-00000000b004', 'r');
+SELECT p AS path, test.try(format('SELECT clinical.redact(%L, %L, %L, %L)', t, CASE t WHEN 'clinical.submission' THEN '{"patient_id": "ob-1", "id": "00000000-0000-0000-0000-00000000b004"}' ELSE :'text_key' END, p, 'r'))
+  FROM (VALUES ('clinical.submission', '{digest}'), ('clinical.submission', '{observations_digest}'), ('clinical.submission', '{observations}'), ('clinical.submission', '{report_data}'),
+               ('clinical.observation', '{version}'), ('clinical.observation', '{submission_id}'), ('clinical.observation', '{local_day}')) v (t, p);
+SELECT fault, place, detail FROM clinical.verify_audit();
+SELECT invariant, object FROM clinical.check();
+
+-- what was altered behind the trail's back is found, and a redaction does not cover it up
+BEGIN;
+SET LOCAL clinical.restore = on;
+UPDATE clinical.observation SET value = 61 WHERE submission_id = '00000000-0000-0000-0000-00000000b004' AND item = 'n';
+RESET clinical.restore;
+SELECT test.try(format('SELECT clinical.redact(%L, %L, %L, %L)', 'clinical.observation', :'text_key', '{actor}', 'r'));
+SELECT fault, place, detail FROM clinical.verify_audit();
+ROLLBACK;
+BEGIN;
+SET LOCAL clinical.restore = on;
+INSERT INTO clinical.observation SELECT patient_id, 'extra', captured_at, gen_random_uuid(), 1, submission_id, repeat_key, local_day, 1, NULL, NULL, NULL, NULL, false, false, NULL, recorded_at, recorded_by, NULL
+  FROM clinical.observation WHERE submission_id = '00000000-0000-0000-0000-00000000b004' AND item = 'n';
+INSERT INTO clinical.observation SELECT patient_id, item, captured_at, gen_random_uuid(), 1, '00000000-0000-0000-0000-00000000b009', repeat_key, local_day, 1, NULL, NULL, NULL, NULL, false, false, NULL, recorded_at, recorded_by, NULL
+  FROM clinical.observation WHERE submission_id = '00000000-0000-0000-0000-00000000b004' AND item = 'n';
+DELETE FROM clinical.observation WHERE submission_id = '00000000-0000-0000-0000-00000000b001' AND item = 'n' AND version = 1;
+UPDATE clinical.submission SET device_id = 'x' WHERE id = '00000000-0000-0000-0000-00000000b003';
+RESET clinical.restore;
+SELECT fault, place, detail FROM clinical.verify_audit();
+SELECT invariant, count(*) FROM clinical.check() GROUP BY 1 ORDER BY 1;
+ROLLBACK;
+SELECT fault, place, detail FROM clinical.verify_audit();
 SELECT clinical.start_workers() IS NOT NULL AS started;

@@ -260,7 +260,7 @@ $rows{$_->[0]}{ $_->[1] } = sub { $_[0]{all} || is_any($_[0], 'auditor') }
   for [ 'audit_block', 1 ], [ 'audit_generation', 1 ], [ 'audit_restore', '7e000000-0000-0000-0000-000000000000' ];
 $rows{audit_record}{ $_->[0] } = $rows{audit_block}{1} for grep { $_->[1] eq 'nobody' } @told;
 my $entering = join '', map { " $_ INSERT" } qw(patient enrollment_event record_version patient_time_zone entry_excuse);
-my $reporting = join '', map { " $_ INSERT" } qw(submission observation set_aside);
+my $reporting = join '', map { " $_ INSERT" } qw(submission set_aside);
 for my $id (sort keys %patients)
 {
 	my $moving = $id eq 'pt-moved' ? join('', map { " $_ INSERT patient UPDATE" } qw(enrollment_event record_version patient_time_zone)) : '';
@@ -364,7 +364,7 @@ for my $t (sort keys %tables)
 	cell($t, 'merge delete', "$merge AND s.k = '$d{victim}' WHEN MATCHED THEN DELETE", 'sD', $deleted->(0));
 	cell($t, 'truncate', "TRUNCATE $from", '', sub {
 		return !$_[0]{any} ? fails('42501') :
-		  $t =~ /^(?:center|project|project_center|patient|instrument|instrument_version|project_instrument|submission)$/ ? fails('0A000') : fails('55000');
+		  $t =~ /^(?:center|project|project_center|patient|instrument|instrument_version|project_instrument)$/ ? fails('0A000') : fails('55000');
 	}, 1);
 	cell($t, 'lock access share', "LOCK TABLE $from IN ACCESS SHARE MODE", 'S', sub { fine([]) }, 1);
 	cell($t, 'lock row exclusive', "LOCK TABLE $from IN ROW EXCLUSIVE MODE", '',
