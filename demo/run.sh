@@ -1,6 +1,6 @@
 #!/bin/sh
 # run.sh: builds the extension, starts a private server in ./tmp_demo, loads a study, shows it and
-# checks it.  The server goes on running.  Touches nothing outside the checkout (but see
+# checks it, and sends its reports.  The server goes on running.  Touches nothing outside the checkout (but see
 # private_dir in test/lib.sh).
 #
 #   demo/run.sh         a simulated study
@@ -12,6 +12,7 @@
 set -eu
 top=$(cd "$(dirname "$0")/.." && pwd)
 . "$top/test/lib.sh"
+. "$top/demo/intake.sh"
 link=$top/tmp_demo
 
 # Stops and removes the demo server; status 1 if there is none.
@@ -106,6 +107,9 @@ say "starting a server of its own, in $dir/data"
 {
 	cat "$dir/stage.conf"
 	echo "shared_preload_libraries = 'clinical'"
+	# for ten workers; each is a process
+	echo "max_worker_processes = 20"
+	echo "clinical.max_workers = 10"
 } >"$dir/demo.conf"
 cluster_create "$dir" "$dir/demo.conf"
 cluster_start "$dir"
@@ -144,13 +148,18 @@ sql -f "$demo/show.sql"
 say "checking that the extension holds what is expected (demo/check.sql)"
 sql -v simulated="$simulated" -f "$demo/check.sql"
 
+if [ "$simulated" = on ]; then originator=subject; else originator=import; fi
+intake "$originator" "$simulated"
+
 cat <<EOF
-==> all is as expected; the server goes on running
+==> all is as expected, and the balance is the one that the seed demands; the server goes on running
 
     connect:  $("$PG_CONFIG" --bindir)/psql -U postgres -h $(cluster_host "$dir") -d clinical
     stop:     make demo-stop      (stops and removes it)
 
     In schema clinical there is the extension (\\df+ clinical.*, \\d+ clinical.*), in schema study the
-    study as it came (doc/study.md); study.streak is whose pressure stayed out of range.
+    study as it came (doc/study.md); study.streak is whose pressure stayed out of range.  Schema demo
+    has the reports that were sent and the answers to them; doc/intake.md says how reports are taken in,
+    what becomes of them, and what to do with those in quarantine (clinical.quarantine).
     Data, log and build are in $dir.
 EOF
