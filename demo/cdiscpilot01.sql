@@ -76,7 +76,8 @@ CREATE TEMP VIEW event AS
      ORDER BY s.usubjid, e.no;
 
 -- Pressure and pulse were taken supine, then after one and three minutes standing, which 815 to 817
--- tell apart.  Noon of the day, and these minutes, keep the day in most zones and the order.
+-- tell apart.  Noon of the day, and these minutes, keep the day in most zones and the order.  What was
+-- to be measured and was not has no value and no unit.
 CREATE TEMP VIEW reading AS
     SELECT usubjid AS patient_id,
            vsdtc || ' 12:' || CASE vstptnum WHEN '816' THEN '01' WHEN '817' THEN '03' ELSE '00' END || ':00+00' AS captured_at,
@@ -87,7 +88,6 @@ CREATE TEMP VIEW reading AS
            CASE vsstresu WHEN 'mmHg' THEN 'mm[Hg]' WHEN 'BEATS/MIN' THEN '/min' WHEN 'C' THEN 'Cel' ELSE vsstresu END AS unit,
            visit
       FROM vital_sign
-     WHERE vsstat IS DISTINCT FROM 'NOT DONE'
      ORDER BY usubjid, vsseq;
 
 -- The coded value; the text as collected where there is no code.

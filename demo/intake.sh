@@ -93,7 +93,15 @@ burst() {
 intake() {
 	sql -v originator="$1" -f "$demo/reports.sql"
 	sql -f "$demo/submit.sql"
+	if [ "$(tell "SELECT count(*) FROM demo.report")" = 0 ]; then
+		say "the study has no readings and no answers: nothing to send"
+		return
+	fi
 	say "the study's reports (demo/reports.sql), and what is to become of them"
+	tell "SELECT format('%s vital signs and %s answers in %s reports, which are to make %s observations; what they have besides is for quarantine',
+	                    (SELECT count(*) FROM study.reading), (SELECT count(*) FROM study.answer),
+	                    count(*) FILTER (WHERE kind = 'report'), sum(items))
+	        FROM demo.report"
 	sql -c "SELECT wave, count(*) AS reports, count(*) FILTER (WHERE state = 'accepted') AS accepted,
 	               count(*) FILTER (WHERE state = 'quarantined') AS quarantined, count(*) FILTER (WHERE state = 'duplicate') AS duplicate,
 	               count(*) FILTER (WHERE state = 'conflict') AS conflict, count(*) FILTER (WHERE state IS NULL) AS already_received,

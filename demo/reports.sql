@@ -122,7 +122,7 @@ SELECT p.id AS patient_id,
   LEFT JOIN study.event e ON e.patient_id = p.id
  GROUP BY p.id;
 
--- The study's reports in an order that the seed decides.
+-- The study's reports in an order that the seed decides, each with the reason that it is not accepted for.
 CREATE TEMP TABLE base ON COMMIT DROP AS
 SELECT b.*, row_number() OVER (ORDER BY hash) AS n,
        CASE WHEN b.captured_at > now() + interval '15 minutes' THEN 'captured_in_future'

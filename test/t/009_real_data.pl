@@ -59,7 +59,8 @@ SELECT count(*), round(avg((record -> 'education_years')::numeric), 1), round(st
   FROM clinical.patient WHERE status <> 'screen_failed'});
 figure('one patient', '{"id": "01-701-1015", "name": null, "birthDate": null, "projectID": "CDISCPILOT01"}|completed|2014-07-02|63',
 	q{SELECT clinical.patient_json(id) - 'record', status, status_on, age FROM clinical.get_patient('01-701-1015')});
-figure('vital signs and answers', '29635|121749', 'SELECT (SELECT count(*) FROM study.reading), (SELECT count(*) FROM study.answer)');
+figure('vital signs, those that were done, and answers', '29643|29635|121749',
+	'SELECT count(*), count(value), (SELECT count(*) FROM study.answer) FROM study.reading');
 figure('sound', '', 'SELECT * FROM clinical.check()');
 
 done_testing();
