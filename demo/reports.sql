@@ -70,8 +70,17 @@ SELECT instrument, item, min(unit) AS unit,
  WHERE instrument <> 'vital-signs'
  GROUP BY instrument, item;
 
--- No instrument asks for what the study never has, so the range is that of its answers.  A total of the
--- two questionnaires that come without one is left to the extension.
+-- What is left to the extension to add up: the totals of the pilot study's questionnaires, of all items
+-- unless it says of which.
+CREATE TEMP TABLE total ON COMMIT DROP AS
+SELECT t.instrument, t.code, array_agg(i.item ORDER BY i.item) AS items
+  FROM (VALUES ('MMSE', 'MMSE total', '%'), ('HACHINSKI', 'HACHINSKI total', '%'),
+               ('ADAS-COG', 'ADAS-COG(11) total', 'ACITM(01|02|04|05|06|07|08|11|12|13|14)')) t (instrument, code, items)
+  JOIN item i ON i.instrument = t.instrument AND i.item SIMILAR TO t.items
+ GROUP BY t.instrument, t.code
+HAVING bool_and(i.type IN ('integer', 'decimal'));
+
+-- No instrument asks for what the study never has, so the range is that of its answers.
 INSERT INTO demo.instrument
 SELECT instrument, 'study', jsonb_strip_nulls(jsonb_build_object(
            'code', instrument, 'version', 'study', 'title', instrument || ', as the study has it',
@@ -84,8 +93,8 @@ SELECT instrument, 'study', jsonb_strip_nulls(jsonb_build_object(
                                jsonb_build_object('id', 'low', 'comparator', 'GE', 'soft_hard', 'Hard', 'values', jsonb_build_array(min(a::numeric))),
                                jsonb_build_object('id', 'high', 'comparator', 'LE', 'soft_hard', 'Hard', 'values', jsonb_build_array(max(a::numeric))))
                       FROM unnest(answers) a) END) ORDER BY item),
-           'scores', CASE WHEN instrument IN ('MMSE', 'HACHINSKI') AND bool_and(type = 'integer') THEN
-               jsonb_build_array(jsonb_build_object('code', instrument || ' total', 'method', 'sum', 'items', jsonb_agg(item ORDER BY item))) END))
+           'scores', (SELECT jsonb_agg(jsonb_build_object('code', t.code, 'method', 'sum', 'items', to_jsonb(t.items)))
+                        FROM total t WHERE t.instrument = item.instrument)))
   FROM item
  GROUP BY instrument;
 
@@ -141,14 +150,14 @@ SELECT b.*, row_number() OVER (ORDER BY hash) AS n,
                         ELSE to_jsonb(g.value) END) AS data,
                count(*) AS items,
                bool_or(i.type = 'quantity' AND g.unit IS NULL AND g.value IS NOT NULL) AS no_unit,
-               CASE WHEN d.definition ? 'scores' AND count(g.value) = jsonb_array_length(d.definition -> 'items')
-                    THEN sum(CASE WHEN i.type = 'integer' THEN g.value::numeric END) END AS score,
+               CASE WHEN count(g.value) FILTER (WHERE g.item = ANY (t.items)) = cardinality(t.items)
+                    THEN sum(CASE WHEN g.item = ANY (t.items) THEN g.value::numeric END) END AS score,
                min(g.item) FILTER (WHERE g.value IS NOT NULL AND (i.type IN ('integer', 'decimal') OR i.type IS NULL)) AS number_item,
                min(g.item) FILTER (WHERE i.type = 'coded') AS code_item
           FROM given g
-          JOIN demo.instrument d ON d.code = g.instrument
+          LEFT JOIN total t ON t.instrument = g.instrument
           LEFT JOIN item i ON (i.instrument, i.item) = (g.instrument, g.item)
-         GROUP BY g.patient_id, g.captured_at, g.time_zone, g.visit, g.copy, g.instrument, d.definition) b
+         GROUP BY g.patient_id, g.captured_at, g.time_zone, g.visit, g.copy, g.instrument, t.items) b
   LEFT JOIN on_study s USING (patient_id)
   LEFT JOIN fault f ON b.instrument = 'vital-signs' AND (f.patient_id, f.captured_at, f.time_zone, f.copy) = (b.patient_id, b.captured_at, b.time_zone, b.copy)
                    AND f.visit IS NOT DISTINCT FROM b.visit;
