@@ -19,12 +19,22 @@ send() {
 	[ -z "$failed" ] || die "a client failed"
 }
 
-# watched COMMAND...: runs it while the backlog of its wave, its second word, is noted until nothing waits.
+# watched WAVE COMMAND...: runs it while the backlog is noted, until all of the wave is in and nothing waits.
 watched() {
-	sql -c "CALL demo.watch('$2')" &
+	sql -c "CALL demo.watch('$1')" &
 	watcher=$!
+	shift
 	"$@"
 	wait "$watcher" || die "the backlog does not fall"
+}
+
+stop_workers() { sql -o /dev/null -c "SELECT clinical.stop_workers()"; }
+start_workers() { sql -o /dev/null -c "SELECT clinical.start_workers()"; }
+
+# Workers start, and the clients send what was refused.
+go_on() {
+	start_workers
+	send "$1" true
 }
 
 # Prints what a query gives, bare.
@@ -49,23 +59,22 @@ set_capacity() {
 # While workers run: the study with what is wrong mixed in.
 live() {
 	say "$clients clients send while workers process"
-	watched send live true
+	watched live send live true
 	tell "SELECT demo.course('live')"
 }
 
 # What arrives again while the first still waits, and again once it has been processed.
 repeats() {
 	say "workers stop: some reports are sent, and sent again with the same or another content"
-	sql -o /dev/null -c "SELECT clinical.stop_workers()"
+	stop_workers
 	send twice true
 	send again true
 	tell "SELECT format('%s reports wait', count(*)) FROM clinical.staged_report"
 	say "workers start: the backlog falls"
-	sql -o /dev/null -c "SELECT clinical.start_workers()"
-	sql -c "CALL demo.watch('again')"
+	watched again start_workers
 	sql -c "SELECT * FROM demo.bars('again')"
 	say "some reports are sent again that were processed long ago"
-	watched send late true
+	watched late send late true
 	tell "SELECT string_agg(format('%s answers \"%s\"', count, outcome), ', ' ORDER BY outcome)
 	        FROM (SELECT outcome, count(*) FROM demo.answer WHERE wave = 'late' GROUP BY outcome) a"
 }
@@ -74,13 +83,12 @@ repeats() {
 burst() {
 	say "a burst against a queue of $capacity: at first no worker runs"
 	set_capacity $capacity
-	sql -o /dev/null -c "SELECT clinical.stop_workers()"
+	stop_workers
 	send burst false
 	tell "SELECT format('%s reports taken, %s answered \"busy\"', count(*) FILTER (WHERE outcome <> 'busy'), count(*) FILTER (WHERE outcome = 'busy'))
 	        FROM demo.answer WHERE wave = 'burst'"
 	say "workers start, and the clients try again until all are in"
-	sql -o /dev/null -c "SELECT clinical.start_workers()"
-	watched send burst true
+	watched burst go_on burst
 	sql -c "SELECT * FROM demo.bars('burst')"
 	tell "SELECT format('%s reports taken in the end; \"busy\" was answered %s times; up to %s workers ran',
 	                    count(*) FILTER (WHERE outcome <> 'busy'), count(*) FILTER (WHERE outcome = 'busy'),

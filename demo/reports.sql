@@ -54,7 +54,8 @@ SELECT 'reading' AS source, r.patient_id, r.captured_at, r.time_zone, r.visit, r
 UNION ALL
 SELECT 'answer', patient_id, captured_at, time_zone, visit,
        row_number() OVER (PARTITION BY patient_id, captured_at, time_zone, visit, instrument, item ORDER BY value),
-       coalesce(instrument, 'questions'), item, value, NULL
+       CASE WHEN instrument IN ('vital-signs', 'other-measurements') THEN instrument || ', questions'
+            ELSE coalesce(instrument, 'questions') END, item, value, NULL
   FROM study.answer;
 
 -- What the study's own questionnaires ask, as far as its answers tell.

@@ -1,7 +1,7 @@
 #!/bin/sh
-# run.sh: builds the extension, starts a private server in ./tmp_demo, loads a study, shows it and
-# checks it, and sends its reports.  The server goes on running.  Touches nothing outside the checkout (but see
-# private_dir in test/lib.sh).
+# run.sh: builds the extension, starts a private server in ./tmp_demo, loads a study, shows it,
+# checks it, and sends its reports (intake.sh).  The server goes on running.  Touches nothing outside
+# the checkout (but see private_dir in test/lib.sh).
 #
 #   demo/run.sh         a simulated study
 #   demo/run.sh stop    stops the server and removes it
