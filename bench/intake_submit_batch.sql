@@ -1,0 +1,1 @@
+SELECT * FROM clinical.submit_reports(:reports);
