@@ -11,6 +11,8 @@ import pg from 'pg';
 const [mode, system, file, size] = process.argv.slice(2);
 const database = { host: process.env.PGHOST, user: process.env.PGUSER, database: process.env.PGDATABASE };
 const pool = new pg.Pool({ ...database, max: 16 });
+pool.on('error', error => { console.error(error); process.exit(1); });
+pool.on('connect', client => client.on('error', () => {}));
 const store = payloads => ({ name: 'store', text: 'SELECT bench.store($1::jsonb)', values: [JSON.stringify(payloads)] });
 const stopped = async () => (await pool.query('SELECT bench.is_stopped() AS stop')).rows[0].stop;
 const pause = ms => new Promise(done => setTimeout(done, ms));
