@@ -6,6 +6,7 @@
 #   make test-versions   the same on the other PostgreSQL versions
 #   make test-upgrade    pg_upgrade from 15 to 17
 #   make test-faults     errors, cancels and crashes at points inside the code
+#   make soak            processes are killed a thousand times under load
 #   make fuzz            libFuzzer on the validator and on what reads definitions
 #   make demo, make demo-stop, make bench
 
@@ -95,7 +96,7 @@ $(TEST_OUTPUT):
 	ln -s ../expected $@/expected
 
 # For people and CI: these need no PostgreSQL to begin with.
-.PHONY: demo demo-stop test test-versions test-upgrade test-faults fuzz bench
+.PHONY: demo demo-stop test test-versions test-upgrade test-faults soak fuzz bench
 
 demo:
 	@DATA='$(DEMO_DATA)' demo/run.sh
@@ -109,6 +110,8 @@ test-upgrade:
 	@test/upgrade.sh
 test-faults:
 	@FAULTS=1 test/run.sh test/t/040_faults.pl test/t/014_worker_pool.pl
+soak:
+	@CLINICAL_KILL_CYCLES=$${CLINICAL_KILL_CYCLES:-1000} test/run.sh test/t/050_intake_kill.pl
 fuzz:
 	@test/fuzz/run.sh
 bench:
