@@ -10,7 +10,7 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 use Time::HiRes qw(time);
 
-our @EXPORT = qw(intake_node make_study wait_until set_up switch_workers worker_pids kick_workers report_id submit submit_many
+our @EXPORT = qw(has_setting start_clients stop_clients ledgers intake_node make_study wait_until set_up switch_workers worker_pids kick_workers report_id submit submit_many
   waiting drained sound exactly_once session ask answers end_session outcome sqlstate log_count kill_postmaster start_again slow_down speed_up stop_then_start);
 
 # The names that one setting has had, and what its processes call themselves.
@@ -69,6 +69,63 @@ sub set_up
 	{
 		wait_until($node, 'postgres', "SELECT current_setting('$name') = '$settings{$name}'") or die "$name does not become $settings{$name}";
 	}
+}
+
+# Is there such a setting?
+sub has_setting { my ($node, $name) = @_; return $node->safe_psql('postgres', "SELECT count(*) FROM pg_settings WHERE name = '$name'") }
+
+# Clients that submit all the time, numbers $from to $to, with ledgers in a folder (intake_client.pl).
+sub start_clients
+{
+	my ($node, $database, $folder, $seed, $from, $to) = @_;
+	my %running;
+	my $connstr = $node->connstr($database);
+	for my $client ($from .. $to)
+	{
+		unlink "$folder/$client.stop";
+		my $pid = fork // die;
+		exec $^X, $INC{'Intake.pm'} =~ s/Intake\.pm$/intake_client.pl/r, $connstr, "$folder/$client", $client, $seed + $client or die unless $pid;
+		$running{$client} = $pid;
+	}
+	return \%running;
+}
+
+# Waits until they have their last answers.
+sub stop_clients
+{
+	my ($folder, $running) = @_;
+	PostgreSQL::Test::Utils::append_to_file("$folder/$_.stop", '') for keys %$running;
+	waitpid $_, 0 for values %$running;
+}
+
+# Brings what they know into table public.ledger of a database; how many reports are ok, failed, unknown.
+sub ledgers
+{
+	my ($node, $database, $folder) = @_;
+	my (%state, %content, %count);
+	for my $file (grep { /\/\d+$/ } glob "$folder/*")
+	{
+		for (split /^/, slurp_file($file))
+		{
+			my ($id, $word) = /^(\S+) (\w+)\n$/ or next;	# the last line of who was killed may be half of one
+			$word =~ /^\d+$/ ? ($content{$id} = $word) : ($state{$id} = $word);
+		}
+	}
+	$count{ $state{$_} // 'unknown' }++ for keys %content;
+	note join ', ', map { "$count{$_} $_" } sort keys %count;
+	PostgreSQL::Test::Utils::append_to_file("$folder/all", join '', map { "$_\t$content{$_}\t" . ($state{$_} // 'unknown') . "\n" } sort keys %content);
+	$node->safe_psql($database, qq{CREATE TABLE public.ledger (id uuid, content int, state text);
+\\copy public.ledger FROM '$folder/all'
+ANALYZE});
+	my $there = q{FROM public.ledger l LEFT JOIN clinical.submission s ON s.patient_id = 'I' || 1 + l.content % 40 AND s.id = l.id AND s.status = 'accepted'};
+	is($node->safe_psql($database, "SELECT l.* $there WHERE l.state = 'ok' AND s.id IS NULL"), '', 'what was acknowledged is accepted');
+	is($node->safe_psql($database, "SELECT l.* $there WHERE l.state = 'failed' AND s.id IS NOT NULL"), '', 'what failed is not there');
+	is($node->safe_psql($database, q{SELECT id FROM clinical.submission GROUP BY id HAVING count(*) > 1 UNION ALL
+SELECT id FROM clinical.submission WHERE id NOT IN (SELECT id FROM public.ledger)}), '', 'nothing is there twice, and nothing that nobody sent');
+	is($node->safe_psql($database, q{SELECT s.id FROM public.ledger l JOIN clinical.submission s USING (id) LEFT JOIN clinical.observation o ON o.patient_id = s.patient_id AND o.submission_id = s.id
+ GROUP BY s.id, l.content HAVING count(o.id) <> 1 OR min(o.value) <> l.content}), '', 'each with what it said');
+	is($node->safe_psql($database, q{SELECT outcome, reason_code, count(*) FROM clinical.set_aside WHERE outcome <> 'duplicate' GROUP BY 1, 2}), '', 'nothing is in quarantine');
+	return \%count;
 }
 
 # Which of its names the switch has.
@@ -236,15 +293,20 @@ sub stop_then_start
 	start_again($node);
 }
 
-# Makes the processing of each report take some time; and no longer.
+# Makes the processing of each report take some time; and no longer.  The trigger stays: who has read the
+# table and goes on with his transaction would be waited for.
 sub slow_down
 {
 	my ($node, $database, $seconds) = @_;
-	$node->safe_psql($database, qq{CREATE OR REPLACE FUNCTION public.slow() RETURNS trigger LANGUAGE plpgsql AS \$\$ BEGIN PERFORM pg_catalog.pg_sleep($seconds); RETURN NEW; END \$\$;
-CREATE OR REPLACE TRIGGER slow BEFORE INSERT ON clinical.submission FOR EACH ROW EXECUTE FUNCTION public.slow();
-ALTER TABLE clinical.submission ENABLE ALWAYS TRIGGER slow});
+	$node->safe_psql($database, qq{CREATE OR REPLACE FUNCTION public.slow() RETURNS trigger LANGUAGE plpgsql AS \$\$ BEGIN PERFORM pg_catalog.pg_sleep($seconds); RETURN NEW; END \$\$});
+	$node->safe_psql($database, q{CREATE TRIGGER slow BEFORE INSERT ON clinical.submission FOR EACH ROW EXECUTE FUNCTION public.slow();
+ALTER TABLE clinical.submission ENABLE ALWAYS TRIGGER slow}) if $node->safe_psql($database, q{SELECT count(*) FROM pg_trigger WHERE tgname = 'slow'}) eq '0';
 }
-sub speed_up { my ($node, $database) = @_; $node->safe_psql($database, 'DROP TRIGGER slow ON clinical.submission') }
+sub speed_up
+{
+	my ($node, $database) = @_;
+	$node->safe_psql($database, 'CREATE OR REPLACE FUNCTION public.slow() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NEW; END $$');
+}
 
 # What a report's submission is told.
 sub outcome { my ($node, $database, $call) = @_; return $node->safe_psql($database, "SELECT outcome FROM $call") }

@@ -22,22 +22,14 @@ srand $seed;
 
 my $node = intake_node('kill', "clinical.queue_capacity = $capacity", 'clinical.batch_size = 20', "clinical.audit_seal_interval = '1s'", "wal_writer_delay = '10s'");
 my $folder = PostgreSQL::Test::Utils::tempdir();
-my $connstr = $node->connstr('postgres');
-my %running;
+my $running = start_clients($node, 'postgres', $folder, $seed, 1, $clients);
 
-sub start_client
-{
-	my ($client) = @_;
-	my $pid = fork // die;
-	return $running{$client} = $pid if $pid;
-	exec $^X, "$FindBin::RealBin/../perl/intake_client.pl", $connstr, "$folder/$client", $client, $seed + $client or die;
-}
 sub kill_client
 {
 	my $client = 1 + int rand $clients;
-	kill 'KILL', $running{$client};
-	waitpid $running{$client}, 0;
-	start_client($client);
+	kill 'KILL', $running->{$client};
+	waitpid $running->{$client}, 0;
+	$running->{$client} = start_clients($node, 'postgres', $folder, $seed, $client, $client)->{$client};
 }
 sub kill_session
 {
@@ -59,7 +51,6 @@ my @faults = (
 	[ 'kill -9 of the checkpointer', sub { kill_session("backend_type = 'checkpointer'") } ],
 	[ 'the end of the worker', sub { $node->psql('postgres', "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE $Intake::WORKERS") } ]);
 
-start_client($_) for 1 .. $clients;
 for my $cycle (1 .. $cycles)
 {
 	my ($name, $fault) = @{ $faults[ $cycle <= @faults ? $cycle - 1 : int rand @faults ] };
@@ -88,41 +79,11 @@ SELECT 'staged', count(*) FROM clinical.staged_report; COMMIT});
 }
 
 # The clients get their last answers, and all is processed.
-for my $client (1 .. $clients)
-{
-	open my $stop, '>', "$folder/$client.stop" or die;
-}
-waitpid $running{$_}, 0 for 1 .. $clients;
+stop_clients($folder, $running);
 kick_workers($node, 'postgres');
 drained($node, 'postgres', 'at the end');
 
-my %state;
-my %content;
-for my $client (1 .. $clients)
-{
-	open my $book, '<', "$folder/$client" or die;
-	while (<$book>)
-	{
-		my ($id, $word) = /^(\S+) (\w+)\n$/ or next;	# the last line of who was killed may be half of one
-		$word =~ /^\d+$/ ? ($content{$id} = $word) : ($state{$id} = $word);
-	}
-}
-my $lines = join '', map { "$_\t$content{$_}\t" . ($state{$_} // 'unknown') . "\n" } sort keys %content;
-my %count;
-$count{ $state{$_} // 'unknown' }++ for keys %content;
-note join ', ', map { "$count{$_} $_" } sort keys %count;
-PostgreSQL::Test::Utils::append_to_file("$folder/all", $lines);
-$node->safe_psql('postgres', qq{CREATE TABLE public.ledger (id uuid, content int, state text);
-\\copy public.ledger FROM '$folder/all'
-ANALYZE});
-my $there = q{FROM public.ledger l LEFT JOIN clinical.submission s ON s.patient_id = 'I' || 1 + l.content % 40 AND s.id = l.id AND s.status = 'accepted'};
-is($node->safe_psql('postgres', "SELECT l.* $there WHERE l.state = 'ok' AND s.id IS NULL"), '', 'what was acknowledged is accepted');
-is($node->safe_psql('postgres', "SELECT l.* $there WHERE l.state = 'failed' AND s.id IS NOT NULL"), '', 'what failed is not there');
-is($node->safe_psql('postgres', q{SELECT id FROM clinical.submission GROUP BY id HAVING count(*) > 1 UNION ALL
-SELECT id FROM clinical.submission WHERE id NOT IN (SELECT id FROM public.ledger)}), '', 'nothing is there twice, and nothing that nobody sent');
-is($node->safe_psql('postgres', q{SELECT s.id FROM public.ledger l JOIN clinical.submission s USING (id) LEFT JOIN clinical.observation o ON o.patient_id = s.patient_id AND o.submission_id = s.id
- GROUP BY s.id, l.content HAVING count(o.id) <> 1 OR min(o.value) <> l.content}), '', 'each with what it said');
-is($node->safe_psql('postgres', q{SELECT outcome, reason_code, count(*) FROM clinical.set_aside WHERE outcome <> 'duplicate' GROUP BY 1, 2}), '', 'nothing is in quarantine');
+my %count = %{ ledgers($node, 'postgres', $folder) };
 cmp_ok($count{ok} // 0, '>', 10 * $cycles, 'many were acknowledged');
 cmp_ok($count{failed} // 0, '>', $cycles, 'and many rolled back');
 sound($node, 'postgres', 'at the end', 1);
