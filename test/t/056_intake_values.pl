@@ -93,6 +93,8 @@ for my $case (
 	{
 		my ($name, $captured, $expected) = @$case;
 		$expected = qr/^(accepted|captured_before_enrolment)$/ if $name eq 'the day before the first' && $zone;
+		# where the zone's clock shows a moment that there is not, it may be refused at once
+		$expected = qr/^($expected|22008)$/ if !ref $expected && $name =~ /^the (first|last) moment/;
 		$name .= ' in ' . ($zone // 'the own zone');
 		ref $expected ? like(becomes(q('{"n": 1}'), $captured, $zone), $expected, $name) : is(becomes(q('{"n": 1}'), $captured, $zone), $expected, $name);
 	}

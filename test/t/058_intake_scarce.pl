@@ -70,7 +70,8 @@ sound($node, 'postgres', 'after all settings');
 
 # A standby refuses, and has no workers; promoted, it goes on at once.
 switch_workers($node, 'off');
-submit_many($node, 'postgres', 1001, 1500);
+set_up($node, 'clinical.queue_capacity' => 10000, 'clinical.batch_size' => 50);
+is(submit_many($node, 'postgres', 1001, 1500), 'queued 500', 'a queue');
 slow_down($node, 'postgres', 0.002);
 $node->backup('base');
 my $standby = PostgreSQL::Test::Cluster->new('standby');
