@@ -4,7 +4,7 @@
 #
 # Its ledger has a line "ID CONTENT" before a report is sent and a line "ID ok" or "ID failed" after the
 # answer; without one nobody knows.  It begins where its ledger ends, sends again what has no answer (most
-# of it: some it gives up), and ends when there is a file LEDGER.stop.
+# of it: some it gives up), and ends when there is a file LEDGER.stop, or when who started it is gone.
 use strict;
 use warnings;
 use IO::Handle;
@@ -15,6 +15,7 @@ my ($connstr, $ledger, $client, $seed) = @ARGV;
 my ($psql, $to, $from);
 my %open;
 my $last = 0;
+my $parent = getppid;
 $SIG{PIPE} = 'IGNORE';
 srand $seed;
 open STDERR, '>>', "$ledger.log" or die;
@@ -98,7 +99,7 @@ sub send_report
 	delete $open{$id};
 }
 
-until (-e "$ledger.stop")
+until (-e "$ledger.stop" || getppid != $parent)
 {
 	for my $id (sort keys %open)
 	{

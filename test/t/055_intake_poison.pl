@@ -40,6 +40,10 @@ BEGIN
         RAISE serialization_failure;
     ELSIF NEW.patient_id = 'I5' AND pg_catalog.nextval('public.soon_well') <= 3 THEN
         RAISE deadlock_detected;
+    ELSIF NEW.patient_id = 'I8' AND pg_catalog.nextval('public.soon_well') <= 7 THEN
+        RAISE disk_full;
+    ELSIF NEW.patient_id = 'I9' AND pg_catalog.nextval('public.soon_well') <= 7 THEN
+        RAISE cannot_connect_now;
     ELSIF NEW.patient_id = 'I6' AND pg_catalog.nextval('public.never_well') > 0 THEN
         RAISE serialization_failure;
     END IF;
@@ -102,6 +106,15 @@ for my $patient (qw(I4 I5))
 	$id = poison($patient, 15, "$patient, well the fourth time");
 	ends_as($patient, $id, 'accepted', 30, "$patient, well the fourth time");
 	is($node->safe_psql('postgres', 'SELECT last_value FROM public.soon_well'), 4, "$patient: it was tried four times");
+	clear_poison();
+}
+# What has nothing to do with the report is no attempt, however often it fails.
+for my $patient (qw(I8 I9))
+{
+	$node->safe_psql('postgres', 'ALTER SEQUENCE public.soon_well RESTART');
+	$id = poison($patient, 60, "$patient, well the eighth time");
+	ends_as($patient, $id, 'accepted', 60, "$patient, well the eighth time");
+	is($node->safe_psql('postgres', 'SELECT last_value FROM public.soon_well'), 8, "$patient: it was tried eight times");
 	clear_poison();
 }
 $id = poison('I6', 15, 'never well');
