@@ -72,13 +72,14 @@ sound($node, 'postgres', 'after all settings');
 switch_workers($node, 'off');
 set_up($node, 'clinical.queue_capacity' => 10000, 'clinical.batch_size' => 50);
 is(submit_many($node, 'postgres', 1001, 1500), 'queued 500', 'a queue');
-slow_down($node, 'postgres', 0.002);
+slow_down($node, 'postgres', 0.02);
 $node->backup('base');
 my $standby = PostgreSQL::Test::Cluster->new('standby');
 $standby->init_from_backup($node, 'base', has_streaming => 1);
+$standby->append_conf('postgresql.auto.conf', $node->safe_psql('postgres', Intake::switch_query()) . ' = on');
 $standby->start;
 switch_workers($node, 'on');
-wait_until($node, 'postgres', 'SELECT count(*) > 600 FROM clinical.submission') or die 'nothing happens';
+wait_until($node, 'postgres', 'SELECT count(*) > 540 FROM clinical.submission') or die 'nothing happens';
 for my $call (submit(1), 'clinical.process_reports()', q{clinical.requeue('I1', gen_random_uuid(), 'r')})
 {
 	is(sqlstate($standby, 'postgres', "SELECT $call"), '25006', "a standby refuses $call");
