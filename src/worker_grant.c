@@ -90,41 +90,17 @@ count_working(void)
 	return count;
 }
 
-/* The further worker that is missed least: of the database that has most.  Under the lock. */
-static ClinicalWorkerPlace *
-dispensable(void)
-{
-	ClinicalWorkerPlace *found = NULL;
-	int			most = 0;
-
-	for (int i = 0; i < CLINICAL_MAX_WORKERS; i++)
-	{
-		ClinicalWorkerPlace *place = &clinical_workers->places[i];
-		int			count;
-
-		if (place->slot == NULL || place->leaving)
-			continue;
-		count = clinical_further_count(place->slot);
-		if (count > most)
-		{
-			most = count;
-			found = place;
-		}
-	}
-	return found;
-}
-
 /* End what is more than clinical.max_workers.  Under the lock. */
 static void
 end_surplus(void)
 {
 	for (int surplus = count_working() - clinical_max_workers; surplus > 0; surplus--)
 	{
-		ClinicalWorkerPlace *place = dispensable();
+		ClinicalWorkerPlace *place = clinical_place_to_spare(NULL, 0, GetCurrentTimestamp());
 
 		if (place == NULL)
 			break;
-		clinical_place_end(place);
+		clinical_place_dismiss(place);
 	}
 }
 
@@ -142,9 +118,9 @@ clinical_make_room(void)
 		if (clinical_workers->places[i].slot != NULL && clinical_workers->places[i].leaving)
 			return true;
 	}
-	place = dispensable();
+	place = clinical_place_to_spare(NULL, 0, GetCurrentTimestamp());
 	if (place != NULL)
-		clinical_place_end(place);
+		clinical_place_dismiss(place);
 	return place != NULL;
 }
 
@@ -169,9 +145,8 @@ wants_more(ClinicalSlot *slot, const ClinicalCensus *census, TimestampTz now)
  * fewest further workers, the next in turn.  Under the lock.
  */
 static int
-next_wish(const ClinicalCensus *census)
+next_wish(const ClinicalCensus *census, TimestampTz now)
 {
-	TimestampTz now = GetCurrentTimestamp();
 	int			found = -1;
 	int			fewest = CLINICAL_MAX_WORKERS;
 
@@ -191,12 +166,18 @@ next_wish(const ClinicalCensus *census)
 	return found;
 }
 
-/* There are as many workers as there may be: nobody is to wait for one.  Under the lock. */
+/*
+ * There are as many workers as there may be: if another database can spare one
+ * for that slot, let it end.  The wish waits for it.  Under the lock.
+ */
 static void
-forget_wishes(void)
+make_way(int index, TimestampTz now)
 {
-	for (int i = 0; i < clinical_workers->nslots; i++)
-		pg_atomic_write_u32(&clinical_workers->slots[i].further.wish, 0);
+	const ClinicalSlot *slot = &clinical_workers->slots[index];
+	ClinicalWorkerPlace *place = clinical_place_to_spare(slot, clinical_further_count(slot) + 1, now);
+
+	if (place != NULL)
+		clinical_place_dismiss(place);
 }
 
 /* Mark a free place as one whose worker is to come; false if none is free.  Under the lock. */
@@ -216,7 +197,7 @@ take_place(ClinicalSlot *slot, Oid role, ClinicalWorkerStart *meant)
 	place->generation = ++clinical_workers->generation;
 	place->role = role;
 	place->started_at = GetCurrentTimestamp();
-	pg_atomic_write_u32(&place->asleep, 0);
+	pg_atomic_write_u64(&place->asleep, 0);
 	pg_atomic_write_u32(&place->woken, 0);
 	meant->database = slot->database;
 	meant->role = role;
@@ -229,13 +210,18 @@ take_place(ClinicalSlot *slot, Oid role, ClinicalWorkerStart *meant)
 static int
 grant(const ClinicalCensus *census, ClinicalWorkerStart *meant)
 {
-	int			index = -1;
+	TimestampTz now = GetCurrentTimestamp();
+	int			index;
 
 	LWLockAcquire(clinical_workers_lock, LW_EXCLUSIVE);
-	if (clinical_count_workers() >= clinical_max_workers)
-		forget_wishes();
-	else
-		index = next_wish(census);
+	index = next_wish(census, now);
+	if (index >= 0 && clinical_count_workers(true) >= clinical_max_workers)
+	{
+		/* unless one is about to end already */
+		if (clinical_count_workers(false) >= clinical_max_workers)
+			make_way(index, now);
+		index = -1;
+	}
 	if (index >= 0 && !take_place(&clinical_workers->slots[index], census->role, meant))
 		index = -1;
 	LWLockRelease(clinical_workers_lock);
@@ -257,7 +243,6 @@ out_of_further(const ClinicalWorkerStart *meant)
 		clinical_place_free(place);
 	clinical_workers->no_further_before =
 		TimestampTzPlusMilliseconds(now, Max(clinical_worker_restart_delay, 1000));
-	forget_wishes();
 	LWLockRelease(clinical_workers_lock);
 	clinical_tell_no_slot();
 }

@@ -387,11 +387,13 @@ idle_end(void)
 	return TimestampTzPlusMilliseconds(last_work, clinical_worker_idle_timeout);
 }
 
-/* End, if this is a further worker that had nothing to do for long. */
+/* End, if this is a further worker that is to make way, or had nothing to do for long. */
 static void
-leave_if_idle(void)
+leave_if_due(void)
 {
-	if (place != NULL && GetCurrentTimestamp() >= idle_end() && clinical_place_give_up(place))
+	if (place == NULL)
+		return;
+	if (place->leaving || (GetCurrentTimestamp() >= idle_end() && clinical_place_give_up(place)))
 		leave(CLINICAL_WORKER_STOPPED);
 }
 
@@ -424,12 +426,12 @@ wait_for_work(void)
 	int			events;
 
 	if (place != NULL)
-		pg_atomic_write_u32(&place->asleep, 1);
+		pg_atomic_write_u64(&place->asleep, (uint64) GetCurrentTimestamp());
 	events = WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, time_to_wait(),
 					   CLINICAL_WAIT_EVENT(wait_event, "ClinicalWorker"));
 	ResetLatch(MyLatch);
 	if (place != NULL)
-		pg_atomic_write_u32(&place->asleep, 0);
+		pg_atomic_write_u64(&place->asleep, 0);
 	QueryCancelPending = false;
 	if (ProcDiePending)
 		proc_exit(0);			/* nobody but the launcher starts workers */
@@ -458,7 +460,7 @@ clinical_worker_main(Datum arg)
 		look_if_due(timed_out);
 		run_jobs();
 		MemoryContextReset(context);
-		leave_if_idle();
+		leave_if_due();
 		timed_out = wait_for_work();
 	}
 }

@@ -6,7 +6,8 @@
  *
  * A worker says for how many further ones its database has work.  It wakes those
  * that wait; if too few are there, the wish stands in the database's slot, and
- * the launcher starts what clinical.max_workers allows (worker_grant.c).  A
+ * the launcher starts what clinical.max_workers allows, or another database can
+ * spare (worker_grant.c).  A
  * further worker runs the shared jobs only, and ends when it had nothing to do
  * for a while, or with the first error; nobody starts it again but by a wish.
  *
@@ -25,6 +26,8 @@
 
 /* A wish of this age (ms) is forgotten */
 #define WISH_LIFE 1000
+/* Who waits for so long (ms) is not needed now */
+#define IDLE 1000
 
 ClinicalSlot *clinical_worker_slot = NULL;
 ClinicalWorkerPlace *clinical_worker_place = NULL;
@@ -35,7 +38,7 @@ clinical_places_initialize(ClinicalWorkers *shared)
 {
 	for (int i = 0; i < CLINICAL_MAX_WORKERS; i++)
 	{
-		pg_atomic_init_u32(&shared->places[i].asleep, 0);
+		pg_atomic_init_u64(&shared->places[i].asleep, 0);
 		pg_atomic_init_u32(&shared->places[i].woken, 0);
 	}
 	for (int i = 0; i < shared->nslots; i++)
@@ -94,7 +97,21 @@ clinical_place_end(ClinicalWorkerPlace *place)
 	kill(place->pid, SIGTERM);
 }
 
-/* The same for all further workers of a database; its wish is forgotten. */
+/* Let a further worker end when it has done what it is doing.  Under the lock. */
+void
+clinical_place_dismiss(ClinicalWorkerPlace *place)
+{
+	Assert(LWLockHeldByMeInMode(clinical_workers_lock, LW_EXCLUSIVE));
+	if (place->pid == 0)
+	{
+		clinical_place_free(place);
+		return;
+	}
+	place->leaving = true;
+	SetLatch(&place->proc->procLatch);
+}
+
+/* As clinical_place_end, for all further workers of a database; its wish is forgotten. */
 void
 clinical_further_end(ClinicalSlot *slot)
 {
@@ -174,9 +191,42 @@ clinical_further_alert(const ClinicalSlot *slot)
 	}
 }
 
-/* All workers in all databases, those about to start, or to start again, included. */
+/*
+ * The further worker that is missed least where another database wishes for one:
+ * it waits for work, or its database has most, and more than a few.  NULL: none.
+ * Under the lock.
+ */
+ClinicalWorkerPlace *
+clinical_place_to_spare(const ClinicalSlot *wisher, int few, TimestampTz now)
+{
+	ClinicalWorkerPlace *found = NULL;
+
+	for (int i = 0; i < CLINICAL_MAX_WORKERS; i++)
+	{
+		ClinicalWorkerPlace *place = &clinical_workers->places[i];
+		TimestampTz asleep = (TimestampTz) pg_atomic_read_u64(&place->asleep);
+		int			count;
+
+		if (place->slot == NULL || place->slot == wisher || place->leaving)
+			continue;
+		if (asleep != 0 && TimestampDifferenceExceeds(asleep, now, IDLE))
+			return place;
+		count = clinical_further_count(place->slot);
+		if (count > few)
+		{
+			few = count;
+			found = place;
+		}
+	}
+	return found;
+}
+
+/*
+ * All workers in all databases, those about to start, or to start again, included;
+ * further ones that are to end, too?  Under the lock.
+ */
 int
-clinical_count_workers(void)
+clinical_count_workers(bool with_leaving)
 {
 	int			count = 0;
 
@@ -192,7 +242,8 @@ clinical_count_workers(void)
 	}
 	for (int i = 0; i < CLINICAL_MAX_WORKERS; i++)
 	{
-		if (clinical_workers->places[i].slot != NULL)
+		if (clinical_workers->places[i].slot != NULL &&
+			(with_leaving || !clinical_workers->places[i].leaving))
 			count++;
 	}
 	return count;
@@ -242,7 +293,7 @@ wake_further(const ClinicalSlot *slot, int wanted)
 			ClinicalWorkerPlace *place = &clinical_workers->places[i];
 
 			if (!serves(place, slot) || place == clinical_worker_place || woken[i] ||
-				(round == 0 && pg_atomic_read_u32(&place->asleep) == 0))
+				(round == 0 && pg_atomic_read_u64(&place->asleep) == 0))
 				continue;
 			wake_place(place);
 			woken[i] = true;
@@ -262,8 +313,10 @@ wish(ClinicalSlot *slot, uint32 wanted)
 
 	if (pg_atomic_read_u32(&slot->further.wish) >= wanted && clinical_wish_is_fresh(slot, now))
 		return;
-	if (!clinical_further_may_start(slot, now) ||
-		clinical_count_workers() >= clinical_max_workers)
+	if (!clinical_further_may_start(slot, now))
+		return;
+	if (clinical_count_workers(false) >= clinical_max_workers &&
+		clinical_place_to_spare(slot, clinical_further_count(slot) + 1, now) == NULL)
 		return;
 	pg_atomic_write_u64(&slot->further.wished_at, (uint64) now);
 	pg_atomic_write_u32(&slot->further.wish, wanted);

@@ -92,7 +92,7 @@ typedef struct ClinicalWorkerPlace
 	pid_t		pid;			/* as in a slot */
 	PGPROC	   *proc;			/* as in a slot */
 	bool		leaving;		/* told to end, or about to by itself */
-	pg_atomic_uint32 asleep;	/* waits for work */
+	pg_atomic_uint64 asleep;	/* since when it waits for work; 0: it does not */
 	pg_atomic_uint32 woken;		/* as in a slot */
 	TimestampTz started_at;
 } ClinicalWorkerPlace;
@@ -172,12 +172,14 @@ extern void clinical_places_initialize(ClinicalWorkers *shared);
 extern void clinical_further_initialize(ClinicalFurther *further);
 extern void clinical_place_free(ClinicalWorkerPlace *place);
 extern void clinical_place_end(ClinicalWorkerPlace *place);
+extern void clinical_place_dismiss(ClinicalWorkerPlace *place);
+extern ClinicalWorkerPlace *clinical_place_to_spare(const ClinicalSlot *wisher, int few, TimestampTz now);
 extern void clinical_further_end(ClinicalSlot *slot);
 extern void clinical_further_failed(ClinicalSlot *slot, TimestampTz running_since, int sqlerrcode);
 extern int	clinical_further_count(const ClinicalSlot *slot);
 extern int	clinical_further_pids(const ClinicalSlot *slot, pid_t *pids);
 extern void clinical_further_alert(const ClinicalSlot *slot);
-extern int	clinical_count_workers(void);
+extern int	clinical_count_workers(bool with_leaving);
 extern bool clinical_further_may_start(const ClinicalSlot *slot, TimestampTz now);
 extern bool clinical_wish_is_fresh(ClinicalSlot *slot, TimestampTz now);
 extern bool clinical_place_attach(ClinicalWorkerPlace *place, const ClinicalSlot *slot,

@@ -166,15 +166,16 @@ workers_are('a 1 b 1 c 1', 'none but these');
 wish($_, 60) for qw(b c);
 sleep 0.3;
 set(q{SET clinical.max_workers = 9});
-ok($node->poll_query_until('postgres', q{SELECT count(*) = 9 FROM pg_stat_activity WHERE backend_type ~ '^clinical.*worker$'}), 'as many as may be');
-my %share = map { $_ => scalar(my @pids = split / /, further($_)) } qw(a b c);
-is($share{a} + $share{b} + $share{c}, 6, 'and no more');
-cmp_ok((sort values %share)[0], '>=', 1, "each database has some: $share{a} $share{b} $share{c}");
+workers_are('a + 2 a 1 b + 2 b 1 c + 2 c 1', 'whoever came first makes way');
+is($node->safe_psql($_, 'SELECT sum(failures) FROM clinical.stat_worker'), 0, 'which is no failure') for qw(a b c);
+items('a', 200, 0.05);
 wish($_, 0) for qw(b c);
-set(q{SET clinical.worker_idle_timeout = '500ms'; SET clinical.max_workers = 6});
-workers_are('a + 3 a 1 b 1 c 1', 'those who have work');
-set(q{RESET clinical.worker_idle_timeout});
+workers_are('a + 6 a 1 b 1 c 1', 'those who have nothing to do make way for those who have');
 wish('a', 3);
+set(q{SET clinical.max_workers = 6});
+workers_are('a + 3 a 1 b 1 c 1', 'surplus ones end');
+soon('a', $all_done, 'the work is done');
+is($node->safe_psql('a', 'SELECT max(times) FROM test.item'), 1, 'each once');
 
 # stop_workers
 at_once('a', 'SELECT clinical.stop_workers()');
