@@ -30,6 +30,7 @@ typedef struct MerkleTree
 	Sha256		peaks[64];
 } MerkleTree;
 
+extern void clinical_hash_init(void);
 extern pg_cryptohash_ctx *clinical_hash_begin(void);
 extern void clinical_hash_end(pg_cryptohash_ctx *ctx);
 extern void clinical_hash(pg_cryptohash_ctx *ctx, const void *data, size_t length, uint8 *hash);

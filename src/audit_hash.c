@@ -12,7 +12,9 @@
  */
 #include "postgres.h"
 
+#include "access/xact.h"
 #include "utils/builtins.h"
+#include "utils/resowner.h"
 #include "utils/timestamp.h"
 
 #include "audit.h"
@@ -20,22 +22,49 @@
 
 #define NODE_PREFIX 0x01
 
-/* What hashes are made with; it does not outlive the transaction. */
+/* What hashes of this transaction are made with; NULL: nothing yet */
+static pg_cryptohash_ctx *context = NULL;
+
+/* At the end of a transaction: after an abort its resource owner frees it. */
+static void
+forget_context(XactEvent event, void *arg)
+{
+	if (context != NULL && (event == XACT_EVENT_PRE_COMMIT || event == XACT_EVENT_PRE_PREPARE))
+		pg_cryptohash_free(context);
+	context = NULL;
+}
+
+/* Listen to ends of transactions. */
+void
+clinical_hash_init(void)
+{
+	RegisterXactCallback(forget_context, NULL);
+}
+
+/*
+ * What hashes are made with, one for the whole transaction, since to make one
+ * takes as long as to hash a record.  Each hash begins and ends before the next.
+ */
 pg_cryptohash_ctx *
 clinical_hash_begin(void)
 {
-	pg_cryptohash_ctx *ctx = pg_cryptohash_create(PG_SHA256);
+	ResourceOwner owner = CurrentResourceOwner;
 
-	if (ctx == NULL)
+	if (context != NULL)
+		return context;
+	CurrentResourceOwner = TopTransactionResourceOwner;
+	context = pg_cryptohash_create(PG_SHA256);
+	CurrentResourceOwner = owner;
+	if (context == NULL)
 		ereport(ERROR, (errcode(ERRCODE_OUT_OF_MEMORY), errmsg("out of memory")));
-	return ctx;
+	return context;
 }
 
-/* The end of clinical_hash_begin. */
+/* The end of clinical_hash_begin: it is kept for the next. */
 void
 clinical_hash_end(pg_cryptohash_ctx *ctx)
 {
-	pg_cryptohash_free(ctx);
+	Assert(ctx == context);
 }
 
 /* The hash of some bytes. */

@@ -79,6 +79,7 @@ forget_generation_sub(SubXactEvent event, SubTransactionId mine, SubTransactionI
 void
 clinical_audit_init(void)
 {
+	clinical_hash_init();
 	clinical_image_init();
 	RegisterXactCallback(forget_generation, NULL);
 	RegisterSubXactCallback(forget_generation_sub, NULL);
