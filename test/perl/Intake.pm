@@ -30,7 +30,7 @@ sub intake_node
 	return $node;
 }
 
-# A study of patients I1 to I40, who report a number and a note.
+# A study of patients I1 to I400, who report a number and a note.
 sub make_study
 {
 	my ($node, $database) = @_;
@@ -38,7 +38,7 @@ sub make_study
 CREATE EXTENSION clinical;
 SELECT clinical.create_center('Intake', '1', 'Europe/Amsterdam');
 SELECT clinical.create_project_with_centers('Intake', '{1}', 'IN');
-SELECT clinical.enroll_patient('I' || g, NULL, NULL, 'IN', 1, effective_on => '2026-01-10') FROM generate_series(1, 40) g;
+SELECT clinical.enroll_patient('I' || g, NULL, NULL, 'IN', 1, effective_on => '2026-01-10') FROM generate_series(1, 400) g;
 SELECT clinical.create_instrument('{"code": "diary", "version": "1", "items": [
     {"code": "n", "type": "integer", "required": true}, {"code": "note", "type": "text"}, {"code": "d", "type": "decimal"}]}');
 SELECT clinical.use_instrument('IN', 'diary', true)});
@@ -117,7 +117,7 @@ sub ledgers
 	$node->safe_psql($database, qq{CREATE TABLE public.ledger (id uuid, content int, state text);
 \\copy public.ledger FROM '$folder/all'
 ANALYZE});
-	my $there = q{FROM public.ledger l LEFT JOIN clinical.submission s ON s.patient_id = 'I' || 1 + l.content % 40 AND s.id = l.id AND s.status = 'accepted'};
+	my $there = q{FROM public.ledger l LEFT JOIN clinical.submission s ON s.patient_id = 'I' || 1 + l.content % 400 AND s.id = l.id AND s.status = 'accepted'};
 	is($node->safe_psql($database, "SELECT l.* $there WHERE l.state = 'ok' AND s.id IS NULL"), '', 'what was acknowledged is accepted');
 	is($node->safe_psql($database, "SELECT l.* $there WHERE l.state = 'failed' AND s.id IS NOT NULL"), '', 'what failed is not there');
 	is($node->safe_psql($database, q{SELECT id FROM clinical.submission GROUP BY id HAVING count(*) > 1 UNION ALL
@@ -169,7 +169,7 @@ sub report_id { return sprintf '%08x-0000-4000-8000-%012x', $_[1] // 0, $_[0] }
 sub submit
 {
 	my ($number, %more) = @_;
-	my $patient = $more{patient} // 'I' . (1 + $number % 40);
+	my $patient = $more{patient} // 'I' . (1 + $number % 400);
 	my $data = $more{data} // qq('{"n": $number}');
 	my $captured = $more{captured_at} // "'2026-02-01 10:00+00'";
 	my $id = $more{id} // report_id($number);
@@ -185,7 +185,7 @@ sub submit_many
 CREATE TEMP TABLE answer (outcome text);
 \\o
 DO \$\$ BEGIN FOR i IN $from .. $to LOOP
-    INSERT INTO answer SELECT outcome FROM clinical.submit_report('I' || 1 + i % 40, jsonb_build_object('n', i),
+    INSERT INTO answer SELECT outcome FROM clinical.submit_report('I' || 1 + i % 400, jsonb_build_object('n', i),
         ('00000000-0000-4000-8000-' || lpad(to_hex(i), 12, '0'))::uuid, '2026-02-01 10:00+00');
     COMMIT;
 END LOOP; END \$\$;

@@ -28,7 +28,7 @@ switch_workers($node, 'on');
 my $submitter = session($node, 'postgres');
 answers($submitter, "SET clinical.actor = 'submitter'");
 ask($submitter, q{DO $$ BEGIN FOR i IN 1501 .. 3000 LOOP
-    PERFORM clinical.submit_report('I' || 1 + i % 40, jsonb_build_object('n', i), ('00000000-0000-4000-8000-' || lpad(to_hex(i), 12, '0'))::uuid, '2026-02-01 10:00+00');
+    PERFORM clinical.submit_report('I' || 1 + i % 400, jsonb_build_object('n', i), ('00000000-0000-4000-8000-' || lpad(to_hex(i), 12, '0'))::uuid, '2026-02-01 10:00+00');
     COMMIT; PERFORM pg_sleep(0.001);
 END LOOP; END $$});
 

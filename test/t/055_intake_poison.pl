@@ -19,9 +19,12 @@ for my $setting ([ 'clinical.report_timeout', '10000' ], [ 'clinical.max_attempt
 	my ($name, $default) = @$setting;
 	is($node->safe_psql('postgres', "SELECT count(*) FROM pg_settings WHERE name = '$name'" . (defined $default ? " AND boot_val = '$default'" : '')), 1, "$name is there");
 }
-set_up($node, 'clinical.report_timeout' => '1s') if has_setting($node, 'clinical.report_timeout');
-set_up($node, 'clinical.retry_delay_max' => '1s') if has_setting($node, 'clinical.retry_delay_max');
-set_up($node, 'clinical.max_attempts' => '4') if has_setting($node, 'clinical.max_attempts');
+if (!Test::More->builder->is_passing)
+{
+	done_testing();
+	exit;	# without them it would go on for ever
+}
+set_up($node, 'clinical.report_timeout' => '1s', 'clinical.retry_delay_max' => '1s', 'clinical.max_attempts' => '4');
 $node->safe_psql('postgres', q{
 CREATE SEQUENCE public.soon_well;
 CREATE SEQUENCE public.never_well;

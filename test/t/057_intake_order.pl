@@ -64,7 +64,7 @@ exactly_once($node, 'postgres', 1, $last, 'late commits');
 # One row at a time, in transactions that overlap: the straggler's moment comes in all places.
 my @loops = map { my $from = $last + 1; $last += 200; my $s = session($node, 'postgres');
 	ask($s, qq{DO \$\$ BEGIN FOR i IN $from .. $last LOOP
-    PERFORM clinical.submit_report('I' || 1 + i % 40, jsonb_build_object('n', i), ('00000000-0000-4000-8000-' || lpad(to_hex(i), 12, '0'))::uuid, '2026-02-01 10:00+00');
+    PERFORM clinical.submit_report('I' || 1 + i % 400, jsonb_build_object('n', i), ('00000000-0000-4000-8000-' || lpad(to_hex(i), 12, '0'))::uuid, '2026-02-01 10:00+00');
     PERFORM pg_sleep(random() * 0.006); COMMIT; END LOOP; END \$\$}); $s } 1 .. 8;
 answers($_) for @loops;
 end_session($_) for @loops;
@@ -133,7 +133,7 @@ $last += 100;
 is($node->safe_psql('postgres', "SET $forced = on; SET parallel_setup_cost = 0; SET parallel_tuple_cost = 0; SET min_parallel_table_scan_size = 0;
 SELECT count(*) FROM clinical.submission s WHERE s.patient_id = 'none'; BEGIN; SELECT count(*) FROM clinical.observation; "
 	  . join(' ', map { 'SELECT outcome FROM ' . submit($_) . ';' } $last - 99 .. $last - 50) . " SELECT count(*) FROM clinical.submission WHERE patient_id = 'none'; COMMIT; "
-	  . "SELECT count(*) FROM generate_series($last - 49, $last) i, clinical.submit_report('I' || 1 + i % 40, jsonb_build_object('n', i), ('00000000-0000-4000-8000-' || lpad(to_hex(i), 12, '0'))::uuid, '2026-02-01 10:00+00') r WHERE r.success")
+	  . "SELECT count(*) FROM generate_series($last - 49, $last) i, clinical.submit_report('I' || 1 + i % 400, jsonb_build_object('n', i), ('00000000-0000-4000-8000-' || lpad(to_hex(i), 12, '0'))::uuid, '2026-02-01 10:00+00') r WHERE r.success")
 	  =~ /^0\n\d+\n(queued\n){50}0\n50$/ ? 'all' : 'not all', 'all', 'parallel mode: all are taken in');
 drained($node, 'postgres', 'parallel mode');
 exactly_once($node, 'postgres', 1, $last, 'parallel mode');

@@ -87,7 +87,7 @@ for my $call (submit(1), 'clinical.process_reports()', q{clinical.requeue('I1', 
 $node->wait_for_catchup($standby, 'replay');
 is($standby->safe_psql('postgres', q{SELECT count(*) FROM pg_stat_activity WHERE backend_type LIKE 'clinical%'}), 0, 'and has no workers');
 is($standby->safe_psql('postgres', 'SELECT sum(received) FROM clinical.intake_balance'), 1025, 'and sees all, in the middle');
-is($standby->safe_psql('postgres', "SELECT status FROM clinical.submission_status('I" . (1 + 1500 % 40) . "', '" . report_id(1500) . "')"), 'queued', 'what waits');
+is($standby->safe_psql('postgres', "SELECT status FROM clinical.submission_status('I" . (1 + 1500 % 400) . "', '" . report_id(1500) . "')"), 'queued', 'what waits');
 $node->stop('immediate');
 my $start = time;
 $standby->promote;
