@@ -13,7 +13,7 @@ CREATE TABLE clinical.submission (
     processed_at timestamptz NOT NULL,
     originator   text NOT NULL,
     device_id    text,
-    login        name NOT NULL,
+    login        text COLLATE "C" NOT NULL,
     actor        text,
     trace_parent text,
     digest       bytea NOT NULL,
@@ -60,7 +60,7 @@ CREATE TABLE clinical.observation (
     flagged       boolean NOT NULL,
     reason        text,
     recorded_at   timestamptz NOT NULL,
-    recorded_by   name NOT NULL,
+    recorded_by   text COLLATE "C" NOT NULL,
     actor         text,
     PRIMARY KEY (patient_id, item, captured_at, id, version)
 );

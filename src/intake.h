@@ -101,7 +101,8 @@ typedef struct ClinicalStaged
 typedef struct ClinicalBatch
 {
 	uint64		lanes;			/* whose locks are held */
-	int			limit;			/* reports */
+	int			limit;			/* reports; a few more, to the end of a block */
+	int			room;
 	int			lane_limit;		/* reports of a lane */
 	bool		marked_only;
 	int			count;
@@ -151,6 +152,7 @@ extern int	clinical_quota_slot(ClinicalBacklog *backlog, int64 project_id);
 
 /* intake_empty.c */
 extern bool clinical_segments_turn(ClinicalBacklog *backlog, bool idle, MemoryContext context, List **result);
+extern void clinical_segments_order(ClinicalBacklog *backlog, int *order);
 extern void clinical_segment_empty(Oid relid);
 
 /* intake_submit.c */
@@ -181,6 +183,16 @@ extern void clinical_intake_prepare(ClinicalStaged *staged);
 extern void clinical_intake_look_up(ClinicalStaged **reports, int count);
 extern void clinical_intake_judge(ClinicalStaged *staged);
 extern void clinical_intake_set_aside(ClinicalStaged *staged, const char *reason, const char *key, const char *value);
+
+/*
+ * SQL: what was set aside under an id, as a subquery.  What else is asked of it
+ * stands outside, or the planner would like the index of the quarantine better
+ * than the primary key as long as both are small, and keep to that.
+ */
+#define CLINICAL_SET_ASIDE(patient_id, submission_id) \
+	"(SELECT i.digest, i.outcome, i.requeued_at FROM clinical.set_aside i" \
+	"  WHERE i.patient_id OPERATOR(pg_catalog.=) " patient_id \
+	"    AND i.submission_id OPERATOR(pg_catalog.=) " submission_id " OFFSET 0)"
 
 /* intake_store.c */
 extern void clinical_intake_process(ClinicalStaged **reports, int count);

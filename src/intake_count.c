@@ -308,6 +308,7 @@ typedef struct Census
 {
 	uint64		count;
 	uint32		rows[CLINICAL_STAGES];
+	TimestampTz first[CLINICAL_STAGES]; /* received_at; DT_NOBEGIN: no row */
 	uint32		waiting[CLINICAL_LANES];
 	BlockNumber low[CLINICAL_STAGES][CLINICAL_LANES];
 	uint64		quota_project[CLINICAL_MAX_QUOTAS];
@@ -342,10 +343,14 @@ count_table(int table, Oid relid, Census *census)
 	{
 		int			lane = clinical_stage_lane(slot);
 		BlockNumber block = ItemPointerGetBlockNumber(&slot->tts_tid);
+		bool		isnull;
+		TimestampTz received_at = DatumGetTimestampTz(slot_getattr(slot, CLINICAL_STAGED_RECEIVED_AT + 1, &isnull));
 
 		CHECK_FOR_INTERRUPTS();
 		census->count++;
 		census->rows[table]++;
+		if (census->first[table] == DT_NOBEGIN || received_at < census->first[table])
+			census->first[table] = received_at;
 		if (table != CLINICAL_RETRIED)
 			census->waiting[lane]++;
 		census->low[table][lane] = Min(census->low[table][lane], block);
@@ -365,6 +370,8 @@ count_tables(void)
 
 	memset(census->low, 0xff, sizeof(census->low));
 	StaticAssertStmt(InvalidBlockNumber == 0xFFFFFFFF, "no block must be all ones");
+	for (int table = 0; table < CLINICAL_STAGES; table++)
+		census->first[table] = DT_NOBEGIN;
 	for (int table = 0; table < CLINICAL_STAGES; table++)
 		count_table(table, clinical_stage_table(table), census);
 	return census;
@@ -400,9 +407,16 @@ count_first(ClinicalBacklog *backlog, Oid relid)
 
 	for (int table = 0; table < CLINICAL_SEGMENTS; table++)
 	{
-		if (census->rows[table] > 0)
+		uint32		turn = 0;
+
+		/* by their first reports, empty ones first */
+		for (int other = 0; other < CLINICAL_SEGMENTS; other++)
+			turn += census->first[other] < census->first[table] ||
+				(census->first[other] == census->first[table] && other < table);
+		pg_atomic_write_u32(&backlog->turn[table], turn);
+		if (turn == CLINICAL_SEGMENTS - 1)
 			last = table;
-		pg_atomic_write_u32(&backlog->last_xid[table], ReadNextFullTransactionId().value & 0xFFFFFFFF);
+		pg_atomic_write_u32(&backlog->last_xid[table], XidFromFullTransactionId(ReadNextFullTransactionId()));
 	}
 	pg_atomic_write_u32(&backlog->current, last);
 	pg_atomic_write_u32(&backlog->careful, 0);

@@ -60,7 +60,7 @@ clinical_intake_suspects(void)
 /* Is a report looked for that was marked? */
 static bool marked_only = false;
 
-/* Begin a batch of so many reports, in the current memory context. */
+/* Begin a batch of about so many reports, in the current memory context. */
 static ClinicalBatch *
 begin_batch(int limit)
 {
@@ -69,6 +69,7 @@ begin_batch(int limit)
 	batch->limit = limit;
 	batch->lane_limit = limit;
 	batch->marked_only = marked_only;
+	batch->room = limit;
 	batch->reports = palloc_array(ClinicalStaged *, limit);
 	return batch;
 }
@@ -144,14 +145,43 @@ note_resting(const ClinicalBatch *batch)
 	}
 }
 
-/* Find reports of the batch's lanes, the segments in the order in which they took reports in. */
+/*
+ * Find reports of the batch's lanes, the segments in the order in which they
+ * took reports in: of two with one id, the first one is to be processed first.
+ */
 static void
 find_in_segments(ClinicalBacklog *backlog, ClinicalBatch *batch)
 {
-	uint32		current = pg_atomic_read_u32(&backlog->current);
+	int			order[CLINICAL_SEGMENTS];
 
-	for (uint32 i = 1; i <= CLINICAL_SEGMENTS && batch->count < batch->limit; i++)
-		clinical_stage_find(backlog, batch, (current + i) % CLINICAL_SEGMENTS);
+	clinical_segments_order(backlog, order);
+	for (int i = 0; i < CLINICAL_SEGMENTS && batch->count < batch->limit; i++)
+		clinical_stage_find(backlog, batch, order[i]);
+}
+
+/* Which of two reports was received first? */
+static int
+compare_received(const void *left, const void *right)
+{
+	const ClinicalStaged *a = *(ClinicalStaged *const *) left;
+	const ClinicalStaged *b = *(ClinicalStaged *const *) right;
+	TimestampTz received_a = DatumGetTimestampTz(a->values[CLINICAL_STAGED_RECEIVED_AT]);
+	TimestampTz received_b = DatumGetTimestampTz(b->values[CLINICAL_STAGED_RECEIVED_AT]);
+
+	return (received_a > received_b) - (received_a < received_b);
+}
+
+/* Of a batch that may not be larger than its limit, leave the last reports. */
+static void
+cut_off(ClinicalBatch *batch)
+{
+	if (batch->count <= batch->limit)
+		return;
+	qsort(batch->reports, batch->count, sizeof(ClinicalStaged *), compare_received);
+	for (int i = batch->limit; i < batch->count; i++)
+		clinical_intake_leave_lane(batch->reports[i]->table, batch->reports[i]->lane,
+								   ItemPointerGetBlockNumber(&batch->reports[i]->tid));
+	batch->count = batch->limit;
 }
 
 /* What waits was not where the hints say: let the next search look everywhere. */
@@ -195,6 +225,8 @@ find_batch(ClinicalBacklog *backlog, ClinicalBatch *batch, bool wait)
 	PushActiveSnapshot(GetTransactionSnapshot());
 	find_in_segments(backlog, batch);
 	PopActiveSnapshot();
+	if (wait || batch->limit == 1)
+		cut_off(batch);
 	if (batch->count == 0)
 		doubt_hints(batch);
 	if (!wait)

@@ -58,9 +58,26 @@ turn(ClinicalBacklog *backlog, const BlockNumber *nblocks)
 
 		if (nblocks[next] == 0)
 		{
+			pg_atomic_write_u32(&backlog->turn[next], pg_atomic_read_u32(&backlog->turn[current]) + 1);
+			pg_write_barrier();
 			pg_atomic_write_u32(&backlog->current, next);
 			return;
 		}
+	}
+}
+
+/* The segments in the order in which they took reports in. */
+void
+clinical_segments_order(ClinicalBacklog *backlog, int *order)
+{
+	for (int i = 0; i < CLINICAL_SEGMENTS; i++)
+	{
+		uint32		turn = pg_atomic_read_u32(&backlog->turn[i]);
+		int			at = i;
+
+		for (; at > 0 && (int32) (pg_atomic_read_u32(&backlog->turn[order[at - 1]]) - turn) > 0; at--)
+			order[at] = order[at - 1];
+		order[at] = i;
 	}
 }
 

@@ -134,6 +134,8 @@ put(ClinicalBacklog *backlog, int table, Relation relation, Datum *values, bool 
 				 errmsg("\"%s\" cannot have other columns than its own", RelationGetRelationName(relation))));
 	tuple = heap_form_tuple(RelationGetDescr(relation), values, nulls);
 	clinical_intake_puts(backlog, table);
+	/* into the last block, not the one that this session used last: what was acknowledged first stands first */
+	RelationSetTargetBlock(relation, InvalidBlockNumber);
 	heap_insert(relation, tuple, GetCurrentCommandId(true), HEAP_INSERT_SKIP_FSM, NULL);
 	CLINICAL_FAULT("stage_put");
 	if (table == CLINICAL_RETRIED)
@@ -251,6 +253,11 @@ keep(ClinicalBatch *batch, int table, int lane, TupleTableSlot *slot)
 	staged->lane = lane;
 	staged->tid = slot->tts_tid;
 	heap_deform_tuple(tuple, slot->tts_tupleDescriptor, staged->values, staged->nulls);
+	if (batch->count == batch->room)
+	{
+		batch->room += 256;
+		batch->reports = repalloc_array(batch->reports, ClinicalStaged *, batch->room);
+	}
 	batch->reports[batch->count++] = staged;
 	batch->taken[lane]++;
 }
@@ -262,7 +269,8 @@ typedef struct Search
 	ClinicalBatch *batch;
 	int			table;
 	BlockNumber begin[CLINICAL_LANES];	/* of each lane */
-	BlockNumber left[CLINICAL_LANES];	/* the first row of it that was left */
+	BlockNumber last[CLINICAL_LANES];	/* where a row of it was kept */
+	BlockNumber left[CLINICAL_LANES];	/* where the first row of it was left */
 	BlockNumber first;			/* the lowest to begin with */
 } Search;
 
@@ -276,7 +284,7 @@ begin_search(Search *search, ClinicalBacklog *backlog, ClinicalBatch *batch, int
 	search->first = InvalidBlockNumber;
 	for (int lane = 0; lane < CLINICAL_LANES; lane++)
 	{
-		search->begin[lane] = search->left[lane] = InvalidBlockNumber;
+		search->begin[lane] = search->last[lane] = search->left[lane] = InvalidBlockNumber;
 		if ((batch->lanes & (UINT64CONST(1) << lane)) == 0)
 			continue;
 		search->begin[lane] = clinical_intake_begin_lane(backlog, table, lane);
@@ -310,13 +318,33 @@ is_enough(const ClinicalBatch *batch, int64 visited)
 		(batch->count > 0 && visited >= CLINICAL_MAX_VISITED * (int64) batch->limit);
 }
 
+/*
+ * Keep a row, unless its lane has had its share already.  Within a block rows
+ * may stand in any order: of a block, all of a lane's or none.
+ */
+static void
+consider(Search *search, int lane, BlockNumber block, TupleTableSlot *slot)
+{
+	ClinicalBatch *batch = search->batch;
+
+	if (search->left[lane] == InvalidBlockNumber &&
+		(batch->taken[lane] < batch->lane_limit || search->last[lane] == block))
+	{
+		keep(batch, search->table, lane, slot);
+		search->last[lane] = block;
+	}
+	else
+		search->left[lane] = Min(search->left[lane], block);
+}
+
 /* Look through a table from the first block on; the block where enough was found. */
 static BlockNumber
 search_table(Search *search, Relation relation)
 {
 	ClinicalBatch *batch = search->batch;
 	BlockNumber nblocks = RelationGetNumberOfBlocks(relation);
-	BlockNumber block = InvalidBlockNumber;
+	BlockNumber previous = InvalidBlockNumber;
+	BlockNumber end = InvalidBlockNumber;
 	TableScanDesc scan;
 	TupleTableSlot *slot;
 	int64		visited = 0;
@@ -330,22 +358,22 @@ search_table(Search *search, Relation relation)
 	while (table_scan_getnextslot(scan, ForwardScanDirection, slot))
 	{
 		int			lane = clinical_stage_lane(slot);
+		BlockNumber block = ItemPointerGetBlockNumber(&slot->tts_tid);
 
 		CHECK_FOR_INTERRUPTS();
-		block = ItemPointerGetBlockNumber(&slot->tts_tid);
-		if (is_enough(batch, visited++))
+		if (block != previous && is_enough(batch, visited))
+		{
+			end = block;
 			break;
-		if (search->begin[lane] == InvalidBlockNumber)
-			continue;
-		if (batch->taken[lane] < batch->lane_limit)
-			keep(batch, search->table, lane, slot);
-		else if (search->left[lane] == InvalidBlockNumber)
-			search->left[lane] = block;
-		block = InvalidBlockNumber;
+		}
+		previous = block;
+		visited++;
+		if (search->begin[lane] != InvalidBlockNumber)
+			consider(search, lane, block, slot);
 	}
 	ExecDropSingleTupleTableSlot(slot);
 	table_endscan(scan);
-	return block;
+	return end;
 }
 
 /*

@@ -33,7 +33,7 @@ PG_FUNCTION_INFO_V1(clinical_observation_digest_result);
 const Oid	clinical_observed_types[OBSERVED_NCOLUMNS] = {
 	TEXTOID, TEXTOID, TIMESTAMPTZOID, UUIDOID, UUIDOID, TEXTOID,
 	DATEOID, NUMERICOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID,
-	BOOLOID, BOOLOID, TEXTOID, TIMESTAMPTZOID, NAMEOID, TEXTOID
+	BOOLOID, BOOLOID, TEXTOID, TIMESTAMPTZOID, TEXTOID, TEXTOID
 };
 static const char *const names[OBSERVED_NCOLUMNS] = {
 	"patient_id", "item", "captured_at", "id", "submission_id", "repeat_key",
@@ -93,9 +93,6 @@ add_field(StringInfo bytes, Oid type, Datum value)
 			break;
 		case BOOLOID:
 			clinical_field(bytes, DatumGetBool(value) ? "t" : "f", 1);
-			break;
-		case NAMEOID:
-			clinical_field_string(bytes, NameStr(*DatumGetName(value)));
 			break;
 		default:
 			elog(ERROR, "unexpected column of type %u", type);

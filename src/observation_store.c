@@ -93,7 +93,7 @@ static void
 stamp_rows(ClinicalRows *rows, int count)
 {
 	Datum		recorded_at = TimestampTzGetDatum(GetCurrentTimestamp());
-	Datum		recorded_by = DirectFunctionCall1(namein, CStringGetDatum(GetUserNameFromId(GetSessionUserId(), false)));
+	Datum		recorded_by = CStringGetTextDatum(GetUserNameFromId(GetSessionUserId(), false));
 
 	for (int row = rows->nrows - count; row < rows->nrows; row++)
 	{
@@ -140,7 +140,7 @@ clinical_observations_store(const ClinicalRows *rows)
 		OBSERVED_NSTORED,
 		{TEXTARRAYOID, TEXTARRAYOID, TIMESTAMPTZARRAYOID, UUIDARRAYOID, UUIDARRAYOID, TEXTARRAYOID,
 			DATEARRAYOID, NUMERICARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID,
-		BOOLARRAYOID, BOOLARRAYOID, TEXTARRAYOID, TIMESTAMPTZARRAYOID, NAMEARRAYOID}
+		BOOLARRAYOID, BOOLARRAYOID, TEXTARRAYOID, TIMESTAMPTZARRAYOID, TEXTARRAYOID}
 	};
 	Datum		arrays[OBSERVED_NSTORED];
 

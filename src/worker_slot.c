@@ -69,6 +69,7 @@ initialize_backlog(ClinicalBacklog *backlog)
 		pg_atomic_init_u32(&backlog->waiting[i], 0);
 	for (int i = 0; i < CLINICAL_STAGES; i++)
 	{
+		pg_atomic_init_u32(&backlog->turn[i], 0);
 		pg_atomic_init_u32(&backlog->rows[i], 0);
 		pg_atomic_init_u32(&backlog->last_xid[i], InvalidTransactionId);
 		for (int j = 0; j < CLINICAL_LANES; j++)
