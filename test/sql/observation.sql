@@ -80,6 +80,15 @@ SELECT digest AS before FROM clinical.submission WHERE id = '00000000-0000-0000-
 SELECT operation, jsonb_array_length(changes #> '{0,records}') AS records FROM clinical.redact('clinical.submission', '{"patient_id": "ob-1", "id": "00000000-0000-0000-0000-00000000b004"}', '{report_data,t}', 'a name');
 SELECT report_data, digest <> :'before' AS not_to_be_guessed FROM clinical.submission WHERE id = '00000000-0000-0000-0000-00000000b004';
 SELECT count(*) AS told FROM clinical.audit_record WHERE changes::text ~ 'Eve';
+-- in a report that was set aside, and put back since
+SELECT outcome FROM clinical.submit_report('ob-1', '{"n": "x", "t": "call Eve"}', '00000000-0000-0000-0000-00000000b005', '2026-02-05 10:00+00');
+SELECT clinical.process_reports();
+SELECT clinical.requeue('ob-1', '00000000-0000-0000-0000-00000000b005', 'mended', '{"report_data": {"n": 61, "t": "call her"}}');
+SELECT clinical.process_reports();
+SELECT r.operation, jsonb_array_length(r.changes #> '{0,records}') AS records, q.requeued_at IS NOT NULL AS requeued
+  FROM clinical.set_aside q, LATERAL clinical.audit_row_of(q.*) k, LATERAL clinical.redact('clinical.set_aside', k.row_key, '{report_data,t}', 'a name') r
+ WHERE q.submission_id = '00000000-0000-0000-0000-00000000b005';
+SELECT report_data FROM clinical.set_aside WHERE submission_id = '00000000-0000-0000-0000-00000000b005';
 -- withdrawn before, and after
 SELECT operation, jsonb_array_length(changes #> '{0,records}') AS records FROM clinical.redact('clinical.submission', '{"patient_id": "ob-1", "id": "00000000-0000-0000-0000-00000000b001"}', '{report_data,t}', 'r');
 SELECT status FROM clinical.withdraw_submission('ob-1', '00000000-0000-0000-0000-00000000b004', 'r');
