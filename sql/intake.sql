@@ -101,6 +101,23 @@ COMMENT ON FUNCTION clinical.intake_check() IS
 
 CREATE TRIGGER intake_check BEFORE INSERT OR UPDATE OR DELETE ON clinical.set_aside
     FOR EACH ROW EXECUTE FUNCTION clinical.intake_check();
+CREATE FUNCTION clinical.staged_check() RETURNS trigger
+    LANGUAGE C AS 'MODULE_PATHNAME', 'clinical_staged_check';
+COMMENT ON FUNCTION clinical.staged_check() IS
+'Trigger: nobody but the server writes the table; what a restore has put there is counted. SQLSTATE: 55000.';
+
+CREATE TRIGGER staged_check BEFORE INSERT OR UPDATE OR DELETE ON clinical.staged_report
+    FOR EACH STATEMENT EXECUTE FUNCTION clinical.staged_check();
+CREATE TRIGGER staged_check BEFORE INSERT OR UPDATE OR DELETE ON clinical.staged_report_0
+    FOR EACH STATEMENT EXECUTE FUNCTION clinical.staged_check();
+CREATE TRIGGER staged_check BEFORE INSERT OR UPDATE OR DELETE ON clinical.staged_report_1
+    FOR EACH STATEMENT EXECUTE FUNCTION clinical.staged_check();
+CREATE TRIGGER staged_check BEFORE INSERT OR UPDATE OR DELETE ON clinical.staged_report_2
+    FOR EACH STATEMENT EXECUTE FUNCTION clinical.staged_check();
+CREATE TRIGGER staged_check BEFORE INSERT OR UPDATE OR DELETE ON clinical.staged_report_3
+    FOR EACH STATEMENT EXECUTE FUNCTION clinical.staged_check();
+CREATE TRIGGER staged_check BEFORE INSERT OR UPDATE OR DELETE ON clinical.staged_report_retry
+    FOR EACH STATEMENT EXECUTE FUNCTION clinical.staged_check();
 CREATE TRIGGER audit AFTER INSERT OR UPDATE OR DELETE ON clinical.set_aside
     FOR EACH ROW EXECUTE FUNCTION clinical.audit_row('digest', 'patient_id');
 CREATE TRIGGER audit_truncate BEFORE TRUNCATE ON clinical.set_aside
@@ -118,12 +135,12 @@ CREATE TRIGGER audit_truncate BEFORE TRUNCATE ON clinical.staged_report_3
 CREATE TRIGGER audit_truncate BEFORE TRUNCATE ON clinical.staged_report_retry
     FOR EACH STATEMENT EXECUTE FUNCTION clinical.audit_truncate();
 ALTER TABLE clinical.set_aside ENABLE ALWAYS TRIGGER intake_check, ENABLE ALWAYS TRIGGER audit, ENABLE ALWAYS TRIGGER audit_truncate;
-ALTER TABLE ONLY clinical.staged_report ENABLE ALWAYS TRIGGER audit_truncate;
-ALTER TABLE ONLY clinical.staged_report_0 ENABLE ALWAYS TRIGGER audit_truncate;
-ALTER TABLE ONLY clinical.staged_report_1 ENABLE ALWAYS TRIGGER audit_truncate;
-ALTER TABLE ONLY clinical.staged_report_2 ENABLE ALWAYS TRIGGER audit_truncate;
-ALTER TABLE ONLY clinical.staged_report_3 ENABLE ALWAYS TRIGGER audit_truncate;
-ALTER TABLE ONLY clinical.staged_report_retry ENABLE ALWAYS TRIGGER audit_truncate;
+ALTER TABLE ONLY clinical.staged_report ENABLE ALWAYS TRIGGER staged_check, ENABLE ALWAYS TRIGGER audit_truncate;
+ALTER TABLE ONLY clinical.staged_report_0 ENABLE ALWAYS TRIGGER staged_check, ENABLE ALWAYS TRIGGER audit_truncate;
+ALTER TABLE ONLY clinical.staged_report_1 ENABLE ALWAYS TRIGGER staged_check, ENABLE ALWAYS TRIGGER audit_truncate;
+ALTER TABLE ONLY clinical.staged_report_2 ENABLE ALWAYS TRIGGER staged_check, ENABLE ALWAYS TRIGGER audit_truncate;
+ALTER TABLE ONLY clinical.staged_report_3 ENABLE ALWAYS TRIGGER staged_check, ENABLE ALWAYS TRIGGER audit_truncate;
+ALTER TABLE ONLY clinical.staged_report_retry ENABLE ALWAYS TRIGGER staged_check, ENABLE ALWAYS TRIGGER audit_truncate;
 
 CREATE FUNCTION clinical.queue_share_changed() RETURNS trigger
     LANGUAGE C AS 'MODULE_PATHNAME', 'clinical_queue_share_changed';
@@ -191,7 +208,7 @@ CREATE VIEW clinical.stat_intake WITH (security_invoker = true) AS
     SELECT c.capacity, c.places_taken, c.waiting, c.put_off, c.suspects, c.queued, c.busy, c.already_received, c.processed, c.retried,
            c.batches, c.claim_us, c.batch_us, c.emptied
       FROM clinical.intake_counts() c;
-COMMENT ON VIEW clinical.stat_intake IS 'The intake of this database, since the server was started: without a look at any table.';
+COMMENT ON VIEW clinical.stat_intake IS 'The intake of this database, since the server was started: without a look at any table. On a standby all is NULL.';
 COMMENT ON COLUMN clinical.stat_intake.capacity IS 'clinical.queue_capacity.';
 COMMENT ON COLUMN clinical.stat_intake.places_taken IS 'Places of the queue that are taken: by reports that wait, those that were put off, and those of open transactions.';
 COMMENT ON COLUMN clinical.stat_intake.waiting IS 'Committed reports that wait to be processed for the first time.';

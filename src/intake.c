@@ -7,6 +7,7 @@
  */
 #include "postgres.h"
 
+#include "access/xlog.h"
 #include "funcapi.h"
 #include "utils/guc.h"
 
@@ -14,6 +15,7 @@
 
 PG_FUNCTION_INFO_V1(clinical_intake_check);
 PG_FUNCTION_INFO_V1(clinical_intake_counts);
+PG_FUNCTION_INFO_V1(clinical_staged_check);
 
 int			clinical_queue_capacity = 1048576;
 int			clinical_max_report_size = 1024 * 1024;
@@ -61,6 +63,25 @@ clinical_intake_check(PG_FUNCTION_ARGS)
 	PG_RETURN_POINTER(row.new_tuple != NULL ? row.new_tuple : row.old_tuple);
 }
 
+/*
+ * Trigger: reports are put in and taken out below the executor, so whatever comes
+ * through it is a restore, or nobody's business.
+ */
+Datum
+clinical_staged_check(PG_FUNCTION_ARGS)
+{
+	ClinicalRow row;
+
+	clinical_load_row(fcinfo, &row, NULL, 0);
+	if (!clinical_as_is())
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("rows of \"staged_report\" are written by the server alone"),
+				 errhint(CLINICAL_RESTORE_HINT)));
+	clinical_intake_rows_changed();
+	return PointerGetDatum(NULL);
+}
+
 /* SQL: what is counted in shared memory. */
 Datum
 clinical_intake_counts(PG_FUNCTION_ARGS)
@@ -69,19 +90,21 @@ clinical_intake_counts(PG_FUNCTION_ARGS)
 		CLINICAL_STAT_QUEUED, CLINICAL_STAT_BUSY, CLINICAL_STAT_ALREADY_RECEIVED, CLINICAL_STAT_PROCESSED,
 		CLINICAL_STAT_RETRIED, CLINICAL_STAT_BATCHES, CLINICAL_STAT_CLAIM_US, CLINICAL_STAT_BATCH_US, CLINICAL_STAT_EMPTIED
 	};
-	ClinicalBacklog *backlog = clinical_intake_backlog();
-	int64		waiting = clinical_intake_waiting(backlog);
-	int64		put_off = pg_atomic_read_u32(&backlog->rows[CLINICAL_RETRIED]);
+	ClinicalBacklog *backlog;
 	Datum		values[5 + lengthof(order)];
 	bool		nulls[5 + lengthof(order)] = {false};
 	TupleDesc	desc;
 
+	/* a standby has no intake */
+	if (RecoveryInProgress())
+		PG_RETURN_NULL();
+	backlog = clinical_intake_backlog();
 	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
 		elog(ERROR, "return type must be a row type");
 	values[0] = Int64GetDatum(clinical_queue_capacity);
 	values[1] = Int64GetDatum((int64) pg_atomic_read_u64(&backlog->count));
-	values[2] = Int64GetDatum(waiting);
-	values[3] = Int64GetDatum(put_off);
+	values[2] = Int64GetDatum(clinical_intake_waiting(backlog));
+	values[3] = Int64GetDatum(pg_atomic_read_u32(&backlog->rows[CLINICAL_RETRIED]));
 	values[4] = Int64GetDatum(pg_atomic_read_u32(&backlog->careful));
 	for (int i = 0; i < (int) lengthof(order); i++)
 		values[5 + i] = Int64GetDatum((int64) pg_atomic_read_u64(&backlog->stats[order[i]]));

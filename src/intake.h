@@ -127,7 +127,8 @@ extern void clinical_stage_find_due(ClinicalBacklog *backlog, ClinicalBatch *bat
 /* intake_count.c */
 extern void clinical_intake_count_init(void);
 extern ClinicalBacklog *clinical_intake_backlog(void);
-extern void clinical_intake_recount(void);
+extern bool clinical_intake_recount(void);
+extern void clinical_intake_rows_changed(void);
 extern bool clinical_intake_is_full(const ClinicalBacklog *backlog, int64 capacity);
 extern bool clinical_intake_reserve(ClinicalBacklog *backlog, int64 capacity);
 extern bool clinical_intake_reserve_quota(ClinicalBacklog *backlog, int64 project_id, int64 quota);
@@ -185,14 +186,14 @@ extern void clinical_intake_judge(ClinicalStaged *staged);
 extern void clinical_intake_set_aside(ClinicalStaged *staged, const char *reason, const char *key, const char *value);
 
 /*
- * SQL: what was set aside under an id, as a subquery.  What else is asked of it
+ * SQL: what was set aside under an id, for a subquery.  What else is asked of it
  * stands outside, or the planner would like the index of the quarantine better
  * than the primary key as long as both are small, and keep to that.
  */
 #define CLINICAL_SET_ASIDE(patient_id, submission_id) \
-	"(SELECT i.digest, i.outcome, i.requeued_at FROM clinical.set_aside i" \
+	"SELECT i.digest, i.outcome, i.requeued_at FROM clinical.set_aside i" \
 	"  WHERE i.patient_id OPERATOR(pg_catalog.=) " patient_id \
-	"    AND i.submission_id OPERATOR(pg_catalog.=) " submission_id " OFFSET 0)"
+	"    AND i.submission_id OPERATOR(pg_catalog.=) " submission_id " OFFSET 0"
 
 /* intake_store.c */
 extern void clinical_intake_process(ClinicalStaged **reports, int count);

@@ -52,6 +52,7 @@ typedef struct Pending
 	int32		lane_change[CLINICAL_LANES];
 	int32		rows_in[CLINICAL_STAGES];
 	int32		rows_out[CLINICAL_STAGES];
+	bool		recount;
 	bool		any_quota;
 	int32		quota_in[CLINICAL_MAX_QUOTAS];	/* reserved */
 	int32		quota_out[CLINICAL_MAX_QUOTAS]; /* of reports taken out */
@@ -198,6 +199,8 @@ all_commits(ClinicalBacklog *backlog, const Pending *entry)
 {
 	publish_blocks(backlog, &entry->after);
 	lower_moment(&backlog->retry_due, entry->due);
+	if (entry->recount)
+		pg_atomic_write_u32(&backlog->recount, 1);
 	pg_write_barrier();
 	for (uint64 mask = entry->lanes; mask != 0;)
 	{
@@ -238,6 +241,7 @@ merge_into(Pending *into, const Pending *entry)
 		into->rows_in[table] += entry->rows_in[table];
 		into->rows_out[table] += entry->rows_out[table];
 	}
+	into->recount |= entry->recount;
 	into->any_quota |= entry->any_quota;
 	for (int i = 0; i < CLINICAL_MAX_QUOTAS; i++)
 	{
@@ -262,7 +266,8 @@ savepoint_ends(SubXactEvent event, SubTransactionId mine, SubTransactionId paren
 		return;
 	if (event == SUBXACT_EVENT_ABORT_SUB)
 	{
-		level_aborts(clinical_backlog(), entry);
+		if (clinical_backlog() != NULL)
+			level_aborts(clinical_backlog(), entry);
 		pending = entry->below;
 	}
 	else if (entry->below != NULL && entry->below->nest_level == level - 1)
@@ -274,12 +279,27 @@ savepoint_ends(SubXactEvent event, SubTransactionId mine, SubTransactionId paren
 		entry->nest_level = level - 1;
 }
 
+/* Somebody has changed rows below us, as a restore does: they are counted again after the commit. */
+void
+clinical_intake_rows_changed(void)
+{
+	pending_here()->recount = true;
+	clinical_wake_worker();
+}
+
 /* Callback: the same for the transaction. */
 static void
 transaction_ends(XactEvent event, void *arg)
 {
 	if (pending == NULL)
 		return;
+	if (clinical_backlog() == NULL)
+	{
+		/* rows were restored where the library was not preloaded */
+		if (event == XACT_EVENT_COMMIT || event == XACT_EVENT_ABORT || event == XACT_EVENT_PREPARE)
+			pending = NULL;
+		return;
+	}
 	if (event == XACT_EVENT_PRE_PREPARE)
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
@@ -435,6 +455,7 @@ clinical_intake_backlog(void)
 	Oid			relid = clinical_stage_parent();
 
 	clinical_require_preload();
+	PreventCommandDuringRecovery("clinical.submit_report()");
 	if (backlog == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
@@ -451,11 +472,11 @@ clinical_intake_backlog(void)
 
 /*
  * Count again, for rows that came another way, as by a restore.  The locks keep
- * out everybody who has put in or taken out rows and not committed; if they are
- * not free at once, another time will do.  They are held to the end of the
+ * out everybody who has put in or taken out rows and not committed; false if they
+ * are not free at once: another time will do.  They are held to the end of the
  * transaction.
  */
-void
+bool
 clinical_intake_recount(void)
 {
 	ClinicalBacklog *backlog = clinical_intake_backlog();
@@ -464,9 +485,10 @@ clinical_intake_recount(void)
 	for (int table = 0; table < CLINICAL_STAGES; table++)
 	{
 		if (!ConditionalLockRelationOid(clinical_stage_table(table), ShareLock))
-			return;
+			return false;
 	}
 	adopt_census(backlog, count_tables());
+	return true;
 }
 
 /* Are so many places taken that there is none left? */

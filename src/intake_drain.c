@@ -40,6 +40,7 @@ PG_FUNCTION_INFO_V1(clinical_wait_until_drained);
 #define TIDY_BATCHES 64
 /* An idle worker looks so often (ms) whether reports came another way, as by a restore */
 #define RECOUNT_INTERVAL 60000
+#define RECOUNT_AGAIN 1000
 /* So many reports are processed together at least, however long they take */
 #define MIN_BATCH 16
 
@@ -391,14 +392,20 @@ tidy(ClinicalBacklog *backlog, bool idle)
 	return all;
 }
 
-/* Count again what waits, in a transaction. */
-static void
-recount(void)
+/* Count again what waits, in a transaction; false if that has to wait. */
+static bool
+recount(ClinicalBacklog *backlog)
 {
+	bool		done;
+
 	if (!clinical_worker_begin("counting reports"))
-		return;
-	clinical_intake_recount();
+		return false;
+	pg_atomic_write_u32(&backlog->recount, 0);
+	done = clinical_intake_recount();
 	clinical_worker_commit();
+	if (!done)
+		pg_atomic_write_u32(&backlog->recount, 1);
+	return done;
 }
 
 /*
@@ -466,7 +473,7 @@ wait_for_lanes(ClinicalBacklog *backlog, bool first)
 	if (!first)
 		return -1;
 	if (++times % 8 == 0)
-		recount();
+		(void) recount(backlog);
 	return time_to_next(backlog, Min(10L << Min(times, 7), 1000));
 }
 
@@ -484,10 +491,11 @@ rest(ClinicalBacklog *backlog, bool worked)
 		interval = FIRST_TIDY;
 		tidy_at = TimestampTzPlusMilliseconds(now, interval);
 	}
-	if (now >= recount_at)
+	if (now >= recount_at || pg_atomic_read_u32(&backlog->recount) != 0)
 	{
-		recount();
-		recount_at = TimestampTzPlusMilliseconds(now, RECOUNT_INTERVAL);
+		recount_at = TimestampTzPlusMilliseconds(now, recount(backlog) ? RECOUNT_INTERVAL : RECOUNT_AGAIN);
+		if (clinical_intake_waiting(backlog) > 0)
+			return 0;
 	}
 	if (now >= tidy_at)
 	{
@@ -598,9 +606,11 @@ Datum
 clinical_wait_until_drained(PG_FUNCTION_ARGS)
 {
 	static uint32 wait_event = 0;
-	ClinicalBacklog *backlog = clinical_intake_backlog();
+	ClinicalBacklog *backlog;
 	TimestampTz until = DT_NOEND;
 
+	PreventCommandDuringRecovery("clinical.wait_until_drained()");
+	backlog = clinical_intake_backlog();
 	if (!PG_ARGISNULL(0))
 		until = DatumGetTimestampTz(DirectFunctionCall2(timestamptz_pl_interval,
 														TimestampTzGetDatum(GetCurrentTimestamp()), PG_GETARG_DATUM(0)));

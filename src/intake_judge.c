@@ -294,7 +294,7 @@ ask(ClinicalStaged **reports, int count)
 		"       SELECT a.digest FROM clinical.submission a"
 		"        WHERE a.patient_id OPERATOR(pg_catalog.=) s.patient_id AND a.id OPERATOR(pg_catalog.=) s.submission_id"
 		"       UNION ALL"
-		"       SELECT q.digest FROM " CLINICAL_SET_ASIDE("s.patient_id", "s.submission_id") " q"
+		"       SELECT q.digest FROM (" CLINICAL_SET_ASIDE("s.patient_id", "s.submission_id") ") q"
 		"        WHERE q.outcome OPERATOR(pg_catalog.=) 'quarantined' AND q.requeued_at IS NULL LIMIT 1) o ON true"
 		"  LEFT JOIN clinical.patient p ON p.id OPERATOR(pg_catalog.=) s.patient_id"
 		"  LEFT JOIN clinical.project j ON j.id OPERATOR(pg_catalog.=) p.project_id"

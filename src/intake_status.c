@@ -8,6 +8,7 @@
 #include "postgres.h"
 
 #include "catalog/pg_type.h"
+#include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/datetime.h"
 #include "utils/timestamp.h"
@@ -248,6 +249,7 @@ clinical_requeue(PG_FUNCTION_ARGS)
 	Datum		digest = (Datum) 0;
 	text	   *reason = clinical_optional_arg(fcinfo, 2);
 
+	PreventCommandDuringRecovery("clinical.requeue()");
 	values[0] = PointerGetDatum(clinical_text_arg(fcinfo, 0, "patient id is required"));
 	clinical_require_arg(!PG_ARGISNULL(1), "submission id is required");
 	values[1] = PG_GETARG_DATUM(1);

@@ -283,7 +283,7 @@ id_is_used(const ClinicalSubmission *submission, Answer *answer)
 		"SELECT s.digest FROM clinical.submission s"
 		" WHERE s.patient_id OPERATOR(pg_catalog.=) $1 AND s.id OPERATOR(pg_catalog.=) $2"
 		" UNION ALL"
-		" SELECT a.digest FROM " CLINICAL_SET_ASIDE("$1", "$2") " a"
+		" SELECT a.digest FROM (" CLINICAL_SET_ASIDE("$1", "$2") ") a"
 		"  WHERE a.outcome OPERATOR(pg_catalog.=) 'quarantined' AND a.requeued_at IS NULL LIMIT 1",
 		2, {TEXTOID, UUIDOID}
 	};

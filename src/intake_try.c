@@ -5,8 +5,9 @@
  *
  * Reports that fail together are tried again by halves, until the one that fails
  * is alone.  It goes into quarantine, or, where it may go well another time, is
- * put off.  What is no fault of the report (no memory, a full disk, the server
- * shuts down) is passed on: nothing was done then.
+ * put off; what is no fault of the report (no memory, a full disk) uses up no
+ * attempt.  If it was cancelled, or the server shuts down, that is passed on:
+ * nothing was done then.
  *
  *-------------------------------------------------------------------------
  */
@@ -65,14 +66,20 @@ end_timeout(void)
 		QueryCancelPending = false;
 }
 
-/* Is it no fault of the reports? */
+/* Does somebody want it to end? */
+static bool
+is_intervention(int sqlerrcode)
+{
+	return ERRCODE_TO_CATEGORY(sqlerrcode) == ERRCODE_TO_CATEGORY(ERRCODE_OPERATOR_INTERVENTION);
+}
+
+/* Is it no fault of the report, so that it is tried again as long as it takes? */
 static bool
 is_of_the_server(int sqlerrcode)
 {
 	int			category = ERRCODE_TO_CATEGORY(sqlerrcode);
 
 	return category == ERRCODE_TO_CATEGORY(ERRCODE_INSUFFICIENT_RESOURCES) ||
-		category == ERRCODE_TO_CATEGORY(ERRCODE_OPERATOR_INTERVENTION) ||
 		category == ERRCODE_TO_CATEGORY(ERRCODE_SYSTEM_ERROR);
 }
 
@@ -117,7 +124,7 @@ try_process(ClinicalStaged **reports, int count)
 		FlushErrorState();
 		RollbackAndReleaseCurrentSubTransaction();
 		sqlerrcode = error->sqlerrcode;
-		if (!timed_out && is_of_the_server(sqlerrcode))
+		if (!timed_out && is_intervention(sqlerrcode))
 			ReThrowError(error);
 		FreeErrorData(error);
 	}
@@ -145,15 +152,13 @@ next_attempt(int failures)
 	return TimestampTzPlusMilliseconds(GetCurrentTimestamp(), (int64) delay);
 }
 
-/* Put a report off, which has failed once more. */
+/* Put a report off, of which so many attempts have failed. */
 static void
-put_off(ClinicalBacklog *backlog, ClinicalStaged *staged)
+put_off(ClinicalBacklog *backlog, ClinicalStaged *staged, int failures)
 {
-	int			failures = attempts(staged) + 1;
-
 	staged->values[CLINICAL_STAGED_ATTEMPTS] = Int32GetDatum(failures);
 	staged->nulls[CLINICAL_STAGED_ATTEMPTS] = false;
-	staged->values[CLINICAL_STAGED_NOT_BEFORE] = TimestampTzGetDatum(next_attempt(failures));
+	staged->values[CLINICAL_STAGED_NOT_BEFORE] = TimestampTzGetDatum(next_attempt(Max(failures, 1)));
 	staged->nulls[CLINICAL_STAGED_NOT_BEFORE] = false;
 	clinical_stage_put_off(backlog, staged->values, staged->nulls);
 	clinical_intake_stat(backlog, CLINICAL_STAT_RETRIED, 1);
@@ -167,9 +172,10 @@ report_failed(ClinicalBacklog *backlog, ClinicalStaged *staged, int sqlerrcode)
 	clinical_intake_prepare(staged);
 	if (timed_out)
 		clinical_intake_set_aside(staged, "timed_out", NULL, NULL);
-	else if (is_transient(sqlerrcode) && attempts(staged) + 1 < clinical_max_attempts)
+	else if (is_of_the_server(sqlerrcode) || (is_transient(sqlerrcode) && attempts(staged) + 1 < clinical_max_attempts))
 	{
-		put_off(backlog, staged);
+		/* if that fails too, as on a full disk, nothing was done */
+		put_off(backlog, staged, attempts(staged) + !is_of_the_server(sqlerrcode));
 		return;
 	}
 	else

@@ -62,6 +62,7 @@ initialize_backlog(ClinicalBacklog *backlog)
 {
 	pg_atomic_init_u64(&backlog->count, 0);
 	pg_atomic_init_u32(&backlog->counted, 0);
+	pg_atomic_init_u32(&backlog->recount, 0);
 	pg_atomic_init_u32(&backlog->current, 0);
 	pg_atomic_init_u32(&backlog->careful, 0);
 	pg_atomic_init_u64(&backlog->retry_due, 0);

@@ -111,7 +111,8 @@ SELECT status FROM clinical.submission_status('in-9', test.uuid(49));
 
 -- nobody writes these tables
 SELECT w, test.try(w) FROM unnest(ARRAY['INSERT INTO clinical.set_aside SELECT * FROM clinical.set_aside', 'UPDATE clinical.set_aside SET outcome = ''duplicate''', 'DELETE FROM clinical.set_aside',
-    'TRUNCATE clinical.set_aside', 'TRUNCATE clinical.staged_report']) w;
+    'TRUNCATE clinical.set_aside', 'TRUNCATE clinical.staged_report', 'DELETE FROM clinical.staged_report', 'UPDATE clinical.staged_report_1 SET actor = ''x''',
+    'INSERT INTO clinical.staged_report_0 SELECT * FROM clinical.staged_report']) w;
 
 -- the balance, and a full queue
 SELECT received, accepted, duplicate, conflict, quarantined, withdrawn, staged, received = accepted + duplicate + conflict + quarantined + withdrawn + staged AS balanced
@@ -245,10 +246,20 @@ SELECT clinical.process_reports();
 SELECT waiting, put_off, places_taken, busy > 0 AS busy, already_received > 0 AS already, queued > 0 AS queued, processed > 0 AS processed, batches > 0 AS batches,
        batch_us >= claim_us AS timed FROM clinical.stat_intake;
 
+-- what a restore puts there is found, and what is lost that way leaves its place
+SELECT test.submit(190, 'in-17', '{"sys": 120}') ~ 'queued' AS queued, test.submit(191, 'in-18', '{"sys": 120}') ~ 'queued' AS queued;
+CREATE TEMP TABLE kept AS SELECT * FROM clinical.staged_report;
+SET clinical.restore = on;
+DELETE FROM clinical.staged_report;
+INSERT INTO clinical.staged_report_2 SELECT (jsonb_populate_record(NULL::clinical.staged_report_2, to_jsonb(k) || jsonb_build_object('patient_id', 'in-19'))).* FROM kept k;
+RESET clinical.restore;
+SELECT waiting, places_taken FROM clinical.stat_intake;
+
 -- the worker does it by itself
 SELECT clinical.start_workers() IS NOT NULL AS started;
 DO $$ BEGIN FOR i IN 1 .. 1000 LOOP EXIT WHEN NOT EXISTS (SELECT FROM clinical.staged_report); PERFORM pg_sleep(0.01); END LOOP; END $$;
 SELECT status FROM clinical.submission_status('in-14', test.uuid(93));
+SELECT patient_id, id, status FROM clinical.submission WHERE id IN (test.uuid(190), test.uuid(191)) ORDER BY 2;
 SELECT outcome FROM clinical.submit_report('in-15', '{"sys": 120}', test.uuid(100), '2026-02-01 10:00+00');
 DO $$ BEGIN FOR i IN 1 .. 1000 LOOP EXIT WHEN NOT EXISTS (SELECT FROM clinical.staged_report); PERFORM pg_sleep(0.01); END LOOP; END $$;
 SELECT status FROM clinical.submission_status('in-15', test.uuid(100));
