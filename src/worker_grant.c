@@ -10,7 +10,6 @@
 
 #include "utils/timestamp.h"
 
-#include "core.h"
 #include "worker_slot.h"
 
 static ClinicalStart starts[CLINICAL_MAX_WORKERS];	/* for each place */

@@ -21,7 +21,6 @@
 #include "storage/latch.h"
 #include "utils/timestamp.h"
 
-#include "core.h"
 #include "worker_slot.h"
 
 /* A wish of this age (ms) is forgotten */
