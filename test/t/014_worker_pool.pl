@@ -73,6 +73,7 @@ sub database
 	$node->safe_psql('postgres', "CREATE DATABASE $name");
 	$node->safe_psql($name, q{
 CREATE EXTENSION clinical;
+BEGIN;
 CREATE SCHEMA test;
 GRANT USAGE ON SCHEMA test TO clinical_worker;
 CREATE TABLE test.wish (n int, pause float, broken boolean);
@@ -92,6 +93,7 @@ BEGIN
     UPDATE test.item SET done_by = pg_backend_pid(), times = times + 1 WHERE id = mine;
     RETURN 0;
 END $$;
+COMMIT;
 SELECT clinical.stop_workers(), clinical.start_workers()});
 }
 my $all_done = q{SELECT count(*) = 0 FROM test.item WHERE done_by IS NULL};
