@@ -4,14 +4,15 @@ package Intake;
 use strict;
 use warnings;
 use Exporter 'import';
-use IPC::Run ();
+use IntakeLoad;
+use IntakeSession;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 use Time::HiRes qw(time);
 
-our @EXPORT = qw(has_setting start_clients stop_clients ledgers intake_node make_study wait_until set_up switch_workers worker_pids kick_workers report_id submit submit_many
-  waiting drained sound exactly_once session ask answers end_session outcome sqlstate log_count kill_postmaster start_again slow_down speed_up stop_then_start);
+our @EXPORT = (@IntakeLoad::EXPORT, @IntakeSession::EXPORT, qw(intake_node make_study has_setting set_up switch_workers worker_pids kick_workers
+  report_id submit submit_many outcome sqlstate waiting wait_until drained sound exactly_once slow_down speed_up kill_postmaster start_again stop_then_start log_count));
 
 # The names that one setting has had, and what its processes call themselves.
 our $WORKERS = "backend_type LIKE 'clinical worker%'";
@@ -73,60 +74,6 @@ sub set_up
 
 # Is there such a setting?
 sub has_setting { my ($node, $name) = @_; return $node->safe_psql('postgres', "SELECT count(*) FROM pg_settings WHERE name = '$name'") }
-
-# Clients that submit all the time, numbers $from to $to, with ledgers in a folder (intake_client.pl).
-sub start_clients
-{
-	my ($node, $database, $folder, $seed, $from, $to) = @_;
-	my %running;
-	my $connstr = $node->connstr($database);
-	for my $client ($from .. $to)
-	{
-		unlink "$folder/$client.stop";
-		my $pid = fork // die;
-		exec $^X, $INC{'Intake.pm'} =~ s/Intake\.pm$/intake_client.pl/r, $connstr, "$folder/$client", $client, $seed + $client or die unless $pid;
-		$running{$client} = $pid;
-	}
-	return \%running;
-}
-
-# Waits until they have their last answers.
-sub stop_clients
-{
-	my ($folder, $running) = @_;
-	PostgreSQL::Test::Utils::append_to_file("$folder/$_.stop", '') for keys %$running;
-	waitpid $_, 0 for values %$running;
-}
-
-# Brings what they know into table public.ledger of a database; how many reports are ok, failed, unknown.
-sub ledgers
-{
-	my ($node, $database, $folder) = @_;
-	my (%state, %content, %count);
-	for my $file (grep { /\/\d+$/ } glob "$folder/*")
-	{
-		for (split /^/, slurp_file($file))
-		{
-			my ($id, $word) = /^(\S+) (\w+)\n$/ or next;	# the last line of who was killed may be half of one
-			$word =~ /^\d+$/ ? ($content{$id} = $word) : ($state{$id} = $word);
-		}
-	}
-	$count{ $state{$_} // 'unknown' }++ for keys %content;
-	note join ', ', map { "$count{$_} $_" } sort keys %count;
-	PostgreSQL::Test::Utils::append_to_file("$folder/all", join '', map { "$_\t$content{$_}\t" . ($state{$_} // 'unknown') . "\n" } sort keys %content);
-	$node->safe_psql($database, qq{CREATE TABLE public.ledger (id uuid, content int, state text);
-\\copy public.ledger FROM '$folder/all'
-ANALYZE});
-	my $there = q{FROM public.ledger l LEFT JOIN clinical.submission s ON s.patient_id = 'I' || 1 + l.content % 400 AND s.id = l.id AND s.status = 'accepted'};
-	is($node->safe_psql($database, "SELECT l.* $there WHERE l.state = 'ok' AND s.id IS NULL"), '', 'what was acknowledged is accepted');
-	is($node->safe_psql($database, "SELECT l.* $there WHERE l.state = 'failed' AND s.id IS NOT NULL"), '', 'what failed is not there');
-	is($node->safe_psql($database, q{SELECT id FROM clinical.submission GROUP BY id HAVING count(*) > 1 UNION ALL
-SELECT id FROM clinical.submission WHERE id NOT IN (SELECT id FROM public.ledger)}), '', 'nothing is there twice, and nothing that nobody sent');
-	is($node->safe_psql($database, q{SELECT s.id FROM public.ledger l JOIN clinical.submission s USING (id) LEFT JOIN clinical.observation o ON o.patient_id = s.patient_id AND o.submission_id = s.id
- GROUP BY s.id, l.content HAVING count(o.id) <> 1 OR min(o.value) <> l.content}), '', 'each with what it said');
-	is($node->safe_psql($database, q{SELECT outcome, reason_code, count(*) FROM clinical.set_aside WHERE outcome <> 'duplicate' GROUP BY 1, 2}), '', 'nothing is in quarantine');
-	return \%count;
-}
 
 # Which of its names the switch has.
 sub switch_query
@@ -227,41 +174,6 @@ SELECT count(*), count(DISTINCT s.id), count(*) FILTER (WHERE o.n = 1 AND o.valu
     ON o.patient_id = s.patient_id AND o.submission_id = s.id;
 SELECT count(*) FROM clinical.set_aside WHERE outcome = 'quarantined'}), "$expected|$expected|$expected|$expected\n0", "$name: each is accepted once");
 }
-
-# A psql that goes on while the test does other things.
-sub session
-{
-	my ($node, $database, @arguments) = @_;
-	my %session = (in => '', out => '', error => '', number => 0);
-	$session{run} = IPC::Run::start([ 'psql', '-X', '-q', '-A', '-t', '-v', 'VERBOSITY=verbose', '-d', $node->connstr($database), @arguments ],
-		'<', \$session{in}, '>', \$session{out}, '2>', \$session{error}, IPC::Run::timeout(180));
-	return \%session;
-}
-
-# Gives a session something to do, and does not wait.
-sub ask
-{
-	my ($session, $sql) = @_;
-	$session->{number}++;
-	$session->{in} .= "$sql\n;\n\\echo done $session->{number}\n";
-	$session->{run}->pump_nb;
-}
-
-# Its answer: waits for it.  With SQL, gives it that to do first.  undef: the session is lost.
-sub answers
-{
-	my ($session, $sql) = @_;
-	ask($session, $sql) if defined $sql;
-	my $mark = "done $session->{number}\n";
-	my $there = eval { $session->{run}->pump while index($session->{out}, $mark) < 0; 1 };
-	return undef unless $there || index($session->{out}, $mark) >= 0;
-	my $out = substr $session->{out}, 0, index($session->{out}, $mark);
-	$session->{out} = '';
-	$out =~ s/^done \d+\n//mg;
-	chomp $out;
-	return $out;
-}
-sub end_session { my ($session) = @_; $session->{in} .= "\\q\n"; eval { $session->{run}->finish }; }
 
 # kill -9 of the postmaster; it is gone afterwards, its children are about to notice.
 sub kill_postmaster
