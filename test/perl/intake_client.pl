@@ -72,7 +72,7 @@ sub send_report
 	my ($id, $content) = @_;
 	my $first = !exists $open{$id};
 	my $patient = 1 + $content % 400;
-	my $submit = qq(SELECT outcome FROM clinical.submit_report('I$patient', '{"n": $content}', '$id', '2026-02-01 10:00+00'););
+	my $submit = qq(SELECT outcome FROM clinical.submit_report('I$patient', '{"n": $content}', '$id', '2026-02-01 10:00+00'::timestamptz + $content * interval '1 s'););
 	my $roll = rand;
 	my $commits = !$first || $roll >= 0.2;
 	my $sql = !$commits && $roll < 0.1 ? "BEGIN; $submit ROLLBACK;"
