@@ -273,6 +273,13 @@ take_knowledge(SPITupleTable *table, uint64 row, ClinicalStaged **reports)
 	}
 }
 
+/* A moment that has a day in every time zone; one at the ends of time is not accepted anyway. */
+static TimestampTz
+with_a_day(TimestampTz moment)
+{
+	return Max(Min(moment, END_TIMESTAMP - 2 * USECS_PER_DAY), MIN_TIMESTAMP + 2 * USECS_PER_DAY);
+}
+
 /* Ask the database about all reports at once. */
 static void
 ask(ClinicalStaged **reports, int count)
@@ -338,7 +345,7 @@ ask(ClinicalStaged **reports, int count)
 		for (int j = 0; j < ASK_NCOLUMNS; j++)
 		{
 			if (from[j] < 0)
-				clinical_rows_set(&rows, j, TimestampTzGetDatum(reports[i]->captured_at));
+				clinical_rows_set(&rows, j, TimestampTzGetDatum(with_a_day(reports[i]->captured_at)));
 			else if (!reports[i]->nulls[from[j]])
 				clinical_rows_set(&rows, j, reports[i]->values[from[j]]);
 		}

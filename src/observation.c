@@ -23,10 +23,10 @@ const ClinicalInvariant clinical_observation_invariants[] = {
 	{"report has its observations",
 		"SELECT s.id::pg_catalog.text, 'there are more or fewer observations than were stored'"
 		"  FROM clinical.submission s"
-		" WHERE s.observations OPERATOR(pg_catalog.<>)"
-		"       (SELECT pg_catalog.count(*) FROM clinical.observation o"
-		"         WHERE o.patient_id OPERATOR(pg_catalog.=) s.patient_id AND o.captured_at OPERATOR(pg_catalog.=) s.captured_at"
-	"           AND o.submission_id OPERATOR(pg_catalog.=) s.id AND o.version OPERATOR(pg_catalog.=) 1)"},
+		"  LEFT JOIN (SELECT o.patient_id, o.submission_id, pg_catalog.count(*) AS present FROM clinical.observation o"
+		"              WHERE o.version OPERATOR(pg_catalog.=) 1 GROUP BY o.patient_id, o.submission_id) p"
+		"    ON p.patient_id OPERATOR(pg_catalog.=) s.patient_id AND p.submission_id OPERATOR(pg_catalog.=) s.id"
+	" WHERE s.observations OPERATOR(pg_catalog.<>) COALESCE(p.present, 0)"},
 	{"observation has its report",
 		"SELECT o.id::pg_catalog.text, 'there is no such report of the patient'"
 		"  FROM clinical.observation o"
