@@ -67,8 +67,8 @@ DECLARE
 BEGIN
     FOR i IN 1 .. 10000 LOOP
         WHILE (SELECT count(*) FROM clinical.staged_report) < 50 LOOP	-- always something to do
-            PERFORM clinical.submit_report('I' || 1 + n % 400, jsonb_build_object('n', n), ('00000000-0000-4000-8000-' || lpad(to_hex(n), 12, '0'))::uuid, '2026-02-01 10:00+00')
-               FROM (SELECT n + g AS n FROM generate_series(0, 99) g) s;
+            PERFORM clinical.submit_report('I' || 1 + s.k % 400, jsonb_build_object('n', s.k), ('00000000-0000-4000-8000-' || lpad(to_hex(s.k), 12, '0'))::uuid, '2026-02-01 10:00+00')
+               FROM (SELECT n + g AS k FROM generate_series(0, 99) g) s;
             n := n + 100;
             COMMIT;
         END LOOP;
