@@ -207,6 +207,8 @@ is_one_due(ClinicalBacklog *backlog)
 static void
 find_batch(ClinicalBacklog *backlog, ClinicalBatch *batch, bool wait)
 {
+	/* the tables may be others than in the last transaction, and are not known in the first */
+	(void) clinical_intake_backlog();
 	if (is_one_due(backlog))
 	{
 		clinical_intake_begin_due(backlog);
