@@ -23,12 +23,12 @@ CREATE TABLE clinical.staged_report (
 );
 -- Reports of up to 8 kB stay in the row.
 ALTER TABLE clinical.staged_report ALTER COLUMN report_data SET STORAGE MAIN;
-COMMENT ON TABLE clinical.staged_report IS 'Reports that were received and are not yet processed. A row leaves it in the transaction that stores the report.';
+COMMENT ON TABLE clinical.staged_report IS 'Reports that were received and are not yet processed; all rows are in its segments and in staged_report_retry. A row leaves it in the transaction that stores the report.';
 COMMENT ON COLUMN clinical.staged_report.captured_at IS 'As it was given; NULL: not at all.';
 COMMENT ON COLUMN clinical.staged_report.digest IS 'Of a report that was put back from quarantine; NULL: to be computed.';
-COMMENT ON COLUMN clinical.staged_report.attempts IS 'So many times it failed in a way that may go well another time.';
-COMMENT ON COLUMN clinical.staged_report.crashes IS 'So many times it was about to be processed alone, after a crash of the server.';
-COMMENT ON COLUMN clinical.staged_report.not_before IS 'When it is tried again.';
+COMMENT ON COLUMN clinical.staged_report.attempts IS 'So many times it failed in a way that may go well another time; NULL: never.';
+COMMENT ON COLUMN clinical.staged_report.crashes IS 'So many times it was about to be processed alone, after a crash of the server; NULL: never.';
+COMMENT ON COLUMN clinical.staged_report.not_before IS 'When it is tried again; NULL: it waits for the first time.';
 COMMENT ON COLUMN clinical.staged_report.quota_project IS 'The patient''s project, if it had a share of the queue when the report came (project.queue_share).';
 
 -- A ring of segments, of which one takes reports in, at its end. Those that were processed are emptied whole, by a
@@ -46,7 +46,7 @@ COMMENT ON TABLE clinical.staged_report_0 IS 'A segment of staged_report.';
 COMMENT ON TABLE clinical.staged_report_1 IS 'A segment of staged_report.';
 COMMENT ON TABLE clinical.staged_report_2 IS 'A segment of staged_report.';
 COMMENT ON TABLE clinical.staged_report_3 IS 'A segment of staged_report.';
-COMMENT ON TABLE clinical.staged_report_retry IS 'The part of staged_report that failed and is tried again: so it keeps no segment from being emptied.';
+COMMENT ON TABLE clinical.staged_report_retry IS 'The part of staged_report that failed and is tried again, or is processed alone after a crash of the server: here it keeps no segment from being emptied.';
 
 CREATE TABLE clinical.set_aside (
     patient_id     text COLLATE "C" NOT NULL,
@@ -145,14 +145,14 @@ ALTER TABLE ONLY clinical.staged_report_retry ENABLE ALWAYS TRIGGER staged_check
 CREATE FUNCTION clinical.queue_share_changed() RETURNS trigger
     LANGUAGE C AS 'MODULE_PATHNAME', 'clinical_queue_share_changed';
 COMMENT ON FUNCTION clinical.queue_share_changed() IS
-'Trigger: a changed queue_share holds at once. SQLSTATE: 54000 too many projects have one.';
+'Trigger: a changed queue_share holds at once. SQLSTATE: 54000 more than 32 projects have one.';
 
 CREATE TRIGGER queue_share_changed AFTER INSERT OR UPDATE OF queue_share OR DELETE ON clinical.project
     FOR EACH STATEMENT EXECUTE FUNCTION clinical.queue_share_changed();
 ALTER TABLE clinical.project ENABLE ALWAYS TRIGGER queue_share_changed;
 
 CREATE TYPE clinical.submit_response AS (success boolean, message text, submission_id uuid, outcome text);
-COMMENT ON TYPE clinical.submit_response IS 'What submit_report answers; outcome: queued, already_received, conflict or busy.';
+COMMENT ON TYPE clinical.submit_response IS 'What submit_report and submit_reports answer; outcome: queued, already_received, conflict or busy, and of submit_reports also invalid. submission_id is NULL where nothing was kept: busy, invalid.';
 
 CREATE FUNCTION clinical.submit_report(patient_id text, report_data jsonb, submission_id uuid DEFAULT NULL,
     captured_at timestamptz DEFAULT NULL, instrument text DEFAULT NULL, time_zone text DEFAULT NULL,
@@ -161,25 +161,25 @@ CREATE FUNCTION clinical.submit_report(patient_id text, report_data jsonb, submi
     LANGUAGE C VOLATILE PARALLEL UNSAFE
     AS 'MODULE_PATHNAME', 'clinical_submit_report';
 COMMENT ON FUNCTION clinical.submit_report(text, jsonb, uuid, timestamptz, text, text, text, text, text, text) IS
-'Takes in a report of a patient, which is checked and stored afterwards; from the commit of the transaction on it is durable. report_data: an object of item code to answer, or a FHIR QuestionnaireResponse; submission_id: the client''s key, with which it may send the report again, NULL: a new UUIDv7; captured_at: when the patient filled it in, NULL: now; instrument: NULL takes the project''s default; time_zone: the device''s, NULL: the patient''s; originator: subject, site, device or import; device_id; actor: the application''s user behind a shared login, NULL takes clinical.actor; trace_parent: W3C Trace Context. Result: success, message for people, submission_id, outcome queued, already_received, conflict or busy. SQLSTATE: 22023 an argument missing or malformed; 54000 report data is too large; 25006 the server is a standby; 0A000 on PREPARE TRANSACTION afterwards; 55000 clinical is not in shared_preload_libraries.';
+'Takes in a report of a patient, which is checked and stored afterwards; from the commit of the transaction on it is durable. patient_id: up to 255 bytes, as are instrument, device_id and actor; report_data: an object of item code to answer, or a FHIR QuestionnaireResponse; submission_id: the client''s key, with which it may send the report again, NULL: a new UUIDv7; captured_at: when the patient filled it in, NULL: now; instrument: NULL takes the project''s default; time_zone: the device''s, NULL: the patient''s; originator: subject, site, device or import; device_id; actor: the application''s user behind a shared login, NULL takes clinical.actor; trace_parent: W3C Trace Context. Result: success, message for people, submission_id, outcome queued, already_received, conflict or busy (the queue is full, or the project''s share of it). SQLSTATE: 22023 an argument missing or malformed; 54000 report data is too large; 25006 a standby or a read-only transaction; 0A000 on PREPARE TRANSACTION afterwards; 55000 clinical is not in shared_preload_libraries; 53400 there are more databases than clinical.max_databases.';
 
 CREATE FUNCTION clinical.submit_reports(reports jsonb) RETURNS SETOF clinical.submit_response
     LANGUAGE C VOLATILE PARALLEL UNSAFE
     AS 'MODULE_PATHNAME', 'clinical_submit_reports';
 COMMENT ON FUNCTION clinical.submit_reports(jsonb) IS
-'Takes in many reports as submit_report does, in one call, and answers for each, in order. reports: an array of objects whose keys are names of arguments of submit_report. What submit_report refuses with an error is answered here with the outcome invalid and the message of that error, and does not harm the others. SQLSTATE: 22023 reports is not an array; 25006 the server is a standby; 0A000 on PREPARE TRANSACTION afterwards; 55000 clinical is not in shared_preload_libraries.';
+'Takes in many reports as submit_report does, in one call, and answers for each, in order. reports: an array of objects whose keys are names of arguments of submit_report; NULL is as if the key were not there, and a captured_at without an offset is of the session''s time zone. What submit_report refuses with an error is answered here with the outcome invalid and the message of that error, and does not harm the others. SQLSTATE: 22023 reports is not an array; 25006 a standby or a read-only transaction; 0A000 on PREPARE TRANSACTION afterwards; 55000 clinical is not in shared_preload_libraries; 53400 there are more databases than clinical.max_databases.';
 
 CREATE FUNCTION clinical.process_reports(max_reports integer DEFAULT NULL) RETURNS bigint
     LANGUAGE C VOLATILE PARALLEL UNSAFE
     AS 'MODULE_PATHNAME', 'clinical_process_reports';
 COMMENT ON FUNCTION clinical.process_reports(integer) IS
-'Processes staged reports in this transaction, as the background worker does, and returns how many. max_reports: at most so many; NULL: all that are there. SQLSTATE: 22023 max_reports is not positive; 25001 the transaction is not READ COMMITTED.';
+'Processes staged reports in this transaction, as background workers do, and returns how many. It waits for workers that process reports of the same patients, and they leave these alone until the transaction ends. It empties no segments. max_reports: at most so many; NULL: all that are there and due. SQLSTATE: 22023 max_reports is not positive; 25001 the transaction is not READ COMMITTED; 25006 a standby or a read-only transaction; 0A000 on PREPARE TRANSACTION afterwards; 55000 clinical is not in shared_preload_libraries; 53400 there are more databases than clinical.max_databases; classes 53, 57 and 58 as they come: nothing was processed then.';
 
 CREATE FUNCTION clinical.wait_until_drained(timeout interval DEFAULT NULL) RETURNS boolean
     LANGUAGE C VOLATILE PARALLEL UNSAFE
     AS 'MODULE_PATHNAME', 'clinical_wait_until_drained';
 COMMENT ON FUNCTION clinical.wait_until_drained(interval) IS
-'Waits until no committed report waits to be processed any more; false if that takes longer than timeout (NULL: as long as it takes). Reports of open transactions, this one included, do not count. SQLSTATE: 55000 clinical is not in shared_preload_libraries; 25006 the server is a standby.';
+'Waits until no committed report waits to be processed or to be tried again; false if that takes longer than timeout (NULL: as long as it takes, without workers for ever). Reports that open transactions, this one included, have submitted do not count. SQLSTATE: 55000 clinical is not in shared_preload_libraries, or the server is a standby; 53400 there are more databases than clinical.max_databases.';
 
 CREATE FUNCTION clinical.submission_status(patient_id text, submission_id uuid,
     OUT status text, OUT reason_code text, OUT detail jsonb, OUT received_at timestamptz, OUT processed_at timestamptz)
@@ -187,13 +187,13 @@ CREATE FUNCTION clinical.submission_status(patient_id text, submission_id uuid,
     LANGUAGE C STABLE PARALLEL UNSAFE
     AS 'MODULE_PATHNAME', 'clinical_submission_status';
 COMMENT ON FUNCTION clinical.submission_status(text, uuid) IS
-'What has become of a report: queued, accepted, withdrawn or quarantined, with the reason and times. For who submitted it and who sees the patient. SQLSTATE: 22023 an argument missing; P0002 submission not found.';
+'What has become of a report: queued, accepted, withdrawn or quarantined, with the reason and times. For who submitted it and who sees the patient. A report that waits is looked for in all of the queue. SQLSTATE: 22023 an argument missing; P0002 submission not found.';
 
 CREATE FUNCTION clinical.requeue(patient_id text, submission_id uuid, reason text, patch jsonb DEFAULT NULL) RETURNS text
     LANGUAGE C VOLATILE PARALLEL UNSAFE
     AS 'MODULE_PATHNAME', 'clinical_requeue';
 COMMENT ON FUNCTION clinical.requeue(text, uuid, text, jsonb) IS
-'Puts a report that is in quarantine back among the staged ones, and returns its status, queued. patch: a JSON merge patch (RFC 7396) with keys of submit_report (patient_id, captured_at, instrument, time_zone, report_data, the latter merged into it), for a copy; the original stays as it came. reason: why; NULL takes clinical.reason of the transaction. SQLSTATE: 22023 an argument missing or malformed; P0002 submission not found, or the patient in the patch; 55000 it is not in quarantine.';
+'Puts a report that is in quarantine back among the staged ones, and returns its status, queued. patch: a JSON merge patch (RFC 7396) with keys of submit_report (patient_id, captured_at, instrument, time_zone, report_data, the latter merged into it), for a copy; the original stays as it came. It has a place also in a full queue. reason: why; NULL takes clinical.reason of the transaction. SQLSTATE: 22023 an argument missing or malformed; P0002 submission not found, or the patient in the patch; 54000 the patched report data are too large; 55000 it is not in quarantine, clinical is not in shared_preload_libraries, or the server is a standby; 25006 a read-only transaction; 0A000 on PREPARE TRANSACTION afterwards; 53400 there are more databases than clinical.max_databases.';
 
 CREATE FUNCTION clinical.intake_counts(OUT capacity bigint, OUT places_taken bigint, OUT waiting bigint, OUT put_off bigint,
     OUT suspects bigint, OUT queued bigint, OUT busy bigint, OUT already_received bigint, OUT processed bigint, OUT retried bigint,
@@ -202,7 +202,7 @@ CREATE FUNCTION clinical.intake_counts(OUT capacity bigint, OUT places_taken big
     LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE
     AS 'MODULE_PATHNAME', 'clinical_intake_counts';
 COMMENT ON FUNCTION clinical.intake_counts() IS
-'What is counted in shared memory about the intake of this database, see stat_intake. SQLSTATE: 55000 clinical is not in shared_preload_libraries; 53400 there are more databases than clinical.max_databases.';
+'What is counted in shared memory about the intake of this database, see stat_intake. SQLSTATE: 55000 clinical is not in shared_preload_libraries, or the server is a standby; 53400 there are more databases than clinical.max_databases.';
 
 CREATE VIEW clinical.stat_intake WITH (security_invoker = true) AS
     SELECT c.capacity, c.places_taken, c.waiting, c.put_off, c.suspects, c.queued, c.busy, c.already_received, c.processed, c.retried,
@@ -213,9 +213,10 @@ COMMENT ON COLUMN clinical.stat_intake.capacity IS 'clinical.queue_capacity.';
 COMMENT ON COLUMN clinical.stat_intake.places_taken IS 'Places of the queue that are taken: by reports that wait, those that were put off, and those of open transactions.';
 COMMENT ON COLUMN clinical.stat_intake.waiting IS 'Committed reports that wait to be processed for the first time.';
 COMMENT ON COLUMN clinical.stat_intake.put_off IS 'Reports that failed for a reason that may pass, and are tried again.';
-COMMENT ON COLUMN clinical.stat_intake.suspects IS 'So many reports are still to be processed one by one, since the server crashed.';
+COMMENT ON COLUMN clinical.stat_intake.suspects IS 'At most so many reports are still to be processed one by one, since the server crashed.';
 COMMENT ON COLUMN clinical.stat_intake.queued IS 'Reports that were answered queued, and committed; busy and already_received are answers that store nothing.';
-COMMENT ON COLUMN clinical.stat_intake.processed IS 'Reports that left the queue, in so many batches.';
+COMMENT ON COLUMN clinical.stat_intake.processed IS 'Reports that left the queue, those put back from quarantine included, in so many batches.';
+COMMENT ON COLUMN clinical.stat_intake.retried IS 'So many times a report failed for a reason that may pass, and was put off.';
 COMMENT ON COLUMN clinical.stat_intake.claim_us IS 'Microseconds spent finding the reports of batches; batch_us: on the whole batches, without their commits.';
 COMMENT ON COLUMN clinical.stat_intake.emptied IS 'Segments of the queue that were emptied.';
 
