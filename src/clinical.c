@@ -46,7 +46,6 @@ _PG_init(void)
 	clinical_redact_related = redact_related;
 	clinical_register_invariants(clinical_access_invariants, clinical_access_ninvariants);
 	clinical_worker_init();
-	clinical_seal_init();
 	clinical_register_invariants(clinical_project_invariants, clinical_project_ninvariants);
 	clinical_register_invariants(clinical_patient_invariants, clinical_patient_ninvariants);
 	clinical_instrument_cache_init();
@@ -54,6 +53,8 @@ _PG_init(void)
 	clinical_audit_comparison = &clinical_observation_comparison;
 	clinical_register_invariants(clinical_observation_invariants, clinical_observation_ninvariants);
 	clinical_intake_init();
+	/* after the intake, so that reports do not wait for it */
+	clinical_seal_init();
 	clinical_register_invariants(clinical_intake_invariants, clinical_intake_ninvariants);
 #ifdef CLINICAL_FAULTS
 	clinical_inject_job_init();

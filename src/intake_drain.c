@@ -566,7 +566,7 @@ drain_job(void)
 void
 clinical_intake_drain_init(void)
 {
-	static const ClinicalJob job = {"intake", drain_job, true};
+	static const ClinicalJob job = {"intake", drain_job, true, true};
 
 	clinical_register_job(&job);
 }

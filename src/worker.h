@@ -17,7 +17,7 @@
 
 /*
  * A kind of work.  run() is called with no transaction open, when the worker
- * starts, whenever it is woken, and when the time is up that run() gave: the
+ * starts, if it is such a job whenever it is woken, and when the time is up that run() gave: the
  * milliseconds until it wants to run again at the latest (-1: only when woken).
  * An error in it ends the worker, which is started again after a while; all jobs
  * run again then.  What takes long checks for interrupts, and leaves at most one
@@ -43,6 +43,8 @@ typedef struct ClinicalJob
 	const char *name;
 	long		(*run) (void);
 	bool		shared;			/* further workers run it, too */
+	bool		woken;			/* it runs when somebody wakes the worker, not
+								 * only when its time is up */
 } ClinicalJob;
 
 #define CLINICAL_MAX_JOBS 8

@@ -65,7 +65,7 @@ test_job(void)
 void
 clinical_inject_job_init(void)
 {
-	static const ClinicalJob job = {"test", test_job, true};
+	static const ClinicalJob job = {"test", test_job, true, true};
 
 	clinical_register_job(&job);
 }

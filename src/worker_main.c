@@ -374,7 +374,7 @@ run_jobs(void)
 	{
 		if (place != NULL && !clinical_jobs[i]->shared)
 			due[i] = DT_NOEND;
-		else if (all || GetCurrentTimestamp() >= due[i])
+		else if ((all && clinical_jobs[i]->woken) || GetCurrentTimestamp() >= due[i])
 			run_job(i);
 		CHECK_FOR_INTERRUPTS();
 	}
