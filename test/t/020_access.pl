@@ -34,6 +34,10 @@ my %may = (
 		audit_record audit_block audit_generation audit_restore
 		center project project_center center_event project_event membership entry_excuse), @forms });
 my @roles = sort keys %may;
+# Who may read the views; nobody may write them.
+my %views = (audit_export => ['auditor'], stat_worker => [ 'admin', 'auditor' ], stat_intake => [ 'admin', 'data_manager', 'auditor' ],
+	(map { $_ => [ 'data_manager', 'auditor' ] } qw(quarantine intake_balance)), current_observation => [qw(investigator monitor data_manager auditor)],
+	analysis_observation => [qw(investigator monitor data_manager auditor statistician)], instrument_item => [qw(admin investigator monitor data_manager auditor statistician)]);
 
 # Centers of projects.  Project 7004 has none, center 9005 is in none, and 9004 has no patients.
 my %centers_of = (7001 => [ 9001, 9002 ], 7002 => [ 9002, 9003 ], 7003 => [ 9003, 9004 ], 7004 => []);
@@ -56,6 +60,7 @@ for my $role (@roles)
 }
 $logins{r_two} = { roles => [ 'data_manager', 'investigator' ], grants => $scopes{site} };
 $logins{r_admin_site2} = { roles => [ 'admin', 'monitor' ], grants => $scopes{site} };
+$logins{r_admin_manager} = { roles => [ 'admin', 'data_manager' ], grants => [] };
 $logins{r_nobody} = { roles => [], grants => $scopes{site} };
 $logins{r_spare} = { roles => [], grants => [ [ 9002, undef ] ] };
 $logins{r_group_inv} = { roles => ['investigator'], grants => $scopes{site} };
@@ -170,6 +175,9 @@ for my $id (keys %patients)
 	$rows{set_aside}{$id} = sub { sees_all($_[0]) || $seen->($_[0]) };
 }
 $rows{staged_report}{waiting} = $rows{set_aside}{nobody} = \&sees_all;
+# The tables below staged_report are their owner's alone, who reads goes through the one above; a row in each.
+my @segments = map { "staged_report_$_" } 0 .. 3, 'retry';
+$rows{staged_report}{$_} = \&sees_all, $rows{$_}{$_} = sub { $_[0]{any} } for @segments;
 $rows{enrollment_event}{'pt-moved/2'} = $rows{record_version}{'pt-moved/2'} = $rows{patient_time_zone}{'pt-moved/2'} = $rows{patient}{'pt-moved'};
 for my $name (keys %logins)
 {
@@ -236,15 +244,21 @@ SELECT clinical.submit_report('nobody', '{"a": 1}', '00000000-0000-0000-0000-000
 SELECT clinical.process_reports();
 SELECT clinical.submit_report('waiting', '{"a": 1}', '00000000-0000-0000-0000-000000000003', '2026-01-20');
 RESET SESSION AUTHORIZATION;
+SEGMENTS
 SELECT clinical.transfer_patient('pt-moved', 9002, '2026-02-01', 'REASON pt-moved');
 SELECT clinical.amend_record('pt-moved', '{"moved": "REC pt-moved"}', 'REASON pt-moved');
 SELECT clinical.set_patient_time_zone('pt-moved', 'Asia/Tokyo', '2026-02-01');
 };
+my $segments = join "\n", map { "INSERT INTO clinical.$_ (patient_id, submission_id, received_at, originator, login, report_data) VALUES ('$_', gen_random_uuid(), now(), 'subject', 'x', '{}');" } @segments;
+$fixture =~ s/^SEGMENTS$/$segments/m;
 $fixture .= join '', map { grants_sql($_) } sort keys %logins;
 # what there is is sealed, and a restore has left word of itself
 $node->safe_psql('postgres', "SET client_min_messages = warning; BEGIN;\n$fixture COMMIT; SELECT count(clinical.seal_audit());" . q{
 SET clinical.restore = on;
 INSERT INTO clinical.audit_restore (id, restored_at, login, role) VALUES ('7e000000-0000-0000-0000-000000000000', now(), 'x', 'x')});
+
+my $taking = $node->safe_psql('postgres', q{SELECT relname FROM clinical.staged_report s JOIN pg_class c ON c.oid = s.tableoid WHERE patient_id = 'waiting'});
+$rows{$taking}{waiting} = $rows{$taking}{$taking};
 
 # The trail: records of patients are for those who see the patient where it is now, all others for
 # auditors.  What the trail has in it is others' to test; here it counts whom each record is about.
@@ -305,6 +319,7 @@ my %tables = (
 	set_aside => { key => 'patient_id', set => "actor = 'x'", victim => 'pt-moved', columns => 'patient_id, submission_id, arrival', types => 'text, uuid, uuid',
 		update => '55000', delete => '55000' },
 	staged_report => { key => 'patient_id', set => "actor = 'x'", victim => 'waiting', columns => 'patient_id', types => 'text' },
+	(map { $_ => { key => 'patient_id', set => "actor = 'x'", victim => $_, columns => 'patient_id', types => 'text' } } @segments),
 	audit_record => { key => 'id::text', set => "reason = 'x'", victim => 1, columns => 'generation, xid, id', types => 'integer, xid8, bigint',
 		update => '55000', delete => '55000' },
 	audit_block => { key => 'block_no::text', set => "root = ''", victim => 1, columns => 'block_no', types => 'bigint', update => '55000', delete => '55000' },
@@ -374,7 +389,7 @@ for my $t (sort keys %tables)
 	my @types = split /, /, $d{types};
 	my @names = ('a' .. 'e')[ 0 .. $#types ];
 	cell($t, 'references', 'CREATE TABLE scratch.r (' . join(', ', map { "$names[$_] $types[$_]" } 0 .. $#types) .
-		', FOREIGN KEY (' . join(', ', @names) . ") REFERENCES $from ($d{columns}))", '', $unlimited, 1) if $t ne 'staged_report';	# which has no key
+		', FOREIGN KEY (' . join(', ', @names) . ") REFERENCES $from ($d{columns}))", '', $unlimited, 1) if $t !~ /^staged_report/;	# which has no key
 	cell($t, 'trigger', "CREATE TRIGGER x BEFORE INSERT ON $from FOR EACH ROW EXECUTE FUNCTION scratch.nothing()", '', $unlimited, 1);
 	cell($t, 'rule', "CREATE RULE x AS ON UPDATE TO $from DO ALSO NOTHING", '', $unlimited, 1);
 	cell($t, 'policy', "CREATE POLICY x ON $from USING (true)", '', $unlimited, 1);
@@ -382,7 +397,7 @@ for my $t (sort keys %tables)
 	cell($t, 'alter', "ALTER TABLE $from ADD COLUMN x integer", '', $t eq 'audit_record' ? sub { fails($_[0]{any} ? '0A000' : '42501') } : $unlimited, 1);
 	# whoever may alter it may not switch off what limits, records and guards it
 	cell($t, $_, "ALTER TABLE $from $_", '', sub { fails($_[0]{any} ? '55000' : '42501') }, 1)
-	  for 'DISABLE ROW LEVEL SECURITY', 'NO FORCE ROW LEVEL SECURITY', 'DISABLE TRIGGER ' . ($t =~ /^audit_/ ? 'guard' : $t eq 'staged_report' ? 'audit_truncate' : 'audit');
+	  for 'DISABLE ROW LEVEL SECURITY', 'NO FORCE ROW LEVEL SECURITY', 'DISABLE TRIGGER ' . ($t =~ /^audit_/ ? 'guard' : $t =~ /^staged_report/ ? 'audit_truncate' : 'audit');
 	# the owner may not create anything in the schema
 	cell($t, 'index', "CREATE INDEX ON $from ($d{columns})", '', sub { $_[0]{any} && !$_[0]{owner} ? fine([]) : fails('42501') }, 1);
 	cell($t, 'drop', "DROP TABLE $from", '', sub { $_[0]{any} ? fails('2BP01') : fails('42501') }, 1);
@@ -551,7 +566,7 @@ $node->safe_psql('postgres', "SET client_min_messages = warning; BEGIN;\n$fixtur
 # ---------------------------------------------------------------------------------------------
 # The matrix.
 is($node->safe_psql('postgres', q{SELECT relname FROM pg_class WHERE relnamespace = 'clinical'::regnamespace AND relkind NOT IN ('i', 'S', 'I') ORDER BY 1}),
-	join("\n", sort(keys %tables, qw(audit_export stat_worker instrument_item submit_response current_observation analysis_observation quarantine intake_balance))), 'the model knows all tables and views');
+	join("\n", sort(keys %tables, keys %views, 'submit_response')), 'the model knows all tables and views');
 is($node->safe_psql('postgres', qq{SELECT string_agg(key, ' ' ORDER BY key COLLATE "C") FROM test.base, jsonb_each_text(rows) WHERE tbl = '$_'}),
 	join(' ', sort keys %{ $rows{$_} }), "the model knows all rows of $_") for sort keys %tables;
 
@@ -618,7 +633,7 @@ SELECT relname, 'r_' || r || '_all',
   FROM pg_class c, unnest('{admin,intake,investigator,monitor,data_manager,statistician,auditor}'::text[]) r,
        unnest('{SELECT,INSERT,UPDATE,DELETE,TRUNCATE,REFERENCES,TRIGGER}'::text[]) p
  WHERE relnamespace = 'clinical'::regnamespace AND relkind = 'r'
-   AND (relname, p) <> ('staged_report', 'REFERENCES')
+   AND (relname !~ '^staged_report' OR p <> 'REFERENCES')
 ORDER BY 3});
 # what the event triggers do about it is not what is to be noticed
 my $untold = join '', map { "ALTER EVENT TRIGGER clinical_$_ DISABLE; " } qw(ddl drop);
@@ -634,12 +649,12 @@ is(join("\n", map { $breaks[$_][2] } grep { !%{ $noticed[$_] } } 0 .. $#breaks),
 # COPY, which a function cannot run.  Under row level security COPY FROM is refused.
 my %column = (audit_record => 'reason', audit_block => 'root', audit_generation => 'digest', audit_restore => 'login', center => 'name', project => 'name', membership => 'role', patient => 'id', center_event => 'center_id', project_event => 'project_id',
 	project_center => 'project_id', instrument => 'code', instrument_version => 'instrument', (map { $_ => 'instrument' } qw(project_instrument project_instrument_version entry_schedule)),
-	map { $_ => 'patient_id' } qw(enrollment_event record_version patient_time_zone entry_excuse submission observation staged_report set_aside));
+	map { $_ => 'patient_id' } qw(enrollment_event record_version patient_time_zone entry_excuse submission observation staged_report set_aside), @segments);
 my %columns = (audit_record => 'id', audit_block => 'block_no', audit_generation => 'generation', audit_restore => 'id', center => 'id', project => 'id', membership => 'role, center_id, project_id', patient => 'id', center_event => 'center_id, status',
 	project_event => 'project_id, event, center_id', project_center => 'project_id, center_id', enrollment_event => 'patient_id, event_no',
 	record_version => 'patient_id, version', patient_time_zone => 'patient_id, event_no', instrument => 'code', instrument_version => 'instrument, version',
 	project_instrument => 'project_id, instrument', project_instrument_version => 'project_id, instrument, version_id', entry_schedule => 'project_id, instrument', entry_excuse => 'patient_id',
-	observation => 'patient_id, item', map { $_ => 'patient_id' } qw(submission staged_report set_aside));
+	observation => 'patient_id, item', map { $_ => 'patient_id' } qw(submission staged_report set_aside), @segments);
 my ($script, $copied, %copy) = ("\\set VERBOSITY sqlstate\n", '');
 for my $name (sort keys %logins)
 {
@@ -654,7 +669,8 @@ while ($copied =~ /^#(\S+) (\S+) (to|from)\n(.*?)(?=^#|\z)/msg)
 	my $login = $logins{$name};
 	my $usage = $login->{any} || @{ $login->{roles} };
 	my $expect = !$usage || !may($login, $t, $way eq 'to' ? 's' : 'i') ? 'ERROR:  42501' :
-	  $way eq 'to' ? join(' ', visible($login, $t)) :
+	  # of a table with others below it COPY gives its own rows
+	  $way eq 'to' ? ($t eq 'staged_report' ? '' : join(' ', visible($login, $t))) :
 	  $login->{all} && !$login->{owner} ? '' : 'ERROR:  0A000';
 	$out = join ' ', sort split /\n/, $out;
 	$expect =~ s,/2026\b,,g if $t eq 'entry_excuse';
@@ -693,11 +709,12 @@ my %functions = (
 		'audit_redact_row(text,jsonb,text[],text)', 'audit_knows(text,jsonb,text)', 'audit_retell(text,jsonb,text[],jsonb,text)',
 		'observation_digest_add(internal,clinical.observation)', 'observation_digest_result(internal)'),
 	'submit_report(text,jsonb,uuid,timestamp with time zone,text,text,text,text,text,text)' => 'intake investigator data_manager',
-	'submission_status(text,uuid)' => "intake $readers", 'process_reports(integer)' => 'admin', 'requeue(text,uuid,text,jsonb)' => 'data_manager',
+	'submit_reports(jsonb)' => 'intake investigator data_manager', 'intake_counts()' => 'admin data_manager auditor', 'observation_digest(clinical.observation)' => 'auditor',
+	'submission_status(text,uuid)' => "intake $readers", (map { $_ => 'admin' } 'process_reports(integer)', 'wait_until_drained(interval)'), 'requeue(text,uuid,text,jsonb)' => 'data_manager',
 	(map { $_ => 'investigator data_manager' } 'withdraw_submission(text,uuid,text)', 'correct_observation(text,uuid,text,text)'),
 	'health()' => 'admin auditor', 'check()' => 'auditor', 'role_sees(oid,bigint,bigint)' => '',
 	(map { $_ . '()' => '' } qw(audit_ddl audit_guard audit_head audit_row audit_truncate center_check center_history enrollment_event_apply enrollment_event_check entry_excuse_check entry_schedule_check history_guard
-		submission_check intake_check instrument_version_changed instrument_version_check project_instrument_check membership_changed membership_check
+		submission_check intake_check queue_share_changed instrument_version_changed instrument_version_check project_instrument_check membership_changed membership_check
 		patient_check patient_created patient_time_zone_apply patient_time_zone_check project_center_check project_center_history project_check project_history record_changed)));
 is(join("\n", sort split /\n/, $node->safe_psql('postgres', q{SELECT substr(replace(oid::regprocedure::text, '"', ''), 10) FROM pg_proc WHERE pronamespace = 'clinical'::regnamespace})),
 	join("\n", sort keys %functions), 'the model knows all functions');
@@ -774,7 +791,10 @@ my @calls = (
 	[ 'submit_report(text,jsonb,uuid,timestamp with time zone,text,text,text,text,text,text)', q{submit_report('P', '{"a": 1}', '00000000-0000-0000-0000-000000000009')}, '00000' ],
 	[ 'submission_status(text,uuid)', q{submission_status('P', '00000000-0000-0000-0000-000000000001')} ],
 	[ 'submission_status(text,uuid)', q{submission_status('P', '00000000-0000-0000-0000-000000000002')} ],
+	[ 'submit_reports(jsonb)', q{submit_reports('[{"patient_id": "P", "report_data": {"a": 1}, "submission_id": "00000000-0000-0000-0000-000000000009"}]')}, '00000' ],
+	[ 'submit_reports(jsonb)', q{submit_reports('[{"patient_id": "P", "report_data": [], "submission_id": "00000000-0000-0000-0000-000000000009"}]')}, '00000' ],
 	[ 'process_reports(integer)', q{process_reports(1)}, '00000' ],
+	[ 'wait_until_drained(interval)', q{wait_until_drained('0 s')}, '00000' ], [ 'intake_counts()', 'intake_counts()', '00000' ],
 	[ 'requeue(text,uuid,text,jsonb)', q{requeue('P', '00000000-0000-0000-0000-000000000002', 'r')} ],
 	[ 'withdraw_submission(text,uuid,text)', q{withdraw_submission('P', '00000000-0000-0000-0000-000000000001', 'r')} ],
 	[ 'correct_observation(text,uuid,text,text)', q{correct_observation('P', (SELECT id FROM test.observed WHERE patient_id = 'P'), '2', 'r')} ],
@@ -925,8 +945,19 @@ SELECT count(*) FROM clinical.center;
 SELECT count(*) FROM scratch.of_admin}), "1\n5", "an administrator's view of centers");
 
 # The views of the extension give what their reader could select itself.
+sub rights_on_views
+{
+	my ($before) = @_;
+	return $node->safe_psql('postgres', "SET client_min_messages = error; BEGIN; $before;" . q{
+SELECT l.name, c.relname, string_agg(p, ' ') FROM test.login l, pg_class c, unnest('{SELECT,INSERT,UPDATE,DELETE,TRUNCATE,REFERENCES,TRIGGER}'::text[]) p
+ WHERE relnamespace = 'clinical'::regnamespace AND relkind = 'v' AND l.name !~ '^(r_super|clinical_owner)$' AND has_table_privilege(l.name, c.oid, p)
+ GROUP BY l.name, c.relname ORDER BY l.name COLLATE "C", c.relname COLLATE "C"; ROLLBACK});
+}
+my $rights = join "\n", map { my $l = $_; map { "$l|$_|SELECT" } grep { is_any($logins{$l}, @{ $views{$_} }) } sort keys %views } grep { !$logins{$_}{any} } sort keys %logins;
+is(rights_on_views(''), $rights, 'who may read which view');
+isnt(rights_on_views($_), $rights, "and it is noticed: $_") for 'GRANT SELECT ON clinical.stat_intake TO clinical_monitor', 'GRANT UPDATE ON clinical.quarantine TO clinical_data_manager';
 my @shown = qw(r_data_manager_all r_data_manager_one r_data_manager_none r_auditor_none r_monitor_one r_statistician_one r_intake_all r_nobody);
-my %seen_by = (r_data_manager_all => [ 9, 9, 10, 9, 20 ], r_data_manager_one => [ 2, 2, 2, 2, 4 ], r_data_manager_none => [ 0, 0, '', '', '' ], r_auditor_none => [ 9, 9, 10, 9, 20 ],
+my %seen_by = (r_data_manager_all => [ 9, 9, 10, 9, 25 ], r_data_manager_one => [ 2, 2, 2, 2, 4 ], r_data_manager_none => [ 0, 0, '', '', '' ], r_auditor_none => [ 9, 9, 10, 9, 25 ],
 	r_monitor_one => [ 2, 2 ], r_statistician_one => [ undef, 2 ]);
 is(prints("SET ROLE $_; SELECT count(id) FROM clinical.current_observation; SELECT count(*) FROM clinical.analysis_observation; SELECT sum(reports) FROM clinical.quarantine; SELECT sum(accepted) FROM clinical.intake_balance; SELECT sum(received) FROM clinical.intake_balance"),
 	join("\n", map { $_ // 'ERROR:  42501' } @{ $seen_by{$_} // [] }[ 0 .. 4 ]), "what $_ sees of observations, quarantine and balance") for @shown;
@@ -944,6 +975,12 @@ my $each = join "\n", $site, '', $one, 'ERROR:  42501';
 is($limited->("$granting; GRANT SELECT ON clinical.audit_block TO clinical_monitor, clinical_investigator"), $each, 'with the tables below it, the records of the patients seen, and no seals');
 isnt($limited->("$granting; GRANT SELECT ON clinical.audit_block TO clinical_monitor, clinical_investigator; $_"), $each, "and it is noticed: $_")
   for 'ALTER VIEW clinical.audit_export SET (security_invoker = false)', 'ALTER POLICY member ON clinical.audit_record USING (true)', 'CREATE POLICY x ON clinical.audit_block USING (true)';
+my $intake = 'SELECT count(places_taken) FROM clinical.stat_intake';
+is(prints(join ';', map { "SET ROLE $_; $intake" } @readers), join("\n", map { /admin|auditor|data_manager/ ? 1 : 'ERROR:  42501' } @readers), 'the state of the intake is shown to administrators, data managers and auditors');
+is(prints("GRANT SELECT ON clinical.stat_intake TO r_monitor_site; SET ROLE r_monitor_site; $intake; RESET ROLE; REVOKE ALL ON clinical.stat_intake FROM r_monitor_site"), 'ERROR:  42501', 'and to nobody by the view alone');
+my $digests = q{SELECT count(*) FROM (SELECT o.patient_id, o.submission_id, clinical.observation_digest(o) AS digest FROM clinical.observation o GROUP BY 1, 2) o
+  JOIN clinical.submission s ON s.patient_id = o.patient_id AND s.id = o.submission_id AND s.observations_digest = o.digest};
+is(prints(join ';', map { "SET ROLE $_; $digests" } @readers), join("\n", map { /auditor/ ? 9 : 'ERROR:  42501' } @readers), 'auditors compute the digests of observations');
 my $workers = 'SELECT count(*) FROM clinical.stat_worker';
 is(prints(join ';', map { "SET ROLE $_; $workers" } @readers), join("\n", map { /admin|auditor/ ? prints($workers) : 'ERROR:  42501' } @readers), 'the worker is shown to administrators and auditors');
 is(prints("GRANT SELECT ON clinical.stat_worker TO r_monitor_site; SET ROLE r_monitor_site; $workers; RESET ROLE; REVOKE ALL ON clinical.stat_worker FROM r_monitor_site"), 'ERROR:  42501', 'and to nobody by the view alone');
@@ -1059,6 +1096,9 @@ SET ROLE r_reader;
 SELECT * FROM clinical.patient;
 SELECT * FROM clinical.center;
 SELECT * FROM clinical.membership;
+SELECT * FROM clinical.staged_report;
+SELECT * FROM clinical.staged_report_0;
+SELECT * FROM clinical.staged_report_retry;
 SELECT clinical.get_patient('pt-moved')}), "ERROR:  42501\nERROR:  42501\nERROR:  42501", 'pg_read_all_data goes around no policy');
 
 # A patient who came from a center that the caller does not see.
