@@ -40,6 +40,7 @@ INSERT INTO extreme VALUES
     ('date', 'NULL'), ('date', '''2026-02-01'''), ('date', '''-infinity'''), ('date', '''infinity'''), ('date', '''4713-01-01 BC'''), ('date', '''5874897-12-31'''), ('date', '''2024-02-29'''),
     ('daterange', 'NULL'), ('daterange', '''empty'''), ('daterange', '''(,)'''), ('daterange', '''[2026-02-01,2026-02-02)'''), ('daterange', '''[-infinity,infinity]'''),
     ('daterange', '''[4713-01-01 BC,4713-01-05 BC)'''), ('daterange', '''[5874897-12-30,5874897-12-31)'''), ('daterange', '''[0001-01-01,9999-01-01)'''),
+    ('interval', 'NULL'), ('interval', '''0'''), ('interval', '''-178000000 years'''), ('interval', '''178000000 years'''),
     ('tstzrange', 'NULL'), ('tstzrange', '''empty'''), ('tstzrange', '''(,)'''), ('tstzrange', '''[-infinity,infinity]'''), ('boolean', 'NULL'), ('boolean', 'false'),
     ('timestamptz', 'NULL'), ('timestamptz', '''2026-02-01'''), ('timestamptz', '''-infinity'''), ('timestamptz', '''infinity'''),
     ('timestamptz', '''4713-01-01 00:00+00 BC'''), ('timestamptz', '''294276-12-31 23:59+00'''),
