@@ -709,7 +709,7 @@ my %functions = (
 		'audit_redact_row(text,jsonb,text[],text)', 'audit_knows(text,jsonb,text)', 'audit_retell(text,jsonb,text[],jsonb,text)',
 		'observation_digest_add(internal,clinical.observation)', 'observation_digest_result(internal)'),
 	'submit_report(text,jsonb,uuid,timestamp with time zone,text,text,text,text,text,text)' => 'intake investigator data_manager',
-	'submit_reports(jsonb)' => 'intake investigator data_manager', 'intake_counts()' => 'admin data_manager auditor', 'observation_digest(clinical.observation)' => 'auditor',
+	'submit_reports(jsonb)' => 'intake investigator data_manager', 'intake_counts()' => 'admin data_manager auditor',
 	'submission_status(text,uuid)' => "intake $readers", (map { $_ => 'admin' } 'process_reports(integer)', 'wait_until_drained(interval)'), 'requeue(text,uuid,text,jsonb)' => 'data_manager',
 	(map { $_ => 'investigator data_manager' } 'withdraw_submission(text,uuid,text)', 'correct_observation(text,uuid,text,text)'),
 	'health()' => 'admin auditor', 'check()' => 'auditor', 'role_sees(oid,bigint,bigint)' => '',
