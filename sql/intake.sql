@@ -228,6 +228,8 @@ CREATE VIEW clinical.quarantine WITH (security_invoker = true) AS
                WHEN 'captured_before_enrolment' THEN 'Look at the day of enrolment and at captured_at; requeue with what is right.'
                WHEN 'captured_in_future' THEN 'The device''s clock is wrong: requeue with captured_at.'
                WHEN 'unknown_instrument' THEN 'Say that the project uses the instrument (use_instrument) and requeue.'
+               WHEN 'timed_out' THEN 'Find out what took so long, and requeue.'
+               WHEN 'crashed' THEN 'Look up in the server''s log how it crashed; mend the cause and requeue.'
                WHEN 'failed' THEN 'Look up the SQLSTATE in detail; mend the cause and requeue.'
                ELSE 'See detail; requeue with a patch of the answer.'
            END AS next_step

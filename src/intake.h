@@ -67,6 +67,8 @@ typedef enum ClinicalStagedColumn
 
 /* A scan that has found something looks at no more rows than so many times its limit */
 #define CLINICAL_MAX_VISITED 32
+/* So many bytes of data make a batch, however few reports they are */
+#define CLINICAL_BATCH_BYTES (UINT64CONST(16) * 1024 * 1024)
 /* A report whose lane is busy is tried again after so many milliseconds */
 #define CLINICAL_RETRY_BUSY 100
 
@@ -101,6 +103,7 @@ typedef struct ClinicalStaged
 typedef struct ClinicalBatch
 {
 	uint64		lanes;			/* whose locks are held */
+	uint64		bytes;			/* of the reports' data, in memory */
 	int			limit;			/* reports; a few more, to the end of a block */
 	int			room;
 	int			lane_limit;		/* reports of a lane */
@@ -126,8 +129,7 @@ extern void clinical_stage_find_due(ClinicalBacklog *backlog, ClinicalBatch *bat
 
 /* intake_count.c */
 extern void clinical_intake_count_init(void);
-extern ClinicalBacklog *clinical_intake_backlog(void);
-extern bool clinical_intake_recount(void);
+extern bool clinical_intake_any_pending(void);
 extern void clinical_intake_rows_changed(void);
 extern bool clinical_intake_is_full(const ClinicalBacklog *backlog, int64 capacity);
 extern bool clinical_intake_reserve(ClinicalBacklog *backlog, int64 capacity);
@@ -143,6 +145,8 @@ extern void clinical_intake_leave_lane(int table, int lane, BlockNumber block);
 extern void clinical_intake_begin_due(ClinicalBacklog *backlog);
 extern void clinical_intake_put_off_until(ClinicalBacklog *backlog, TimestampTz due);
 extern uint64 clinical_intake_own_lanes(void);
+extern int64 clinical_intake_own(void);
+extern int	clinical_intake_own_put_off(void);
 extern int64 clinical_intake_waiting(ClinicalBacklog *backlog);
 extern void clinical_intake_stat(ClinicalBacklog *backlog, ClinicalIntakeStat stat, uint64 number);
 
@@ -150,6 +154,10 @@ extern void clinical_intake_stat(ClinicalBacklog *backlog, ClinicalIntakeStat st
 extern void clinical_quota_init(void);
 extern int64 clinical_quota_of(text *patient_id, int64 *limit);
 extern int	clinical_quota_slot(ClinicalBacklog *backlog, int64 project_id);
+
+/* intake_census.c */
+extern ClinicalBacklog *clinical_intake_backlog(void);
+extern bool clinical_intake_recount(void);
 
 /* intake_empty.c */
 extern bool clinical_segments_turn(ClinicalBacklog *backlog, bool idle, MemoryContext context, List **result);

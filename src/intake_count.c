@@ -21,15 +21,9 @@
  */
 #include "postgres.h"
 
-#include "access/tableam.h"
-#include "access/table.h"
-#include "access/transam.h"
 #include "access/xact.h"
-#include "miscadmin.h"
 #include "port/pg_bitutils.h"
-#include "storage/lmgr.h"
 #include "utils/memutils.h"
-#include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
 #include "intake.h"
@@ -269,11 +263,13 @@ savepoint_ends(SubXactEvent event, SubTransactionId mine, SubTransactionId paren
 		if (clinical_backlog() != NULL)
 			level_aborts(clinical_backlog(), entry);
 		pending = entry->below;
+		pfree(entry);
 	}
 	else if (entry->below != NULL && entry->below->nest_level == level - 1)
 	{
 		merge_into(entry->below, entry);
 		pending = entry->below;
+		pfree(entry);
 	}
 	else
 		entry->nest_level = level - 1;
@@ -306,12 +302,12 @@ transaction_ends(XactEvent event, void *arg)
 				 errmsg("cannot prepare a transaction that has submitted or processed reports")));
 	if (event == XACT_EVENT_COMMIT)
 		all_commits(clinical_backlog(), pending);
-	if (event == XACT_EVENT_ABORT)
+	if (event == XACT_EVENT_ABORT || event == XACT_EVENT_PARALLEL_ABORT)
 	{
 		for (Pending *entry = pending; entry != NULL; entry = entry->below)
 			level_aborts(clinical_backlog(), entry);
 	}
-	if (event == XACT_EVENT_COMMIT || event == XACT_EVENT_ABORT)
+	if (event == XACT_EVENT_COMMIT || event == XACT_EVENT_ABORT || event == XACT_EVENT_PARALLEL_ABORT)
 		pending = NULL;
 }
 
@@ -323,172 +319,11 @@ clinical_intake_count_init(void)
 	RegisterSubXactCallback(savepoint_ends, NULL);
 }
 
-/* What was found in the tables */
-typedef struct Census
-{
-	uint64		count;
-	uint32		rows[CLINICAL_STAGES];
-	TimestampTz first[CLINICAL_STAGES]; /* received_at; DT_NOBEGIN: no row */
-	uint32		waiting[CLINICAL_LANES];
-	BlockNumber low[CLINICAL_STAGES][CLINICAL_LANES];
-	uint64		quota_project[CLINICAL_MAX_QUOTAS];
-	uint32		quota_count[CLINICAL_MAX_QUOTAS];
-} Census;
-
-/* Count a row of a project that has a share of the queue. */
-static void
-count_quota(Census *census, int64 project_id)
-{
-	for (int i = 0; i < CLINICAL_MAX_QUOTAS && project_id != 0; i++)
-	{
-		if (census->quota_project[i] == 0)
-			census->quota_project[i] = (uint64) project_id;
-		if (census->quota_project[i] != (uint64) project_id)
-			continue;
-		census->quota_count[i]++;
-		return;
-	}
-}
-
-/* Count the committed rows of a table. */
-static void
-count_table(int table, Oid relid, Census *census)
-{
-	Relation	relation = table_open(relid, AccessShareLock);
-	Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
-	TableScanDesc scan = table_beginscan_strat(relation, snapshot, 0, NULL, true, false);
-	TupleTableSlot *slot = table_slot_create(relation, NULL);
-
-	while (table_scan_getnextslot(scan, ForwardScanDirection, slot))
-	{
-		int			lane = clinical_stage_lane(slot);
-		BlockNumber block = ItemPointerGetBlockNumber(&slot->tts_tid);
-		bool		isnull;
-		TimestampTz received_at = DatumGetTimestampTz(slot_getattr(slot, CLINICAL_STAGED_RECEIVED_AT + 1, &isnull));
-
-		CHECK_FOR_INTERRUPTS();
-		census->count++;
-		census->rows[table]++;
-		if (census->first[table] == DT_NOBEGIN || received_at < census->first[table])
-			census->first[table] = received_at;
-		if (table != CLINICAL_RETRIED)
-			census->waiting[lane]++;
-		census->low[table][lane] = Min(census->low[table][lane], block);
-		count_quota(census, clinical_stage_quota_project(slot));
-	}
-	ExecDropSingleTupleTableSlot(slot);
-	table_endscan(scan);
-	UnregisterSnapshot(snapshot);
-	table_close(relation, AccessShareLock);
-}
-
-/* Count the committed rows of all tables. */
-static Census *
-count_tables(void)
-{
-	Census	   *census = palloc0_object(Census);
-
-	memset(census->low, 0xff, sizeof(census->low));
-	StaticAssertStmt(InvalidBlockNumber == 0xFFFFFFFF, "no block must be all ones");
-	for (int table = 0; table < CLINICAL_STAGES; table++)
-		census->first[table] = DT_NOBEGIN;
-	for (int table = 0; table < CLINICAL_STAGES; table++)
-		count_table(table, clinical_stage_table(table), census);
-	return census;
-}
-
-/* Take over what was counted: the hints first. */
-static void
-adopt_census(ClinicalBacklog *backlog, const Census *census)
-{
-	for (int table = 0; table < CLINICAL_STAGES; table++)
-	{
-		pg_atomic_write_u32(&backlog->rows[table], census->rows[table]);
-		for (int lane = 0; lane < CLINICAL_LANES; lane++)
-			pg_atomic_write_u32(&backlog->low[table][lane], census->low[table][lane]);
-	}
-	for (int lane = 0; lane < CLINICAL_LANES; lane++)
-		pg_atomic_write_u32(&backlog->waiting[lane], census->waiting[lane]);
-	for (int i = 0; i < CLINICAL_MAX_QUOTAS; i++)
-	{
-		pg_atomic_write_u64(&backlog->quota_project[i], census->quota_project[i]);
-		pg_atomic_write_u32(&backlog->quota_count[i], census->quota_count[i]);
-	}
-	pg_atomic_write_u64(&backlog->retry_due, census->rows[CLINICAL_RETRIED] > 0 ? (uint64) DT_NOBEGIN : (uint64) DT_NOEND);
-	pg_atomic_write_u64(&backlog->count, census->count);
-}
-
-/* The first count of a database, since the server has started or the extension was made. */
-static void
-count_first(ClinicalBacklog *backlog, Oid relid)
-{
-	const Census *census = count_tables();
-	int			last = 0;
-
-	for (int table = 0; table < CLINICAL_SEGMENTS; table++)
-	{
-		uint32		turn = 0;
-
-		/* by their first reports, empty ones first */
-		for (int other = 0; other < CLINICAL_SEGMENTS; other++)
-			turn += census->first[other] < census->first[table] ||
-				(census->first[other] == census->first[table] && other < table);
-		pg_atomic_write_u32(&backlog->turn[table], turn);
-		if (turn == CLINICAL_SEGMENTS - 1)
-			last = table;
-		pg_atomic_write_u32(&backlog->last_xid[table], XidFromFullTransactionId(ReadNextFullTransactionId()));
-	}
-	pg_atomic_write_u32(&backlog->current, last);
-	pg_atomic_write_u32(&backlog->careful, 0);
-	if (census->count > 0 && clinical_server_crashed())
-		pg_atomic_write_u32(&backlog->careful, clinical_intake_suspects());
-	adopt_census(backlog, census);
-	pg_write_barrier();
-	pg_atomic_write_u32(&backlog->counted, relid);
-}
-
-/* The counts of this database, made before any report is put in or taken out. */
-ClinicalBacklog *
-clinical_intake_backlog(void)
-{
-	ClinicalBacklog *backlog = clinical_backlog();
-	Oid			relid = clinical_stage_parent();
-
-	clinical_require_preload();
-	PreventCommandDuringRecovery("clinical.submit_report()");
-	if (backlog == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
-				 errmsg("there are more databases than clinical.max_databases"),
-				 errhint("Raise clinical.max_databases and restart the server.")));
-	if (likely(pg_atomic_read_u32(&backlog->counted) == relid))
-		return backlog;
-	clinical_stage_lock(CLINICAL_LOCK_COUNT, false);
-	if (pg_atomic_read_u32(&backlog->counted) != relid)
-		count_first(backlog, relid);
-	clinical_stage_unlock(CLINICAL_LOCK_COUNT);
-	return backlog;
-}
-
-/*
- * Count again, for rows that came another way, as by a restore.  The locks keep
- * out everybody who has put in or taken out rows and not committed; false if they
- * are not free at once: another time will do.  They are held to the end of the
- * transaction.
- */
+/* Has this transaction put in, or taken out, anything? */
 bool
-clinical_intake_recount(void)
+clinical_intake_any_pending(void)
 {
-	ClinicalBacklog *backlog = clinical_intake_backlog();
-
-	Assert(pending == NULL);
-	for (int table = 0; table < CLINICAL_STAGES; table++)
-	{
-		if (!ConditionalLockRelationOid(clinical_stage_table(table), ShareLock))
-			return false;
-	}
-	adopt_census(backlog, count_tables());
-	return true;
+	return pending != NULL;
 }
 
 /* Are so many places taken that there is none left? */
@@ -519,17 +354,25 @@ bool
 clinical_intake_reserve_quota(ClinicalBacklog *backlog, int64 project_id, int64 quota)
 {
 	Pending    *entry = pending_here();
-	int			slot = clinical_quota_slot(backlog, project_id);
+	int			slot;
 	uint32		count;
 
-	if (slot < 0)
-		return false;
-	count = pg_atomic_read_u32(&backlog->quota_count[slot]);
-	do
+	for (;;)
 	{
-		if ((int32) count >= quota)
+		slot = clinical_quota_slot(backlog, project_id);
+		if (slot < 0)
 			return false;
-	} while (!pg_atomic_compare_exchange_u32(&backlog->quota_count[slot], &count, count + 1));
+		count = pg_atomic_read_u32(&backlog->quota_count[slot]);
+		do
+		{
+			if ((int32) count >= quota)
+				return false;
+		} while (!pg_atomic_compare_exchange_u32(&backlog->quota_count[slot], &count, count + 1));
+		/* while it counted nothing it may have become another project's */
+		if (pg_atomic_read_u64(&backlog->quota_project[slot]) == (uint64) project_id)
+			break;
+		pg_atomic_fetch_sub_u32(&backlog->quota_count[slot], 1);
+	}
 	entry->any_quota = true;
 	entry->quota_in[slot]++;
 	return true;
@@ -629,14 +472,18 @@ BlockNumber
 clinical_intake_begin_lane(ClinicalBacklog *backlog, int table, int lane)
 {
 	BlockNumber low = pg_atomic_exchange_u32(&backlog->low[table][lane], InvalidBlockNumber);
+	Pending    *here = pending_here();
+	uint64		bit = UINT64CONST(1) << lane;
 
 	if (low != InvalidBlockNumber)
-		set_block(&pending_here()->before, table, lane, low);
+		set_block(&here->before, table, lane, low);
 	for (const Pending *entry = pending; entry != NULL; entry = entry->below)
 	{
-		if ((entry->after.lanes[table] & (UINT64CONST(1) << lane)) != 0)
+		if ((entry->after.lanes[table] & bit) != 0)
 			low = Min(low, entry->after.block[table][lane]);
 	}
+	/* where the search ends will be set again */
+	here->after.lanes[table] &= ~bit;
 	return low;
 }
 
@@ -680,6 +527,31 @@ clinical_intake_own_lanes(void)
 			lanes |= UINT64CONST(1) << lane;
 	}
 	return lanes;
+}
+
+/* How many reports this transaction itself has put in and not taken out. */
+int64
+clinical_intake_own(void)
+{
+	int64		own = 0;
+
+	for (const Pending *entry = pending; entry != NULL; entry = entry->below)
+	{
+		for (uint64 mask = entry->lanes; mask != 0;)
+			own += entry->lane_change[next_lane(&mask)];
+	}
+	return Max(own, 0);
+}
+
+/* How many it has put off. */
+int
+clinical_intake_own_put_off(void)
+{
+	int			own = 0;
+
+	for (const Pending *entry = pending; entry != NULL; entry = entry->below)
+		own += entry->rows_in[CLINICAL_RETRIED] - entry->rows_out[CLINICAL_RETRIED];
+	return Max(own, 0);
 }
 
 /* Count something that happened. */

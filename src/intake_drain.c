@@ -17,6 +17,7 @@
  */
 #include "postgres.h"
 
+#include "access/detoast.h"
 #include "access/xact.h"
 #include "miscadmin.h"
 #include "pgstat.h"
@@ -58,6 +59,8 @@ clinical_intake_suspects(void)
 	return (uint32) clinical_batch_size * clinical_max_workers;
 }
 
+/* The highest lane that process_reports has locked in this transaction; -1: none */
+static int	highest_lane = -1;
 /* Is a report looked for that was marked? */
 static bool marked_only = false;
 
@@ -89,18 +92,31 @@ waiting_lanes(ClinicalBacklog *backlog)
 	return lanes;
 }
 
+/* Callback: the transaction ends, and holds no lanes any more. */
+static void
+transaction_ends(XactEvent event, void *arg)
+{
+	highest_lane = -1;
+}
+
 /*
- * Lock all lanes in which reports wait, those of this transaction included, in
- * order, and wait for those who hold them.
+ * Lock all lanes in which reports wait, those of this transaction included.  It
+ * waits for who holds them, but only in order: two that waited for a lower lane
+ * than they hold could wait for each other.
  */
 static void
 lock_all_lanes(ClinicalBacklog *backlog, ClinicalBatch *batch)
 {
-	batch->lanes = waiting_lanes(backlog) | clinical_intake_own_lanes();
+	uint64		lanes = waiting_lanes(backlog) | clinical_intake_own_lanes();
+
 	for (int lane = 0; lane < CLINICAL_LANES; lane++)
 	{
-		if ((batch->lanes & (UINT64CONST(1) << lane)) != 0)
-			(void) clinical_stage_lock(CLINICAL_LOCK_LANE + lane, false);
+		bool		waits = lane > highest_lane;
+
+		if ((lanes & (UINT64CONST(1) << lane)) == 0 || !clinical_stage_lock(CLINICAL_LOCK_LANE + lane, !waits))
+			continue;
+		batch->lanes |= UINT64CONST(1) << lane;
+		highest_lane = Max(highest_lane, lane);
 	}
 }
 
@@ -172,17 +188,32 @@ compare_received(const void *left, const void *right)
 	return (received_a > received_b) - (received_a < received_b);
 }
 
-/* Of a batch that may not be larger than its limit, leave the last reports. */
+/* How many of its reports a batch may have: one in any case. */
+static int
+count_within(const ClinicalBatch *batch)
+{
+	uint64		bytes = 0;
+	int			count = 0;
+
+	while (count < Min(batch->count, batch->limit) && (count == 0 || bytes < CLINICAL_BATCH_BYTES))
+		bytes += toast_raw_datum_size(batch->reports[count++]->values[CLINICAL_STAGED_REPORT_DATA]);
+	return count;
+}
+
+/* Of a batch that may not be larger than its limits, leave the last reports. */
 static void
 cut_off(ClinicalBatch *batch)
 {
-	if (batch->count <= batch->limit)
+	int			count;
+
+	if (batch->count <= batch->limit && batch->bytes <= CLINICAL_BATCH_BYTES)
 		return;
 	qsort(batch->reports, batch->count, sizeof(ClinicalStaged *), compare_received);
-	for (int i = batch->limit; i < batch->count; i++)
+	count = count_within(batch);
+	for (int i = count; i < batch->count; i++)
 		clinical_intake_leave_lane(batch->reports[i]->table, batch->reports[i]->lane,
 								   ItemPointerGetBlockNumber(&batch->reports[i]->tid));
-	batch->count = batch->limit;
+	batch->count = count;
 }
 
 /* What waits was not where the hints say: let the next search look everywhere. */
@@ -224,11 +255,8 @@ find_batch(ClinicalBacklog *backlog, ClinicalBatch *batch, bool wait)
 		lock_some_lanes(backlog, batch);
 	if (batch->lanes == 0)
 		return;
-	/* what the lanes' last holders did must be seen */
-	PushActiveSnapshot(GetTransactionSnapshot());
 	find_in_segments(backlog, batch);
-	PopActiveSnapshot();
-	if (wait || batch->limit == 1)
+	if (wait || batch->limit == 1 || batch->bytes > CLINICAL_BATCH_BYTES)
 		cut_off(batch);
 	if (batch->count == 0)
 		doubt_hints(batch);
@@ -257,11 +285,13 @@ drain_batch(ClinicalBacklog *backlog, int limit, bool in_worker)
 	ClinicalBatch *batch = begin_batch(limit);
 	instr_time	start;
 	uint64		us;
+	int			found;
 
 	INSTR_TIME_SET_CURRENT(start);
 	find_batch(backlog, batch, !in_worker);
 	if (batch->count == 0)
 		return 0;
+	found = batch->count;
 	batch->count = clinical_stage_take(backlog, batch->reports, batch->count);
 	clinical_intake_stat(backlog, CLINICAL_STAT_CLAIM_US, elapsed_us(start));
 	CLINICAL_FAULT("drain_taken");
@@ -273,9 +303,9 @@ drain_batch(ClinicalBacklog *backlog, int limit, bool in_worker)
 	us = elapsed_us(start);
 	clinical_intake_stat(backlog, CLINICAL_STAT_BATCHES, 1);
 	clinical_intake_stat(backlog, CLINICAL_STAT_BATCH_US, us);
-	if (batch->count >= MIN_BATCH)
-		us_per_report = us_per_report * 0.75 + (double) us / batch->count * 0.25;
-	return batch->count;
+	if (found >= MIN_BATCH)
+		us_per_report = us_per_report * 0.75 + (double) us / found * 0.25;
+	return found;
 }
 
 /* A number of a staged report; 0 if it is not set. */
@@ -311,6 +341,9 @@ mark_one(ClinicalBacklog *backlog)
 		return false;
 	staged = batch->reports[0];
 	crashes = staged_number(staged, CLINICAL_STAGED_CRASHES);
+	/* marked since the crash: nothing has happened to it yet */
+	if (crashes > 0 && DatumGetTimestampTz(staged->values[CLINICAL_STAGED_NOT_BEFORE]) >= (TimestampTz) pg_atomic_read_u64(&backlog->counted_at))
+		return true;
 	if (clinical_stage_take(backlog, batch->reports, 1) == 0)
 		return true;
 	if (crashes >= MAX_CRASHES)
@@ -351,10 +384,7 @@ process_carefully(ClinicalBacklog *backlog)
 	ForceSyncCommit();
 	clinical_worker_commit();
 	if (!found)
-	{
-		pg_atomic_write_u32(&backlog->careful, 0);
-		return true;
-	}
+		return false;
 	if (!clinical_worker_begin("processing a report alone"))
 		return false;
 	marked_only = true;
@@ -527,8 +557,15 @@ static long
 work(ClinicalBacklog *backlog, bool first)
 {
 	static int	batches = 0;
+	static TimestampTz recounted_at = 0;
 	bool		found;
 
+	if (first && pg_atomic_read_u32(&backlog->recount) != 0 &&
+		TimestampDifferenceExceeds(recounted_at, GetCurrentTimestamp(), RECOUNT_AGAIN))
+	{
+		recounted_at = GetCurrentTimestamp();
+		(void) recount(backlog);
+	}
 	if (pg_atomic_read_u32(&backlog->careful) == 0)
 		found = work_once(backlog);
 	else
@@ -554,9 +591,11 @@ drain_job(void)
 		worked = true;
 		return work(backlog, first);
 	}
-	pg_atomic_write_u32(&backlog->careful, 0);
 	if (!first)
 		return -1;
+	/* what was under way when the server crashed is through */
+	if (pg_atomic_read_u32(&backlog->rows[CLINICAL_RETRIED]) == 0)
+		pg_atomic_write_u32(&backlog->careful, 0);
 	delay = rest(backlog, worked);
 	worked = false;
 	return delay;
@@ -569,13 +608,14 @@ clinical_intake_drain_init(void)
 	static const ClinicalJob job = {"intake", drain_job, true, true};
 
 	clinical_register_job(&job);
+	RegisterXactCallback(transaction_ends, NULL);
 }
 
 /* SQL: process staged reports in the foreground. */
 Datum
 clinical_process_reports(PG_FUNCTION_ARGS)
 {
-	int64		limit = PG_ARGISNULL(0) ? PG_INT64_MAX : PG_GETARG_INT32(0);
+	int64		limit = PG_ARGISNULL(0) ? 1 : PG_GETARG_INT32(0);
 	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "clinical drain", ALLOCSET_DEFAULT_SIZES);
 	MemoryContext caller = MemoryContextSwitchTo(context);
 	ClinicalBacklog *backlog;
@@ -584,20 +624,25 @@ clinical_process_reports(PG_FUNCTION_ARGS)
 
 	clinical_require_arg(limit > 0, "max_reports must be positive");
 	PreventCommandIfReadOnly("process_reports()");
+	PreventCommandIfParallelMode("process_reports()");
 	if (IsolationUsesXactSnapshot())
 		ereport(ERROR,
 				(errcode(ERRCODE_ACTIVE_SQL_TRANSACTION),
 				 errmsg("reports can only be processed in a READ COMMITTED transaction")));
 	backlog = clinical_intake_backlog();
-	/* what the same statement has put in is there */
+	/* what the same statement has put in is there; what comes while this goes on is not waited for */
 	CommandCounterIncrement();
-	do
+	if (PG_ARGISNULL(0))
+		limit = clinical_intake_waiting(backlog) + clinical_intake_own() + pg_atomic_read_u32(&backlog->rows[CLINICAL_RETRIED]);
+	while (done < limit)
 	{
 		CHECK_FOR_INTERRUPTS();
 		count = drain_batch(backlog, (int) Min(limit - done, clinical_batch_size), false);
 		MemoryContextReset(context);
+		if (count == 0)
+			break;
 		done += count;
-	} while (count > 0 && done < limit);
+	}
 	MemoryContextSwitchTo(caller);
 	MemoryContextDelete(context);
 	PG_RETURN_INT64(done);
@@ -616,7 +661,8 @@ clinical_wait_until_drained(PG_FUNCTION_ARGS)
 	if (!PG_ARGISNULL(0))
 		until = DatumGetTimestampTz(DirectFunctionCall2(timestamptz_pl_interval,
 														TimestampTzGetDatum(GetCurrentTimestamp()), PG_GETARG_DATUM(0)));
-	while (clinical_intake_waiting(backlog) > 0 || pg_atomic_read_u32(&backlog->rows[CLINICAL_RETRIED]) > 0)
+	while (clinical_intake_waiting(backlog) > 0 ||
+		   (int) pg_atomic_read_u32(&backlog->rows[CLINICAL_RETRIED]) > clinical_intake_own_put_off())
 	{
 		if (GetCurrentTimestamp() >= until)
 			PG_RETURN_BOOL(false);

@@ -35,13 +35,20 @@
 /* One of so many is not worth to be emptied while it takes reports in */
 #define SMALL_SEGMENT 128
 
-/* The size of a segment. */
+/* The size of a segment, with what is stored out of line. */
 static BlockNumber
 segment_blocks(int table)
 {
 	Relation	relation = table_open(clinical_stage_table(table), AccessShareLock);
 	BlockNumber nblocks = RelationGetNumberOfBlocks(relation);
 
+	if (OidIsValid(relation->rd_rel->reltoastrelid))
+	{
+		Relation	toast = table_open(relation->rd_rel->reltoastrelid, AccessShareLock);
+
+		nblocks += RelationGetNumberOfBlocks(toast);
+		table_close(toast, AccessShareLock);
+	}
 	table_close(relation, AccessShareLock);
 	return nblocks;
 }

@@ -14,6 +14,7 @@
 
 #include <math.h>
 
+#include "access/xact.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_type.h"
 #include "utils/builtins.h"
@@ -37,6 +38,7 @@ typedef struct Share
 static Share shares[CLINICAL_MAX_QUOTAS];
 static int	nshares = 0;
 static bool known = false;
+static bool changed = false;	/* while they are being read */
 static Oid	project_table = InvalidOid;
 
 /* Callback: what is known of a table may be out of date. */
@@ -44,7 +46,10 @@ static void
 forget_shares(Datum arg, Oid relid)
 {
 	if (relid == project_table || !OidIsValid(relid))
+	{
 		known = false;
+		changed = true;
+	}
 }
 
 /* Listen to changes of projects, once a session. */
@@ -63,8 +68,7 @@ read_shares(void)
 	};
 
 	project_table = get_relname_relid("project", get_namespace_oid("clinical", false));
-	/* what changes while it is read is read again */
-	known = true;
+	changed = false;
 	SPI_connect();
 	clinical_owner_execute(&plan, NULL, NULL, false);
 	nshares = (int) Min(SPI_processed, CLINICAL_MAX_QUOTAS);
@@ -76,6 +80,8 @@ read_shares(void)
 		shares[i].share = DatumGetFloat8(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 2, &isnull));
 	}
 	SPI_finish();
+	/* what changed meanwhile, or is seen by an old snapshot, is read again */
+	known = !changed && !IsolationUsesXactSnapshot();
 }
 
 /*
@@ -112,6 +118,14 @@ clinical_quota_slot(ClinicalBacklog *backlog, int64 project_id)
 	for (int i = 0; i < CLINICAL_MAX_QUOTAS; i++)
 	{
 		if (pg_atomic_read_u64(&backlog->quota_project[i]) == (uint64) project_id)
+			return i;
+	}
+	for (int i = 0; i < CLINICAL_MAX_QUOTAS; i++)
+	{
+		uint64		none = 0;
+
+		if (pg_atomic_compare_exchange_u64(&backlog->quota_project[i], &none, (uint64) project_id) ||
+			none == (uint64) project_id)
 			return i;
 	}
 	for (int i = 0; i < CLINICAL_MAX_QUOTAS; i++)

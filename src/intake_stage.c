@@ -19,6 +19,7 @@
  */
 #include "postgres.h"
 
+#include "access/detoast.h"
 #include "access/heapam.h"
 #include "access/table.h"
 #include "access/tableam.h"
@@ -260,6 +261,8 @@ keep(ClinicalBatch *batch, int table, int lane, TupleTableSlot *slot)
 	}
 	batch->reports[batch->count++] = staged;
 	batch->taken[lane]++;
+	if (!staged->nulls[CLINICAL_STAGED_REPORT_DATA])
+		batch->bytes += toast_raw_datum_size(staged->values[CLINICAL_STAGED_REPORT_DATA]);
 }
 
 /* What a scan of a table for some lanes has to know */
@@ -314,7 +317,7 @@ end_search(const Search *search, BlockNumber end)
 static bool
 is_enough(const ClinicalBatch *batch, int64 visited)
 {
-	return batch->count >= batch->limit ||
+	return batch->count >= batch->limit || batch->bytes >= CLINICAL_BATCH_BYTES ||
 		(batch->count > 0 && visited >= CLINICAL_MAX_VISITED * (int64) batch->limit);
 }
 
@@ -376,21 +379,22 @@ search_table(Search *search, Relation relation)
 	return end;
 }
 
-/*
- * Find reports of the batch's lanes, whose locks are held, in the order in which
- * they came; the active snapshot must be newer than what was last taken out.
- */
+/* Find reports of the batch's lanes, whose locks are held, in the order in which they came. */
 void
 clinical_stage_find(ClinicalBacklog *backlog, ClinicalBatch *batch, int table)
 {
 	Search		search;
 	Relation	relation;
 
-	if (!begin_search(&search, backlog, batch, table))
-		return;
-	CLINICAL_FAULT("stage_find");
 	relation = table_open(tables[table], RowExclusiveLock);
-	end_search(&search, search_table(&search, relation));
+	if (begin_search(&search, backlog, batch, table))
+	{
+		CLINICAL_FAULT("stage_find");
+		/* whose hint was taken away, and what the lanes' last holders did, must be seen */
+		PushActiveSnapshot(GetTransactionSnapshot());
+		end_search(&search, search_table(&search, relation));
+		PopActiveSnapshot();
+	}
 	table_close(relation, NoLock);
 }
 
@@ -428,7 +432,7 @@ clinical_stage_find_due(ClinicalBacklog *backlog, ClinicalBatch *batch)
 			next = now;
 		else if (!isnull && due > now)
 			next = Min(next, due);
-		else if (batch->count >= batch->limit)
+		else if (batch->count >= batch->limit || batch->bytes >= CLINICAL_BATCH_BYTES)
 			next = now;
 		else if ((batch->lanes & (UINT64CONST(1) << lane)) != 0 || clinical_stage_lock(CLINICAL_LOCK_LANE + lane, true))
 		{

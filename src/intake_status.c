@@ -250,6 +250,7 @@ clinical_requeue(PG_FUNCTION_ARGS)
 	text	   *reason = clinical_optional_arg(fcinfo, 2);
 
 	PreventCommandDuringRecovery("clinical.requeue()");
+	PreventCommandIfParallelMode("clinical.requeue()");
 	values[0] = PointerGetDatum(clinical_text_arg(fcinfo, 0, "patient id is required"));
 	clinical_require_arg(!PG_ARGISNULL(1), "submission id is required");
 	values[1] = PG_GETARG_DATUM(1);

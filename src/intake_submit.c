@@ -324,14 +324,14 @@ submit(ClinicalBacklog *backlog, ClinicalSubmission *submission)
 	return stage(backlog, submission) ? QUEUED : BUSY;
 }
 
-/* Count an answer; the reports that are put in are counted when they are committed. */
+/* Count answers; the reports that are put in are counted when they are committed. */
 static void
-count_answer(ClinicalBacklog *backlog, Answer answer)
+count_answer(ClinicalBacklog *backlog, Answer answer, int number)
 {
 	if (answer == BUSY)
-		clinical_intake_stat(backlog, CLINICAL_STAT_BUSY, 1);
+		clinical_intake_stat(backlog, CLINICAL_STAT_BUSY, number);
 	if (answer == ALREADY_RECEIVED)
-		clinical_intake_stat(backlog, CLINICAL_STAT_ALREADY_RECEIVED, 1);
+		clinical_intake_stat(backlog, CLINICAL_STAT_ALREADY_RECEIVED, number);
 }
 
 /* The answer as the columns of a row. */
@@ -374,10 +374,11 @@ clinical_submit_report(PG_FUNCTION_ARGS)
 	Answer		answer;
 
 	PreventCommandIfReadOnly("submit_report()");
+	PreventCommandIfParallelMode("submit_report()");
 	take_arguments(fcinfo, &submission);
 	backlog = clinical_intake_backlog();
 	answer = submit(backlog, &submission);
-	count_answer(backlog, answer);
+	count_answer(backlog, answer, 1);
 	if (answer == QUEUED || answer == CONFLICT)
 	{
 		/* an acknowledgement is durable, whatever the session has set */
@@ -470,6 +471,7 @@ typedef struct Series
 	JsonbContainer *array;
 	ReturnSetInfo *result;
 	MemoryContext context;		/* emptied for each report */
+	int			answers[lengthof(answers)]; /* in the present savepoint */
 	bool		any_kept;
 } Series;
 
@@ -486,12 +488,20 @@ submit_element(Series *series, int i)
 	CHECK_FOR_INTERRUPTS();
 	take_element(getIthJsonbValueFromContainer(series->array, i), &submission);
 	answer = submit(series->backlog, &submission);
-	count_answer(series->backlog, answer);
-	series->any_kept |= answer == QUEUED || answer == CONFLICT;
+	series->answers[answer]++;
 	put_answer(answer, submission.id, values, nulls);
 	tuplestore_putvalues(series->result->setResult, series->result->setDesc, values, nulls);
 	MemoryContextSwitchTo(caller);
 	MemoryContextReset(series->context);
+}
+
+/* Count the answers that hold. */
+static void
+count_answers(Series *series)
+{
+	for (int i = 0; i < (int) lengthof(answers); i++)
+		count_answer(series->backlog, (Answer) i, series->answers[i]);
+	series->any_kept |= series->answers[QUEUED] > 0 || series->answers[CONFLICT] > 0;
 }
 
 /* A report of the array cannot be taken in: say why, in the words of the error that submit_report raises. */
@@ -522,6 +532,7 @@ submit_elements(Series *series, int from, int to)
 	ResourceOwner owner = CurrentResourceOwner;
 	ErrorData  *volatile error = NULL;
 
+	memset(series->answers, 0, sizeof(series->answers));
 	BeginInternalSubTransaction(NULL);
 	MemoryContextSwitchTo(caller);
 	PG_TRY();
@@ -529,6 +540,7 @@ submit_elements(Series *series, int from, int to)
 		for (int i = from; i < to; i++)
 			submit_element(series, i);
 		ReleaseCurrentSubTransaction();
+		count_answers(series);
 	}
 	PG_CATCH();
 	{
@@ -571,6 +583,7 @@ clinical_submit_reports(PG_FUNCTION_ARGS)
 	Jsonb	   *reports;
 
 	PreventCommandIfReadOnly("submit_reports()");
+	PreventCommandIfParallelMode("submit_reports()");
 	clinical_require_arg(!PG_ARGISNULL(0), "reports are required");
 	reports = PG_GETARG_JSONB_P(0);
 	clinical_require_arg(JB_ROOT_IS_ARRAY(reports) && !JB_ROOT_IS_SCALAR(reports), "reports must be an array");

@@ -16,6 +16,8 @@
 #include <math.h>
 
 #include "access/xact.h"
+#include "commands/trigger.h"
+#include "storage/proc.h"
 #include "common/pg_prng.h"
 #include "miscadmin.h"
 #include "storage/latch.h"
@@ -35,10 +37,12 @@
 static volatile sig_atomic_t timed_out = false;
 static TimeoutId timeout_id = MAX_TIMEOUTS;
 
-/* The time is up: interrupt what is running. */
+/* The time is up: interrupt what is running, unless it waits for a lock, which is nobody's fault here. */
 static void
 time_is_up(void)
 {
+	if (MyProc->waitLock != NULL)
+		return;
 	timed_out = true;
 	InterruptPending = true;
 	QueryCancelPending = true;
@@ -93,6 +97,19 @@ is_transient(int sqlerrcode)
 		category == ERRCODE_TO_CATEGORY(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE);
 }
 
+/*
+ * In a worker: let triggers that somebody has deferred fire now, where the report
+ * that they do not like can still be told from the others.
+ */
+static void
+fire_deferred(void)
+{
+	ConstraintsSetStmt statement = {.type = T_ConstraintsSetStmt};
+
+	if (clinical_in_worker())
+		AfterTriggerSetState(&statement);
+}
+
 /* Process reports in a savepoint: 0, or the SQLSTATE of what went wrong. */
 static int
 try_process(ClinicalStaged **reports, int count)
@@ -111,6 +128,7 @@ try_process(ClinicalStaged **reports, int count)
 		MemoryContextSwitchTo(batch);
 		clinical_intake_process(reports, count);
 		SPI_finish();
+		fire_deferred();
 		end_timeout();
 		ReleaseCurrentSubTransaction();
 	}
@@ -124,6 +142,7 @@ try_process(ClinicalStaged **reports, int count)
 		FlushErrorState();
 		RollbackAndReleaseCurrentSubTransaction();
 		sqlerrcode = error->sqlerrcode;
+		timed_out = timed_out && sqlerrcode == ERRCODE_QUERY_CANCELED;
 		if (!timed_out && is_intervention(sqlerrcode))
 			ReThrowError(error);
 		FreeErrorData(error);
@@ -160,6 +179,8 @@ put_off(ClinicalBacklog *backlog, ClinicalStaged *staged, int failures)
 	staged->nulls[CLINICAL_STAGED_ATTEMPTS] = false;
 	staged->values[CLINICAL_STAGED_NOT_BEFORE] = TimestampTzGetDatum(next_attempt(Max(failures, 1)));
 	staged->nulls[CLINICAL_STAGED_NOT_BEFORE] = false;
+	/* whatever it does, it does not crash the server */
+	staged->nulls[CLINICAL_STAGED_CRASHES] = true;
 	clinical_stage_put_off(backlog, staged->values, staged->nulls);
 	clinical_intake_stat(backlog, CLINICAL_STAT_RETRIED, 1);
 }

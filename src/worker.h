@@ -98,6 +98,7 @@ typedef struct ClinicalBacklog
 {
 	pg_atomic_uint64 count;		/* places taken: in flight and committed */
 	pg_atomic_uint32 counted;	/* the table that was counted; 0: none yet */
+	pg_atomic_uint64 counted_at;	/* when */
 	pg_atomic_uint32 recount;	/* rows have come another way */
 	pg_atomic_uint32 current;	/* the segment that takes reports in */
 	pg_atomic_uint32 turn[CLINICAL_STAGES]; /* as the how manieth it did so */

@@ -71,6 +71,7 @@ static TimestampTz due[CLINICAL_MAX_JOBS];
 static bool wrote = false;		/* has the job that runs changed anything? */
 static TimestampTz last_work;	/* of a further worker */
 static int	last_sqlerrcode = 0;
+static MemoryContext loop_context = NULL;	/* emptied between rounds of jobs */
 static emit_log_hook_type previous_log_hook = NULL;
 
 /* Hook: remember the error that ends the worker, for those who ask the slot. */
@@ -266,6 +267,7 @@ clinical_worker_commit(void)
 	if (TransactionIdIsValid(GetTopTransactionIdIfAny()))
 		wrote = true;
 	CommitTransactionCommand();
+	MemoryContextSwitchTo(loop_context);
 	CLINICAL_FAULT("worker_committed");
 	pgstat_report_stat(true);
 	pgstat_report_activity(STATE_IDLE, NULL);
@@ -276,6 +278,7 @@ void
 clinical_worker_abort(void)
 {
 	AbortCurrentTransaction();
+	MemoryContextSwitchTo(loop_context);
 	pgstat_report_stat(true);
 	pgstat_report_activity(STATE_IDLE, NULL);
 }
@@ -443,12 +446,11 @@ wait_for_work(void)
 void
 clinical_worker_main(Datum arg)
 {
-	MemoryContext context;
 	bool		timed_out = false;
 
 	worker_begin(DatumGetInt32(arg));
 	last_work = GetCurrentTimestamp();
-	context = AllocSetContextCreate(TopMemoryContext, "clinical worker", ALLOCSET_DEFAULT_SIZES);
+	loop_context = AllocSetContextCreate(TopMemoryContext, "clinical worker", ALLOCSET_DEFAULT_SIZES);
 	for (;;)
 	{
 		if (ConfigReloadPending)
@@ -456,10 +458,10 @@ clinical_worker_main(Datum arg)
 			ConfigReloadPending = false;
 			ProcessConfigFile(PGC_SIGHUP);
 		}
-		MemoryContextSwitchTo(context);
+		MemoryContextSwitchTo(loop_context);
 		look_if_due(timed_out);
 		run_jobs();
-		MemoryContextReset(context);
+		MemoryContextReset(loop_context);
 		leave_if_due();
 		timed_out = wait_for_work();
 	}

@@ -62,6 +62,7 @@ initialize_backlog(ClinicalBacklog *backlog)
 {
 	pg_atomic_init_u64(&backlog->count, 0);
 	pg_atomic_init_u32(&backlog->counted, 0);
+	pg_atomic_init_u64(&backlog->counted_at, 0);
 	pg_atomic_init_u32(&backlog->recount, 0);
 	pg_atomic_init_u32(&backlog->current, 0);
 	pg_atomic_init_u32(&backlog->careful, 0);
@@ -191,6 +192,8 @@ clinical_slot_make(Oid database)
 	slot->sqlerrcode = 0;
 	clinical_further_initialize(&slot->further);
 	pg_atomic_write_u32(&slot->backlog.counted, 0);
+	for (int i = 0; i < CLINICAL_NSTATS; i++)
+		pg_atomic_write_u64(&slot->backlog.stats[i], 0);
 	pg_write_barrier();
 	slot->database = database;
 	return slot;
