@@ -168,11 +168,21 @@ audit_row(const ClinicalRow *row, const char *way)
 						 row_key, row_patient(row, tuple), changes);
 }
 
+/* Memory for a record, emptied after each. */
+static MemoryContext
+record_context(void)
+{
+	static MemoryContext context = NULL;
+
+	if (context == NULL)
+		context = AllocSetContextCreate(TopMemoryContext, "clinical audit record", ALLOCSET_DEFAULT_SIZES);
+	return context;
+}
+
 /* Trigger: what becomes of each row is recorded. */
 Datum
 clinical_audit_row(PG_FUNCTION_ARGS)
 {
-	static MemoryContext context = NULL;
 	MemoryContext caller = CurrentMemoryContext;
 	ClinicalRow row;
 
@@ -189,13 +199,37 @@ clinical_audit_row(PG_FUNCTION_ARGS)
 		clinical_audit_note_restore();
 		return PointerGetDatum(NULL);
 	}
-	if (context == NULL)
-		context = AllocSetContextCreate(TopMemoryContext, "clinical audit record", ALLOCSET_DEFAULT_SIZES);
-	MemoryContextSwitchTo(context);
+	MemoryContextSwitchTo(record_context());
 	audit_row(&row, row.trigger->tg_trigger->tgargs[0]);
 	MemoryContextSwitchTo(caller);
-	MemoryContextReset(context);
+	MemoryContextReset(record_context());
 	return PointerGetDatum(NULL);
+}
+
+/*
+ * The same for a row that was inserted below the executor, into a table whose
+ * rows are recorded by their digest; the patient is in the column patient_id.
+ */
+void
+clinical_audit_inserted(Relation relation, HeapTuple tuple)
+{
+	const ImageLayout *layout = clinical_image_layout(relation);
+	TupleDesc	desc = RelationGetDescr(relation);
+	MemoryContext caller;
+	bool		isnull;
+	Datum		patient;
+
+	if (clinical_restore)
+	{
+		clinical_audit_note_restore();
+		return;
+	}
+	caller = MemoryContextSwitchTo(record_context());
+	patient = heap_getattr(tuple, SPI_fnumber(desc, "patient_id"), desc, &isnull);
+	clinical_audit_write(RelationGetRelationName(relation), "INSERT", clinical_image_key(layout, desc, tuple),
+						 isnull ? NULL : TextDatumGetCString(patient), clinical_image_digest(layout, desc, NULL, tuple));
+	MemoryContextSwitchTo(caller);
+	MemoryContextReset(record_context());
 }
 
 /* Trigger: a table that is audited is not emptied at a stroke. */

@@ -126,6 +126,7 @@ extern void clinical_audit_adopt_restores(void);
 /* audit.c */
 
 extern void clinical_audit_note_restore(void);
+extern void clinical_audit_inserted(Relation relation, HeapTuple tuple);
 
 /* audit_compare.c */
 

@@ -39,12 +39,18 @@ enum
 {
 	STORE_PATIENT_ID, STORE_SUBMISSION_ID, STORE_RECEIVED_AT, STORE_ORIGINATOR, STORE_DEVICE_ID, STORE_LOGIN,
 	STORE_ACTOR, STORE_TRACE_PARENT, STORE_PROJECT_ID, STORE_VERSION_ID, STORE_CAPTURED_AT, STORE_LOCAL_DAY,
-	STORE_ZONE, STORE_DIGEST, STORE_OBSERVATIONS, STORE_OBSERVATIONS_DIGEST, STORE_REPORT_DATA, STORE_NCOLUMNS,
+	STORE_ZONE, STORE_DIGEST, STORE_OBSERVATIONS, STORE_OBSERVATIONS_DIGEST, STORE_REPORT_DATA, STORE_STATUS, STORE_PROCESSED_AT,
+	STORE_NCOLUMNS,
 };
 static const Oid store_types[STORE_NCOLUMNS] = {
 	TEXTOID, UUIDOID, TIMESTAMPTZOID, TEXTOID, TEXTOID, TEXTOID,
 	TEXTOID, TEXTOID, INT8OID, INT8OID, TIMESTAMPTZOID, DATEOID,
-	TEXTOID, BYTEAOID, INT4OID, BYTEAOID, JSONBOID
+	TEXTOID, BYTEAOID, INT4OID, BYTEAOID, JSONBOID, TEXTOID, TIMESTAMPTZOID
+};
+static const char *const store_columns[STORE_NCOLUMNS] = {
+	"patient_id", "id", "received_at", "originator", "device_id", "login",
+	"actor", "trace_parent", "project_id", "version_id", "captured_at", "local_day",
+	"time_zone", "digest", "observations", "observations_digest", "report_data", "status", "processed_at"
 };
 static const int store_from[STORE_PROJECT_ID] = {
 	CLINICAL_STAGED_PATIENT_ID, CLINICAL_STAGED_SUBMISSION_ID, CLINICAL_STAGED_RECEIVED_AT, CLINICAL_STAGED_ORIGINATOR,
@@ -87,6 +93,8 @@ add_accepted(ClinicalRows *rows, ClinicalRows *observations, const ClinicalStage
 	clinical_rows_set(rows, STORE_OBSERVATIONS, Int32GetDatum(count));
 	clinical_rows_set(rows, STORE_OBSERVATIONS_DIGEST, clinical_observations_digest(observations, count));
 	clinical_rows_set(rows, STORE_REPORT_DATA, JsonbPGetDatum(staged->data));
+	clinical_rows_set(rows, STORE_STATUS, CStringGetTextDatum(staged->outcome));
+	clinical_rows_set(rows, STORE_PROCESSED_AT, TimestampTzGetDatum(GetCurrentTimestamp()));
 }
 
 /* Add a report that was not. */
@@ -117,20 +125,25 @@ store_accepted(const ClinicalRows *rows)
 		"INSERT INTO clinical.submission (patient_id, id, received_at, originator, device_id, login, actor, trace_parent,"
 		"       project_id, version_id, captured_at, local_day, time_zone, digest, observations, observations_digest, report_data,"
 		"       status, processed_at)"
-		" SELECT u.*, 'accepted', pg_catalog.clock_timestamp()"
+		" SELECT u.*"
 		"   FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3), pg_catalog.unnest($4),"
 		"                   pg_catalog.unnest($5), pg_catalog.unnest($6), pg_catalog.unnest($7), pg_catalog.unnest($8),"
 		"                   pg_catalog.unnest($9), pg_catalog.unnest($10), pg_catalog.unnest($11), pg_catalog.unnest($12),"
 		"                   pg_catalog.unnest($13), pg_catalog.unnest($14), pg_catalog.unnest($15), pg_catalog.unnest($16),"
-		"                   pg_catalog.unnest($17)) AS u",
+		"                   pg_catalog.unnest($17), pg_catalog.unnest($18), pg_catalog.unnest($19)) AS u",
 		STORE_NCOLUMNS,
 		{TEXTARRAYOID, UUIDARRAYOID, TIMESTAMPTZARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID,
 			TEXTARRAYOID, TEXTARRAYOID, INT8ARRAYOID, INT8ARRAYOID, TIMESTAMPTZARRAYOID, DATEARRAYOID,
-		TEXTARRAYOID, BYTEAARRAYOID, INT4ARRAYOID, BYTEAARRAYOID, JSONBARRAYOID}
+		TEXTARRAYOID, BYTEAARRAYOID, INT4ARRAYOID, BYTEAARRAYOID, JSONBARRAYOID, TEXTARRAYOID, TIMESTAMPTZARRAYOID}
+	};
+	static const char *const triggers[] = {"submission_check", "audit", "audit_truncate", NULL};
+	static const ClinicalTarget target = {
+		.table = "submission", .nattributes = 20, .audited = true, .triggers = triggers,
+		.ncolumns = STORE_NCOLUMNS, .columns = store_columns
 	};
 	Datum		arrays[STORE_NCOLUMNS];
 
-	if (rows->nrows == 0)
+	if (rows->nrows == 0 || clinical_insert_below(&target, rows))
 		return;
 	clinical_rows_arrays(rows, arrays);
 	clinical_server_execute(&plan, arrays, NULL);

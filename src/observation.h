@@ -41,9 +41,28 @@ extern void clinical_observations_begin(ClinicalRows *rows);
 extern int	clinical_observations_add(ClinicalRows *rows, const ClinicalReportKey *key, const ClinicalVerdict *verdict);
 extern void clinical_observations_store(const ClinicalRows *rows);
 
+/* observation_insert.c */
+
+/* A table, and the columns of rows for it; the others are NULL */
+typedef struct ClinicalTarget
+{
+	const char *table;
+	int			nattributes;	/* as the table was made */
+	bool		audited;		/* each row has a record of its own */
+	const char *const *triggers;	/* ours, ended by NULL */
+	int			ncolumns;
+	const char *const *columns;
+	const char *constant;		/* a column that is the same in all rows, or
+								 * NULL */
+	Datum		value;			/* of it */
+} ClinicalTarget;
+
+extern bool clinical_insert_below(const ClinicalTarget *target, const ClinicalRows *rows);
+
 /* observation_digest.c: what the audit record of a report covers them by */
 
 extern const Oid clinical_observed_types[OBSERVED_NCOLUMNS];
+extern const char *const clinical_observed_names[OBSERVED_NCOLUMNS];
 
 extern Datum clinical_observations_digest(const ClinicalRows *rows, int count);
 

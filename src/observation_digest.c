@@ -35,7 +35,7 @@ const Oid	clinical_observed_types[OBSERVED_NCOLUMNS] = {
 	DATEOID, NUMERICOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID,
 	BOOLOID, BOOLOID, TEXTOID, TIMESTAMPTZOID, TEXTOID, TEXTOID
 };
-static const char *const names[OBSERVED_NCOLUMNS] = {
+const char *const clinical_observed_names[OBSERVED_NCOLUMNS] = {
 	"patient_id", "item", "captured_at", "id", "submission_id", "repeat_key",
 	"local_day", "value", "value_text", "value_code", "unit", "absent",
 	"is_score", "flagged", "actor", "recorded_at", "recorded_by", "reason"
@@ -208,9 +208,9 @@ row_layout(FunctionCallInfo fcinfo, HeapTupleHeader row)
 	MemoryContextSwitchTo(caller);
 	for (int i = 0; i < OBSERVED_NCOLUMNS; i++)
 	{
-		layout->numbers[i] = SPI_fnumber(layout->desc, names[i]);
+		layout->numbers[i] = SPI_fnumber(layout->desc, clinical_observed_names[i]);
 		if (layout->numbers[i] <= 0 || SPI_gettypeid(layout->desc, layout->numbers[i]) != clinical_observed_types[i])
-			elog(ERROR, "column \"%s\" of \"observation\" is not what it was", names[i]);
+			elog(ERROR, "column \"%s\" of \"observation\" is not what it was", clinical_observed_names[i]);
 	}
 	fcinfo->flinfo->fn_extra = layout;
 	return layout;

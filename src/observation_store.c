@@ -142,9 +142,15 @@ clinical_observations_store(const ClinicalRows *rows)
 			DATEARRAYOID, NUMERICARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID,
 		BOOLARRAYOID, BOOLARRAYOID, TEXTARRAYOID, TIMESTAMPTZARRAYOID, TEXTARRAYOID}
 	};
+	static const char *const triggers[] = {"history_rows", "audit", "audit_added", "audit_truncate", NULL};
+	static const ClinicalTarget target = {
+		.table = "observation", .nattributes = 19, .triggers = triggers,
+		.ncolumns = OBSERVED_NSTORED, .columns = clinical_observed_names,
+		.constant = "version", .value = (Datum) 1
+	};
 	Datum		arrays[OBSERVED_NSTORED];
 
-	if (rows->nrows == 0)
+	if (rows->nrows == 0 || clinical_insert_below(&target, rows))
 		return;
 	clinical_rows_arrays(rows, arrays);
 	clinical_server_execute(&plan, arrays, NULL);

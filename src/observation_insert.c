@@ -1,0 +1,166 @@
+/*-------------------------------------------------------------------------
+ *
+ * observation_insert.c
+ *		Storing reports and observations below the executor.
+ *
+ * The server alone writes these tables, and what their triggers and foreign keys
+ * would look at was looked at already: rows, index entries and the record of the
+ * audit trail are all that is left to do.  The executor takes twice as long
+ * for that (doc/performance.md).  Where somebody has added a trigger, a column or
+ * an index of another kind, it is the executor's all the same.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/table.h"
+#include "access/tableam.h"
+#include "catalog/indexing.h"
+#include "catalog/namespace.h"
+#include "executor/spi.h"
+#include "executor/tuptable.h"
+#include "miscadmin.h"
+#include "nodes/execnodes.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+
+#include "audit.h"
+#include "observation.h"
+
+/* So many rows are stored by one call */
+#define CHUNK 256
+
+/* Is a trigger one of those that have nothing to do for rows that a report made? */
+static bool
+is_ours(const Trigger *trigger, const char *const *triggers)
+{
+	if (trigger->tgisinternal)
+		return true;			/* of a foreign key */
+	for (; *triggers != NULL; triggers++)
+	{
+		if (strcmp(trigger->tgname, *triggers) == 0)
+			return true;
+	}
+	return false;
+}
+
+/* Has nobody added anything to the table that has to be asked about its rows? */
+static bool
+is_as_made(Relation relation, CatalogIndexState indexes, const ClinicalTarget *target)
+{
+	TriggerDesc *triggers = relation->trigdesc;
+
+	if (RelationGetNumberOfAttributes(relation) != target->nattributes || relation->rd_rules != NULL)
+		return false;
+	if (relation->rd_att->constr != NULL && relation->rd_att->constr->num_check > 0)
+		return false;
+	for (int i = 0; triggers != NULL && i < triggers->numtriggers; i++)
+	{
+		if (!is_ours(&triggers->triggers[i], target->triggers))
+			return false;
+	}
+	for (int i = 0; i < indexes->ri_NumIndices; i++)
+	{
+		const IndexInfo *index = indexes->ri_IndexRelationInfo[i];
+
+		if (index->ii_Expressions != NIL || index->ii_Predicate != NIL || index->ii_ExclusionOps != NULL)
+			return false;
+	}
+	return true;
+}
+
+/* Find the number of each of the target's columns, the constant one last; false if one is not there. */
+static bool
+find_columns(Relation relation, const ClinicalTarget *target, int *numbers)
+{
+	for (int i = 0; i <= target->ncolumns; i++)
+	{
+		const char *name = i == target->ncolumns ? target->constant : target->columns[i];
+
+		numbers[i] = name == NULL ? 0 : SPI_fnumber(RelationGetDescr(relation), name) - 1;
+		if (numbers[i] < 0)
+			return false;
+	}
+	return true;
+}
+
+/* Put a row into a slot; columns that are not among the target's are NULL. */
+static void
+fill_slot(TupleTableSlot *slot, const ClinicalTarget *target, const ClinicalRows *rows, int row, const int *numbers)
+{
+	ExecClearTuple(slot);
+	memset(slot->tts_isnull, true, slot->tts_tupleDescriptor->natts * sizeof(bool));
+	for (int i = 0; i < rows->ncolumns; i++)
+	{
+		slot->tts_values[numbers[i]] = rows->values[i][row];
+		slot->tts_isnull[numbers[i]] = rows->nulls[i][row];
+	}
+	if (target->constant != NULL)
+	{
+		slot->tts_values[numbers[rows->ncolumns]] = target->value;
+		slot->tts_isnull[numbers[rows->ncolumns]] = false;
+	}
+	ExecStoreVirtualTuple(slot);
+}
+
+/* Write the records of the audit trail for rows that were stored. */
+static void
+record_rows(Relation relation, TupleTableSlot **slots, int count)
+{
+	for (int i = 0; i < count; i++)
+	{
+		bool		should_free;
+		HeapTuple	tuple = ExecFetchSlotHeapTuple(slots[i], true, &should_free);
+
+		CHECK_FOR_INTERRUPTS();
+		clinical_audit_inserted(relation, tuple);
+		if (should_free)
+			heap_freetuple(tuple);
+	}
+}
+
+/* Store the rows. */
+static void
+insert(Relation relation, CatalogIndexState indexes, const ClinicalTarget *target, const ClinicalRows *rows,
+	   const int *numbers)
+{
+	TupleTableSlot *slots[CHUNK];
+	int			made = 0;
+
+	for (int from = 0; from < rows->nrows; from += CHUNK)
+	{
+		int			count = Min(CHUNK, rows->nrows - from);
+
+		CHECK_FOR_INTERRUPTS();
+		for (int i = 0; i < count; i++)
+		{
+			if (i == made)
+				slots[made++] = MakeSingleTupleTableSlot(RelationGetDescr(relation), &TTSOpsHeapTuple);
+			fill_slot(slots[i], target, rows, from + i, numbers);
+		}
+		CatalogTuplesMultiInsertWithInfo(relation, slots, count, indexes);
+		if (target->audited)
+			record_rows(relation, slots, count);
+	}
+	for (int i = 0; i < made; i++)
+		ExecDropSingleTupleTableSlot(slots[i]);
+}
+
+/* Store rows below the executor; false, and nothing stored, if it has to do that. */
+bool
+clinical_insert_below(const ClinicalTarget *target, const ClinicalRows *rows)
+{
+	Relation	relation = table_open(get_relname_relid(target->table, get_namespace_oid("clinical", false)), RowExclusiveLock);
+	CatalogIndexState indexes = CatalogOpenIndexes(relation);
+	int			numbers[CLINICAL_MAX_ARGS + 1];
+	bool		can = is_as_made(relation, indexes, target) && find_columns(relation, target, numbers);
+
+	Assert(target->ncolumns == rows->ncolumns);
+	if (can)
+		insert(relation, indexes, target, rows, numbers);
+	CatalogCloseIndexes(indexes);
+	table_close(relation, NoLock);
+	if (can)
+		CommandCounterIncrement();
+	return can;
+}
