@@ -244,18 +244,17 @@ SELECT clinical.submit_report('nobody', '{"a": 1}', '00000000-0000-0000-0000-000
 SELECT clinical.process_reports();
 SELECT clinical.submit_report('waiting', '{"a": 1}', '00000000-0000-0000-0000-000000000003', '2026-01-20');
 RESET SESSION AUTHORIZATION;
-SEGMENTS
 SELECT clinical.transfer_patient('pt-moved', 9002, '2026-02-01', 'REASON pt-moved');
 SELECT clinical.amend_record('pt-moved', '{"moved": "REC pt-moved"}', 'REASON pt-moved');
 SELECT clinical.set_patient_time_zone('pt-moved', 'Asia/Tokyo', '2026-02-01');
 };
 my $segments = join "\n", map { "INSERT INTO clinical.$_ (patient_id, submission_id, received_at, originator, login, report_data) VALUES ('$_', gen_random_uuid(), now(), 'subject', 'x', '{}');" } @segments;
-$fixture =~ s/^SEGMENTS$/$segments/m;
 $fixture .= join '', map { grants_sql($_) } sort keys %logins;
 # what there is is sealed, and a restore has left word of itself
 $node->safe_psql('postgres', "SET client_min_messages = warning; BEGIN;\n$fixture COMMIT; SELECT count(clinical.seal_audit());" . q{
 SET clinical.restore = on;
-INSERT INTO clinical.audit_restore (id, restored_at, login, role) VALUES ('7e000000-0000-0000-0000-000000000000', now(), 'x', 'x')});
+INSERT INTO clinical.audit_restore (id, restored_at, login, role) VALUES ('7e000000-0000-0000-0000-000000000000', now(), 'x', 'x');
+} . $segments);
 
 my $taking = $node->safe_psql('postgres', q{SELECT relname FROM clinical.staged_report s JOIN pg_class c ON c.oid = s.tableoid WHERE patient_id = 'waiting'});
 $rows{$taking}{waiting} = $rows{$taking}{$taking};
@@ -283,7 +282,7 @@ for my $id (sort keys %patients)
 like($told_of{''}, qr/ $_ /, "and of $_") for qw(center project project_center membership), @forms;
 
 # What each table's statements are made of: the key, what an update sets, which row a deletion
-# is about, the referenced columns, and what becomes of writing where there is the privilege.
+# is about, the referenced columns, and what becomes of writing where there is the privilege (write: whatever the rows).
 my %tables = (
 	center => { key => 'id::text', set => "name = 'x'", victim => 9005, columns => 'id', types => 'bigint' },
 	project => { key => 'id::text', set => "name = 'x'", victim => 7004, columns => 'id', types => 'bigint' },
@@ -318,8 +317,8 @@ my %tables = (
 		types => 'text, text, timestamptz, uuid, integer', update => '55000', delete => '55000' },
 	set_aside => { key => 'patient_id', set => "actor = 'x'", victim => 'pt-moved', columns => 'patient_id, submission_id, arrival', types => 'text, uuid, uuid',
 		update => '55000', delete => '55000' },
-	staged_report => { key => 'patient_id', set => "actor = 'x'", victim => 'waiting', columns => 'patient_id', types => 'text' },
-	(map { $_ => { key => 'patient_id', set => "actor = 'x'", victim => $_, columns => 'patient_id', types => 'text' } } @segments),
+	staged_report => { key => 'patient_id', set => "actor = 'x'", victim => 'waiting', columns => 'patient_id', types => 'text', write => '55000' },
+	(map { $_ => { key => 'patient_id', set => "actor = 'x'", victim => $_, columns => 'patient_id', types => 'text', write => '55000' } } @segments),
 	audit_record => { key => 'id::text', set => "reason = 'x'", victim => 1, columns => 'generation, xid, id', types => 'integer, xid8, bigint',
 		update => '55000', delete => '55000' },
 	audit_block => { key => 'block_no::text', set => "root = ''", victim => 1, columns => 'block_no', types => 'bigint', update => '55000', delete => '55000' },
@@ -352,6 +351,7 @@ for my $t (sort keys %tables)
 		my ($returns) = @_;
 		return sub {
 			my @keys = visible($_[0], $t);
+			return fails($d{write}) if $d{write};
 			return @keys && $d{update} ? fails($d{update}) : fine($returns ? \@keys : [], @keys);
 		};
 	};
@@ -359,6 +359,7 @@ for my $t (sort keys %tables)
 		my ($returns) = @_;
 		return sub {
 			my @keys = grep { $_ eq $d{victim} } visible($_[0], $t);
+			return fails($d{write}) if $d{write};
 			return @keys && $d{delete} ? fails($d{delete}) : fine($returns ? \@keys : [], @keys);
 		};
 	};
@@ -469,7 +470,7 @@ cell('patient', 'update center', 'UPDATE clinical.patient SET center_id = 9001',
 cell('record_version', 'insert', "INSERT INTO clinical.record_version (patient_id, version, record, changes) VALUES ('$own', 2, '{}', '[]')", 'I', sub { fails('55000') });
 cell('center_event', 'insert', "INSERT INTO clinical.center_event (center_id, status) VALUES (9001, 'x')", 'I', sub { fails('55000') });
 cell($_, 'insert', "INSERT INTO clinical.$_ SELECT (r).* FROM (SELECT NULL::clinical.$_ AS r) s", 'I', sub { fails('55000') })
-  for qw(audit_record audit_block audit_generation audit_restore);
+  for qw(audit_record audit_block audit_generation audit_restore staged_report), @segments;
 cell('project_event', 'insert', "INSERT INTO clinical.project_event (project_id, event) VALUES (7001, 'status')", 'I', sub { fails('55000') });
 for my $new (
 	[ 'center', 9100, q{(id, name, site_id) OVERRIDING SYSTEM VALUE VALUES (%d, 'x', '%s')}, [ 9100, 'new' ], [ 9100, 'SITE-9001' ], 'site_id', 9001 ],
@@ -671,7 +672,7 @@ while ($copied =~ /^#(\S+) (\S+) (to|from)\n(.*?)(?=^#|\z)/msg)
 	my $expect = !$usage || !may($login, $t, $way eq 'to' ? 's' : 'i') ? 'ERROR:  42501' :
 	  # of a table with others below it COPY gives its own rows
 	  $way eq 'to' ? ($t eq 'staged_report' ? '' : join(' ', visible($login, $t))) :
-	  $login->{all} && !$login->{owner} ? '' : 'ERROR:  0A000';
+	  !$login->{all} || $login->{owner} ? 'ERROR:  0A000' : $tables{$t}{write} ? "ERROR:  $tables{$t}{write}" : '';
 	$out = join ' ', sort split /\n/, $out;
 	$expect =~ s,/2026\b,,g if $t eq 'entry_excuse';
 	$copy{$name}++;
@@ -714,7 +715,7 @@ my %functions = (
 	(map { $_ => 'investigator data_manager' } 'withdraw_submission(text,uuid,text)', 'correct_observation(text,uuid,text,text)'),
 	'health()' => 'admin auditor', 'check()' => 'auditor', 'role_sees(oid,bigint,bigint)' => '',
 	(map { $_ . '()' => '' } qw(audit_ddl audit_guard audit_head audit_row audit_truncate center_check center_history enrollment_event_apply enrollment_event_check entry_excuse_check entry_schedule_check history_guard
-		submission_check intake_check queue_share_changed instrument_version_changed instrument_version_check project_instrument_check membership_changed membership_check
+		submission_check intake_check staged_check queue_share_changed instrument_version_changed instrument_version_check project_instrument_check membership_changed membership_check
 		patient_check patient_created patient_time_zone_apply patient_time_zone_check project_center_check project_center_history project_check project_history record_changed)));
 is(join("\n", sort split /\n/, $node->safe_psql('postgres', q{SELECT substr(replace(oid::regprocedure::text, '"', ''), 10) FROM pg_proc WHERE pronamespace = 'clinical'::regnamespace})),
 	join("\n", sort keys %functions), 'the model knows all functions');
