@@ -68,6 +68,17 @@ extern PGDLLEXPORT void _PG_init(void);
 #define CLINICAL_WAIT_EVENT(cache, name) ((cache) != 0 ? (cache) : ((cache) = PG_WAIT_EXTENSION))
 #endif
 
+/* 18 counts for EXPLAIN in index scans, and asks about deferrable primary keys */
+#if PG_VERSION_NUM >= 180000
+#define clinical_index_beginscan(table, index, snapshot, nkeys) \
+	index_beginscan(table, index, snapshot, NULL, nkeys, 0)
+#define clinical_primary_key(table) RelationGetPrimaryKeyIndex(table, false)
+#else
+#define clinical_index_beginscan(table, index, snapshot, nkeys) \
+	index_beginscan(table, index, snapshot, nkeys, 0)
+#define clinical_primary_key(table) RelationGetPrimaryKeyIndex(table)
+#endif
+
 /* 16 takes a memory context for VACUUM, and can leave out the table itself */
 #if PG_VERSION_NUM >= 160000
 #define CLINICAL_VACUUM_OPTIONS \

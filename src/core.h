@@ -9,7 +9,9 @@
 #ifndef CLINICAL_CORE_H
 #define CLINICAL_CORE_H
 
+#include "access/genam.h"
 #include "access/htup.h"
+#include "access/skey.h"
 #include "access/tupdesc.h"
 #include "commands/trigger.h"
 #include "executor/spi.h"
@@ -87,6 +89,30 @@ extern bool clinical_fetch(ClinicalPlan *plan, Datum *values, const char *nulls,
 extern void clinical_composite_tuple(HeapTupleHeader row, HeapTuple tuple);
 extern bool clinical_fetch_args(ClinicalPlan *plan, FunctionCallInfo fcinfo,
 								bool read_only, Datum *result);
+
+/* core_find.c: rows by an index, below the executor */
+
+#define CLINICAL_MAX_KEYS 3
+
+/* Made with the first members alone; the rest begins as zero */
+typedef struct ClinicalFinder
+{
+	const char *table;
+	const char *index;			/* NULL: the primary key's */
+	int			nkeys;
+	Oid			types[CLINICAL_MAX_KEYS];
+	Relation	relation;		/* NULL: not open */
+	Relation	opened;			/* the index */
+	IndexScanDesc scan;
+	TupleTableSlot *slot;
+	ScanKeyData keys[CLINICAL_MAX_KEYS];
+} ClinicalFinder;
+
+extern void clinical_find(ClinicalFinder *finder, const Datum *values);
+extern bool clinical_find_next(ClinicalFinder *finder, bool backward);
+extern bool clinical_find_first(ClinicalFinder *finder, const Datum *values);
+extern Datum clinical_find_column(ClinicalFinder *finder, const char *name);
+extern void clinical_find_close(ClinicalFinder *finder);
 
 /* core_array.c: rows as an array for each column */
 

@@ -72,6 +72,14 @@ typedef enum ClinicalStagedColumn
 /* A report whose lane is busy is tried again after so many milliseconds */
 #define CLINICAL_RETRY_BUSY 100
 
+/* What is known about the id of a report */
+typedef struct ClinicalUse
+{
+	bool		used;
+	bool		same;			/* by the same report */
+	bool		original;		/* that one was put back from quarantine */
+} ClinicalUse;
+
 /* A staged report, what is known about it, and what becomes of it */
 typedef struct ClinicalStaged
 {
@@ -83,13 +91,12 @@ typedef struct ClinicalStaged
 	Jsonb	   *data;
 	TimestampTz captured_at;
 	Datum		digest;
-	bool		repeats;		/* the id was used before, or earlier in the
-								 * batch */
-	bool		same;			/* by the same report */
+	ClinicalUse use;			/* before, or earlier in the batch */
 	bool		known;			/* the patient */
 	int64		project_id;
 	Datum		zone;			/* 0: unknown patient */
-	Datum		local_day;		/* 0: the same */
+	Datum		local_day;
+	bool		has_day;
 	const char *reason;			/* of quarantine, as far as the database knows;
 								 * NULL: none */
 	int64		version_id;		/* 0: no instrument */
@@ -189,19 +196,13 @@ extern Datum clinical_submission_digest(const ClinicalSubmission *submission);
 /* intake_judge.c */
 extern bool clinical_same_digest(Datum left, Datum right);
 extern void clinical_intake_prepare(ClinicalStaged *staged);
-extern void clinical_intake_look_up(ClinicalStaged **reports, int count);
+extern void clinical_intake_order(ClinicalStaged **reports, int count);
 extern void clinical_intake_judge(ClinicalStaged *staged);
 extern void clinical_intake_set_aside(ClinicalStaged *staged, const char *reason, const char *key, const char *value);
 
-/*
- * SQL: what was set aside under an id, for a subquery.  What else is asked of it
- * stands outside, or the planner would like the index of the quarantine better
- * than the primary key as long as both are small, and keep to that.
- */
-#define CLINICAL_SET_ASIDE(patient_id, submission_id) \
-	"SELECT i.digest, i.outcome, i.requeued_at FROM clinical.set_aside i" \
-	"  WHERE i.patient_id OPERATOR(pg_catalog.=) " patient_id \
-	"    AND i.submission_id OPERATOR(pg_catalog.=) " submission_id " OFFSET 0"
+/* intake_look.c */
+extern void clinical_intake_find_use(Datum patient_id, Datum submission_id, Datum digest, ClinicalUse *use);
+extern void clinical_intake_look_up(ClinicalStaged **reports, int count);
 
 /* intake_store.c */
 extern void clinical_intake_process(ClinicalStaged **reports, int count);

@@ -7,14 +7,12 @@
  */
 #include "postgres.h"
 
-#include "catalog/pg_type.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 #include "utils/uuid.h"
 
 #include "intake.h"
-#include "patient.h"
 
 /* So many findings are kept with a report in quarantine */
 #define MAX_DETAILS 100
@@ -149,16 +147,6 @@ judge_answers(ClinicalStaged *staged)
 	staged->detail = findings_detail(&staged->verdict);
 }
 
-/* What is passed to look reports up, a row each, and what comes back */
-enum
-{
-	ASK_PATIENT_ID, ASK_SUBMISSION_ID, ASK_CAPTURED_AT, ASK_RECEIVED_AT, ASK_TIME_ZONE, ASK_INSTRUMENT, ASK_NCOLUMNS,
-};
-enum
-{
-	KNOW_NUMBER = 1, KNOW_DIGEST, KNOW_PROJECT_ID, KNOW_ZONE, KNOW_LOCAL_DAY, KNOW_REASON, KNOW_VERSION_ID,
-};
-
 /* Compare by patient, id, and who came first. */
 static int
 compare_staged(const void *left, const void *right)
@@ -226,7 +214,9 @@ clinical_intake_prepare(ClinicalStaged *staged)
 		DatumGetTimestampTz(staged->values[CLINICAL_STAGED_CAPTURED_AT]) :
 		DatumGetTimestampTz(staged->values[CLINICAL_STAGED_RECEIVED_AT]);
 	staged->captured_at = submission.captured_at;
-	staged->repeats = staged->same = false;
+	staged->has_day = false;
+	memset(&staged->use, 0, sizeof(staged->use));
+	staged->version_id = 0;
 	staged->detail = NULL;
 	staged->reason = NULL;
 	memset(&staged->verdict, 0, sizeof(staged->verdict));
@@ -241,147 +231,26 @@ clinical_intake_prepare(ClinicalStaged *staged)
 	staged->digest = clinical_submission_digest(&submission);
 }
 
-/* A column of a row that was read; 0 if it is NULL. */
-static Datum
-column(SPITupleTable *table, uint64 row, int number)
-{
-	bool		isnull;
-	Datum		value = SPI_getbinval(table->vals[row], table->tupdesc, number, &isnull);
-
-	return isnull ? (Datum) 0 : value;
-}
-
-/* Take what the database knows about a report. */
-static void
-take_knowledge(SPITupleTable *table, uint64 row, ClinicalStaged **reports)
-{
-	ClinicalStaged *staged = reports[DatumGetInt64(column(table, row, KNOW_NUMBER)) - 1];
-	Datum		digest = column(table, row, KNOW_DIGEST);
-	Datum		reason = column(table, row, KNOW_REASON);
-
-	staged->zone = column(table, row, KNOW_ZONE);
-	staged->known = staged->zone != 0;
-	staged->project_id = DatumGetInt64(column(table, row, KNOW_PROJECT_ID));
-	staged->local_day = column(table, row, KNOW_LOCAL_DAY);
-	staged->version_id = DatumGetInt64(column(table, row, KNOW_VERSION_ID));
-	if (reason != 0)
-		staged->reason = TextDatumGetCString(reason);
-	if (digest != 0)
-	{
-		staged->repeats = true;
-		staged->same = clinical_same_digest(staged->digest, digest);
-	}
-}
-
-/* A moment that has a day in every time zone; one at the ends of time is not accepted anyway. */
-static TimestampTz
-with_a_day(TimestampTz moment)
-{
-	return Max(Min(moment, END_TIMESTAMP - 2 * USECS_PER_DAY), MIN_TIMESTAMP + 2 * USECS_PER_DAY);
-}
-
-/* Ask the database about all reports at once. */
-static void
-ask(ClinicalStaged **reports, int count)
-{
-	/* so far may a device's clock be ahead: 15 minutes */
-	static ClinicalPlan plan = {
-		"SELECT s.number, o.digest, p.project_id, z.zone, z.day,"
-		"       CASE WHEN p.id IS NULL THEN 'unknown_patient'"
-		"            WHEN s.captured_at OPERATOR(pg_catalog.>) (s.received_at OPERATOR(pg_catalog.+) '15 minutes'::pg_catalog.interval)"
-		"            THEN 'captured_in_future'"
-		"            WHEN e.first_day OPERATOR(pg_catalog.>) z.day THEN 'captured_before_enrolment'"
-		"            WHEN (l.status OPERATOR(pg_catalog.=) 'enrolled') IS NOT TRUE OR j.status OPERATOR(pg_catalog.=) 'closed' THEN 'patient_not_on_study'"
-		"            WHEN v.version_id IS NULL THEN 'unknown_instrument' END,"
-		"       v.version_id"
-		"  FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3), pg_catalog.unnest($4),"
-		"                  pg_catalog.unnest($5), pg_catalog.unnest($6)) WITH ORDINALITY"
-		"       AS s (patient_id, submission_id, captured_at, received_at, time_zone, instrument, number)"
-		"  LEFT JOIN LATERAL ("
-		"       SELECT a.digest FROM clinical.submission a"
-		"        WHERE a.patient_id OPERATOR(pg_catalog.=) s.patient_id AND a.id OPERATOR(pg_catalog.=) s.submission_id"
-		"       UNION ALL"
-		"       SELECT q.digest FROM (" CLINICAL_SET_ASIDE("s.patient_id", "s.submission_id") ") q"
-		"        WHERE q.outcome OPERATOR(pg_catalog.=) 'quarantined' AND q.requeued_at IS NULL LIMIT 1) o ON true"
-		"  LEFT JOIN clinical.patient p ON p.id OPERATOR(pg_catalog.=) s.patient_id"
-		"  LEFT JOIN clinical.project j ON j.id OPERATOR(pg_catalog.=) p.project_id"
-		"  LEFT JOIN LATERAL ("
-		"       SELECT t.zone, pg_catalog.timezone(t.zone, s.captured_at)::pg_catalog.date AS day"
-		"         FROM (SELECT CASE WHEN p.id IS NULL THEN NULL"
-		"                     WHEN s.time_zone IS NOT NULL THEN s.time_zone"
-		"                     ELSE " CLINICAL_ZONE_AT("p.id", "s.captured_at") " END AS zone OFFSET 0) t) z ON true"
-		"  LEFT JOIN LATERAL ("
-		"       SELECT pg_catalog.min(n.effective_on) AS first_day FROM clinical.enrollment_event n"
-		"        WHERE n.patient_id OPERATOR(pg_catalog.=) p.id AND n.status OPERATOR(pg_catalog.=) 'enrolled') e ON true"
-		/* who leaves the study on a day reports on that day */
-		"  LEFT JOIN LATERAL ("
-		"       SELECT n.status FROM clinical.enrollment_event n"
-		"        WHERE n.patient_id OPERATOR(pg_catalog.=) p.id"
-		"          AND (n.effective_on OPERATOR(pg_catalog.<) z.day"
-		"               OR (n.effective_on OPERATOR(pg_catalog.=) z.day AND n.status OPERATOR(pg_catalog.=) 'enrolled'))"
-		"        ORDER BY n.effective_on DESC, n.event_no DESC LIMIT 1) l ON true"
-		"  LEFT JOIN LATERAL ("
-		"       SELECT u.version_id FROM clinical.project_instrument i"
-		"         JOIN clinical.project_instrument_version u"
-		"           ON u.project_id OPERATOR(pg_catalog.=) i.project_id AND u.instrument OPERATOR(pg_catalog.=) i.instrument"
-		"        WHERE i.project_id OPERATOR(pg_catalog.=) p.project_id"
-		"          AND CASE WHEN s.instrument IS NULL THEN i.is_default ELSE i.instrument OPERATOR(pg_catalog.=) s.instrument END"
-		"          AND u.effective_from OPERATOR(pg_catalog.<=) z.day"
-		"        ORDER BY u.effective_from DESC, u.id DESC LIMIT 1) v ON true",
-		ASK_NCOLUMNS, {TEXTARRAYOID, UUIDARRAYOID, TIMESTAMPTZARRAYOID, TIMESTAMPTZARRAYOID, TEXTARRAYOID, TEXTARRAYOID}
-	};
-	static const Oid types[ASK_NCOLUMNS] = {TEXTOID, UUIDOID, TIMESTAMPTZOID, TIMESTAMPTZOID, TEXTOID, TEXTOID};
-	static const int from[ASK_NCOLUMNS] = {
-		CLINICAL_STAGED_PATIENT_ID, CLINICAL_STAGED_SUBMISSION_ID, -1, CLINICAL_STAGED_RECEIVED_AT,
-		CLINICAL_STAGED_TIME_ZONE, CLINICAL_STAGED_INSTRUMENT
-	};
-	ClinicalRows rows;
-	Datum		arrays[ASK_NCOLUMNS];
-
-	clinical_rows_begin(&rows, types, ASK_NCOLUMNS);
-	for (int i = 0; i < count; i++)
-	{
-		clinical_rows_add(&rows);
-		for (int j = 0; j < ASK_NCOLUMNS; j++)
-		{
-			if (from[j] < 0)
-				clinical_rows_set(&rows, j, TimestampTzGetDatum(with_a_day(reports[i]->captured_at)));
-			else if (!reports[i]->nulls[from[j]])
-				clinical_rows_set(&rows, j, reports[i]->values[from[j]]);
-		}
-	}
-	clinical_rows_arrays(&rows, arrays);
-	clinical_owner_execute(&plan, arrays, NULL, false);
-}
-
-/*
- * Put reports in order, by patient and id, and find out what the database knows
- * about them, inside SPI.
- */
+/* Put reports in order, by patient and id, and find out what is known about them. */
 void
-clinical_intake_look_up(ClinicalStaged **reports, int count)
+clinical_intake_order(ClinicalStaged **reports, int count)
 {
-	SPITupleTable *table;
-
 	qsort(reports, count, sizeof(ClinicalStaged *), compare_staged);
 	for (int i = 0; i < count; i++)
 	{
 		CHECK_FOR_INTERRUPTS();
 		clinical_intake_prepare(reports[i]);
 	}
-	ask(reports, count);
-	table = SPI_tuptable;
-	for (uint64 row = 0; row < SPI_processed; row++)
-		take_knowledge(table, row, reports);
+	clinical_intake_look_up(reports, count);
 	/* who came first in the batch decides for those after it, unless somebody did before */
 	for (int i = 1, first = 0; i < count; i++)
 	{
 		if (!have_one_id(reports[first], reports[i]))
 			first = i;
-		else if (!reports[i]->repeats)
+		else if (!reports[i]->use.used)
 		{
-			reports[i]->repeats = true;
-			reports[i]->same = clinical_same_digest(reports[i]->digest, reports[first]->digest);
+			reports[i]->use.used = true;
+			reports[i]->use.same = reports[i]->use.original || clinical_same_digest(reports[i]->digest, reports[first]->digest);
 		}
 	}
 }
@@ -390,8 +259,8 @@ clinical_intake_look_up(ClinicalStaged **reports, int count)
 void
 clinical_intake_judge(ClinicalStaged *staged)
 {
-	if (staged->repeats)
-		staged->outcome = staged->same ? "duplicate" : "conflict";
+	if (staged->use.used)
+		staged->outcome = staged->use.same ? "duplicate" : "conflict";
 	else if (staged->reason != NULL)
 		clinical_intake_set_aside(staged, staged->reason, NULL, NULL);
 	else

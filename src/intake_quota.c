@@ -97,6 +97,8 @@ clinical_quota_of(text *patient_id, int64 *limit)
 	Datum		id = PointerGetDatum(patient_id);
 	Datum		project_id;
 
+	/* an open transaction that has locked its tables would not hear of changes */
+	AcceptInvalidationMessages();
 	if (!known)
 		read_shares();
 	if (nshares == 0 || !clinical_owner_fetch(&plan, &id, NULL, false, &project_id))

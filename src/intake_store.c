@@ -10,7 +10,6 @@
 #include "catalog/pg_type.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
-#include "utils/guc.h"
 #include "utils/timestamp.h"
 
 #include "intake.h"
@@ -176,26 +175,6 @@ store_aside(const ClinicalRows *rows)
 	clinical_server_execute(&plan, arrays, NULL);
 }
 
-/*
- * Settings for the plans of processing, which are kept while the tables grow from
- * nothing, so that no estimate counts: every look-up is by an index.
- */
-static int
-plan_for_growth(void)
-{
-	static const char *const off[] = {
-		"enable_seqscan", "enable_hashjoin", "enable_mergejoin", "enable_bitmapscan", "enable_material", "enable_memoize",
-		"jit"
-	};
-	int			level = NewGUCNestLevel();
-
-	for (int i = 0; i < (int) lengthof(off); i++)
-		(void) set_config_option(off[i], "off", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
-	(void) set_config_option("plan_cache_mode", "force_generic_plan", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE,
-							 true, 0, false);
-	return level;
-}
-
 /* Decide what becomes of reports, which are out of their tables, and store it; inside SPI. */
 void
 clinical_intake_process(ClinicalStaged **reports, int count)
@@ -204,12 +183,11 @@ clinical_intake_process(ClinicalStaged **reports, int count)
 	ClinicalRows aside;
 	ClinicalRows observations;
 	ClinicalUser saved;
-	int			level = plan_for_growth();
 
 	clinical_rows_begin(&accepted, store_types, STORE_NCOLUMNS);
 	clinical_rows_begin(&aside, aside_types, ASIDE_NCOLUMNS);
 	clinical_observations_begin(&observations);
-	clinical_intake_look_up(reports, count);
+	clinical_intake_order(reports, count);
 	clinical_owner_begin(&saved);
 	for (int i = 0; i < count; i++)
 	{
@@ -227,7 +205,6 @@ clinical_intake_process(ClinicalStaged **reports, int count)
 	CLINICAL_FAULT("drain_stored");
 	clinical_observations_store(&observations);
 	CLINICAL_FAULT("drain_observed");
-	AtEOXact_GUC(true, level);
 }
 
 /* Store one report that is in quarantine because it could not be processed. */

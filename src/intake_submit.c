@@ -15,6 +15,7 @@
 #include "funcapi.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
+#include "utils/snapmgr.h"
 #include "utils/fmgrprotos.h"
 #include "utils/memutils.h"
 #include "utils/resowner.h"
@@ -279,23 +280,18 @@ keep_conflict(Datum *values, char *nulls)
 static bool
 id_is_used(const ClinicalSubmission *submission, Answer *answer)
 {
-	static ClinicalPlan plan = {
-		"SELECT s.digest FROM clinical.submission s"
-		" WHERE s.patient_id OPERATOR(pg_catalog.=) $1 AND s.id OPERATOR(pg_catalog.=) $2"
-		" UNION ALL"
-		" SELECT a.digest FROM (" CLINICAL_SET_ASIDE("$1", "$2") ") a"
-		"  WHERE a.outcome OPERATOR(pg_catalog.=) 'quarantined' AND a.requeued_at IS NULL LIMIT 1",
-		2, {TEXTOID, UUIDOID}
-	};
-	Datum		values[SUBMISSION_NARGS] = {PointerGetDatum(submission->patient_id), submission->id};
+	Datum		values[SUBMISSION_NARGS];
 	char		nulls[SUBMISSION_NARGS];
-	Datum		found;
-	Datum		digest;
+	Datum		digest = clinical_submission_digest(submission);
+	ClinicalUse use;
 
-	if (!clinical_owner_fetch(&plan, values, NULL, false, &found))
+	/* this transaction, or another session, may have stored it just now */
+	PushActiveSnapshot(GetLatestSnapshot());
+	clinical_intake_find_use(PointerGetDatum(submission->patient_id), submission->id, digest, &use);
+	PopActiveSnapshot();
+	if (!use.used)
 		return false;
-	digest = clinical_submission_digest(submission);
-	*answer = clinical_same_digest(found, digest) ? ALREADY_RECEIVED : CONFLICT;
+	*answer = use.same ? ALREADY_RECEIVED : CONFLICT;
 	if (*answer == CONFLICT)
 	{
 		pass_submission(submission, digest, values, nulls);

@@ -13,6 +13,7 @@
  */
 #include "postgres.h"
 
+#include "access/heaptoast.h"
 #include "access/table.h"
 #include "access/tableam.h"
 #include "catalog/indexing.h"
@@ -29,6 +30,7 @@
 
 /* So many rows are stored by one call */
 #define CHUNK 256
+#define MAX_COLUMNS 32
 
 /* Is a trigger one of those that have nothing to do for rows that a report made? */
 static bool
@@ -50,6 +52,7 @@ is_as_made(Relation relation, CatalogIndexState indexes, const ClinicalTarget *t
 {
 	TriggerDesc *triggers = relation->trigdesc;
 
+	Assert(target->nattributes <= MAX_COLUMNS);
 	if (RelationGetNumberOfAttributes(relation) != target->nattributes || relation->rd_rules != NULL)
 		return false;
 	if (relation->rd_att->constr != NULL && relation->rd_att->constr->num_check > 0)
@@ -84,39 +87,49 @@ find_columns(Relation relation, const ClinicalTarget *target, int *numbers)
 	return true;
 }
 
-/* Put a row into a slot; columns that are not among the target's are NULL. */
-static void
-fill_slot(TupleTableSlot *slot, const ClinicalTarget *target, const ClinicalRows *rows, int row, const int *numbers)
+/* Make the tuple of a row; columns that are not among the target's are NULL. */
+static HeapTuple
+form_tuple(Relation relation, const ClinicalTarget *target, const ClinicalRows *rows, int row, const int *numbers)
 {
-	ExecClearTuple(slot);
-	memset(slot->tts_isnull, true, slot->tts_tupleDescriptor->natts * sizeof(bool));
+	Datum		values[MAX_COLUMNS];
+	bool		nulls[MAX_COLUMNS];
+
+	memset(nulls, true, sizeof(nulls));
 	for (int i = 0; i < rows->ncolumns; i++)
 	{
-		slot->tts_values[numbers[i]] = rows->values[i][row];
-		slot->tts_isnull[numbers[i]] = rows->nulls[i][row];
+		values[numbers[i]] = rows->values[i][row];
+		nulls[numbers[i]] = rows->nulls[i][row];
 	}
 	if (target->constant != NULL)
 	{
-		slot->tts_values[numbers[rows->ncolumns]] = target->value;
-		slot->tts_isnull[numbers[rows->ncolumns]] = false;
+		values[numbers[rows->ncolumns]] = target->value;
+		nulls[numbers[rows->ncolumns]] = false;
 	}
-	ExecStoreVirtualTuple(slot);
+	return heap_form_tuple(RelationGetDescr(relation), values, nulls);
 }
 
-/* Write the records of the audit trail for rows that were stored. */
+/* Store tuples one by one. */
 static void
-record_rows(Relation relation, TupleTableSlot **slots, int count)
+insert_singly(Relation relation, CatalogIndexState indexes, HeapTuple *tuples, int count)
 {
 	for (int i = 0; i < count; i++)
 	{
-		bool		should_free;
-		HeapTuple	tuple = ExecFetchSlotHeapTuple(slots[i], true, &should_free);
-
 		CHECK_FOR_INTERRUPTS();
-		clinical_audit_inserted(relation, tuple);
-		if (should_free)
-			heap_freetuple(tuple);
+		CatalogTupleInsertWithInfo(relation, tuples[i], indexes);
 	}
+}
+
+/* Store tuples by one call, none of which is stored out of line: the index entries would point nowhere. */
+static void
+insert_together(Relation relation, CatalogIndexState indexes, TupleTableSlot **slots, HeapTuple *tuples, int count)
+{
+	for (int i = 0; i < count; i++)
+	{
+		if (slots[i] == NULL)
+			slots[i] = MakeSingleTupleTableSlot(RelationGetDescr(relation), &TTSOpsHeapTuple);
+		ExecStoreHeapTuple(tuples[i], slots[i], false);
+	}
+	CatalogTuplesMultiInsertWithInfo(relation, slots, count, indexes);
 }
 
 /* Store the rows. */
@@ -124,25 +137,34 @@ static void
 insert(Relation relation, CatalogIndexState indexes, const ClinicalTarget *target, const ClinicalRows *rows,
 	   const int *numbers)
 {
-	TupleTableSlot *slots[CHUNK];
-	int			made = 0;
+	TupleTableSlot *slots[CHUNK] = {NULL};
+	HeapTuple	tuples[CHUNK];
 
 	for (int from = 0; from < rows->nrows; from += CHUNK)
 	{
 		int			count = Min(CHUNK, rows->nrows - from);
+		bool		large = false;
 
 		CHECK_FOR_INTERRUPTS();
 		for (int i = 0; i < count; i++)
 		{
-			if (i == made)
-				slots[made++] = MakeSingleTupleTableSlot(RelationGetDescr(relation), &TTSOpsHeapTuple);
-			fill_slot(slots[i], target, rows, from + i, numbers);
+			tuples[i] = form_tuple(relation, target, rows, from + i, numbers);
+			large |= tuples[i]->t_len > TOAST_TUPLE_THRESHOLD || HeapTupleHasExternal(tuples[i]);
 		}
-		CatalogTuplesMultiInsertWithInfo(relation, slots, count, indexes);
-		if (target->audited)
-			record_rows(relation, slots, count);
+		if (large)
+			insert_singly(relation, indexes, tuples, count);
+		else
+			insert_together(relation, indexes, slots, tuples, count);
+		for (int i = 0; i < count; i++)
+		{
+			if (target->audited)
+				clinical_audit_inserted(relation, tuples[i]);
+			if (slots[i] != NULL)
+				ExecClearTuple(slots[i]);
+			heap_freetuple(tuples[i]);
+		}
 	}
-	for (int i = 0; i < made; i++)
+	for (int i = 0; i < CHUNK && slots[i] != NULL; i++)
 		ExecDropSingleTupleTableSlot(slots[i]);
 }
 

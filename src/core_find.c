@@ -1,0 +1,129 @@
+/*-------------------------------------------------------------------------
+ *
+ * core_find.c
+ *		Rows of our tables by an index, below the executor.
+ *
+ * For look-ups that are made for each report: nothing is planned, so no plan can
+ * be wrong, and nothing is set up but the scan.  Who calls this sees all rows, and
+ * has seen to it that the caller may have the answer.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/genam.h"
+#include "access/relscan.h"
+#include "access/table.h"
+#include "access/tableam.h"
+#include "catalog/namespace.h"
+#include "catalog/pg_collation.h"
+#include "catalog/pg_type.h"
+#include "utils/fmgroids.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+#include "utils/snapmgr.h"
+
+#include "core.h"
+
+/* Open a table, unless that was done; of its indexes the named one, or (NULL) its primary key's. */
+static void
+open_finder(ClinicalFinder *finder)
+{
+	Oid			schema = get_namespace_oid("clinical", false);
+	Oid			index;
+
+	if (finder->relation != NULL)
+		return;
+	finder->relation = table_open(get_relname_relid(finder->table, schema), AccessShareLock);
+	index = finder->index == NULL ? clinical_primary_key(finder->relation) : get_relname_relid(finder->index, schema);
+	if (!OidIsValid(index))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("an index of \"%s\" is missing", finder->table)));
+	finder->opened = index_open(index, AccessShareLock);
+	finder->slot = table_slot_create(finder->relation, NULL);
+	finder->scan = clinical_index_beginscan(finder->relation, finder->opened, GetActiveSnapshot(), finder->nkeys);
+}
+
+/* Set a key: its columns must be equal to the value, or (dates) not after it. */
+static void
+set_key(ClinicalFinder *finder, int key, Datum value)
+{
+	RegProcedure procedure;
+	StrategyNumber strategy = BTEqualStrategyNumber;
+	Oid			collation = InvalidOid;
+
+	switch (finder->types[key])
+	{
+		case TEXTOID:
+			procedure = F_TEXTEQ;
+			collation = C_COLLATION_OID;
+			break;
+		case UUIDOID:
+			procedure = F_UUID_EQ;
+			break;
+		case INT8OID:
+			procedure = F_INT8EQ;
+			break;
+		case DATEOID:
+			procedure = F_DATE_LE;
+			strategy = BTLessEqualStrategyNumber;
+			break;
+		default:
+			elog(ERROR, "unexpected key of type %u", finder->types[key]);
+	}
+	ScanKeyEntryInitialize(&finder->keys[key], 0, (AttrNumber) (key + 1), strategy, InvalidOid, collation, procedure,
+						   value);
+}
+
+/* Begin to look for the rows with these keys, which must live as long as that takes. */
+void
+clinical_find(ClinicalFinder *finder, const Datum *values)
+{
+	open_finder(finder);
+	for (int i = 0; i < finder->nkeys; i++)
+		set_key(finder, i, values[i]);
+	index_rescan(finder->scan, finder->keys, finder->nkeys, NULL, 0);
+}
+
+/* The next row, by the order of the index or (backward) against it; false if there is none. */
+bool
+clinical_find_next(ClinicalFinder *finder, bool backward)
+{
+	return index_getnext_slot(finder->scan, backward ? BackwardScanDirection : ForwardScanDirection, finder->slot);
+}
+
+/* The first row with these keys, or false. */
+bool
+clinical_find_first(ClinicalFinder *finder, const Datum *values)
+{
+	clinical_find(finder, values);
+	return clinical_find_next(finder, false);
+}
+
+/* A column of the row; 0 if it is NULL.  Good until the next row. */
+Datum
+clinical_find_column(ClinicalFinder *finder, const char *name)
+{
+	int			number = SPI_fnumber(finder->slot->tts_tupleDescriptor, name);
+	bool		isnull;
+	Datum		value;
+
+	if (number <= 0)
+		elog(ERROR, "no column \"%s\" in \"%s\"", name, finder->table);
+	value = slot_getattr(finder->slot, number, &isnull);
+	return isnull ? (Datum) 0 : value;
+}
+
+/* Close what was opened; an error closes it by itself. */
+void
+clinical_find_close(ClinicalFinder *finder)
+{
+	if (finder->relation == NULL)
+		return;
+	index_endscan(finder->scan);
+	ExecDropSingleTupleTableSlot(finder->slot);
+	index_close(finder->opened, NoLock);
+	table_close(finder->relation, NoLock);
+	finder->relation = NULL;
+}

@@ -1,0 +1,355 @@
+/*-------------------------------------------------------------------------
+ *
+ * intake_look.c
+ *		What the database knows about reports: whether the id was used, the
+ *		patient, the study, the day, the version of the instrument.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "catalog/pg_collation.h"
+#include "catalog/pg_type.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+#include "utils/date.h"
+#include "utils/datum.h"
+#include "utils/fmgrprotos.h"
+#include "utils/snapmgr.h"
+#include "utils/timestamp.h"
+
+#include "intake.h"
+
+/* So far may a device's clock be ahead */
+#define CLOCK_TOLERANCE (15 * USECS_PER_MINUTE)
+
+#define NEVER_ENROLLED DATEVAL_NOEND
+
+/* The tables that are looked into, for all reports of a batch */
+typedef struct Look
+{
+	ClinicalFinder submissions;
+	ClinicalFinder aside;
+	ClinicalFinder patients;
+	ClinicalFinder zones;
+	ClinicalFinder events;
+	ClinicalFinder centers;
+	ClinicalFinder projects;
+	ClinicalFinder instruments;
+	ClinicalFinder versions;
+} Look;
+
+static const Look beginning = {
+	.submissions = {.table = "submission", .nkeys = 2, .types = {TEXTOID, UUIDOID}},
+	.aside = {.table = "set_aside", .nkeys = 2, .types = {TEXTOID, UUIDOID}},
+	.patients = {.table = "patient", .nkeys = 1, .types = {TEXTOID}},
+	.zones = {.table = "patient_time_zone", .nkeys = 1, .types = {TEXTOID}},
+	.events = {.table = "enrollment_event", .nkeys = 1, .types = {TEXTOID}},
+	.centers = {.table = "center", .nkeys = 1, .types = {INT8OID}},
+	.projects = {.table = "project", .nkeys = 1, .types = {INT8OID}},
+	.instruments = {.table = "project_instrument", .nkeys = 1, .types = {INT8OID}},
+	.versions = {.table = "project_instrument_version", .index = "project_instrument_version_idx", .nkeys = 3,
+	.types = {INT8OID, TEXTOID, DATEOID}},
+};
+
+/* An event of a patient, as far as it counts here */
+typedef struct Event
+{
+	int			number;
+	bool		enrolled;
+	DateADT		day;
+	int64		center_id;
+} Event;
+
+/* Is a text that one? */
+static bool
+text_is(Datum value, const char *string)
+{
+	text	   *found = DatumGetTextPP(value);
+
+	return VARSIZE_ANY_EXHDR(found) == strlen(string) && memcmp(VARDATA_ANY(found), string, strlen(string)) == 0;
+}
+
+/* The day of a moment in a time zone. */
+static DateADT
+day_in(Datum zone, TimestampTz moment)
+{
+	Datum		there = DirectFunctionCall2(timestamptz_zone, zone, TimestampTzGetDatum(moment));
+
+	return DatumGetDateADT(DirectFunctionCall1(timestamp_date, there));
+}
+
+/*
+ * Was the id used before, by a report that is accepted or in quarantine, and by
+ * the same one?  A report that was changed when it was put back from quarantine
+ * is still the one that the client has sent.
+ */
+static void
+find_use(ClinicalFinder *submissions, ClinicalFinder *aside, const Datum *keys, Datum digest, ClinicalUse *use)
+{
+	memset(use, 0, sizeof(*use));
+	if (clinical_find_first(submissions, keys))
+	{
+		use->used = true;
+		use->same = clinical_same_digest(digest, clinical_find_column(submissions, "digest"));
+	}
+	if (use->same)
+		return;
+	clinical_find(aside, keys);
+	while (clinical_find_next(aside, false))
+	{
+		bool		same;
+
+		CHECK_FOR_INTERRUPTS();
+		if (!text_is(clinical_find_column(aside, "outcome"), "quarantined"))
+			continue;
+		same = clinical_same_digest(digest, clinical_find_column(aside, "digest"));
+		if (clinical_find_column(aside, "requeued_at") != 0)
+			use->original |= same;
+		else
+		{
+			use->used = true;
+			use->same |= same;
+		}
+	}
+	use->same |= use->used && use->original;
+}
+
+/* The same for one report alone; the active snapshot must be a new one. */
+void
+clinical_intake_find_use(Datum patient_id, Datum submission_id, Datum digest, ClinicalUse *use)
+{
+	Look		look = beginning;
+	Datum		keys[2] = {patient_id, submission_id};
+
+	find_use(&look.submissions, &look.aside, keys, digest, use);
+	clinical_find_close(&look.submissions);
+	clinical_find_close(&look.aside);
+}
+
+/* Read the events of a patient, by their numbers; how many there are. */
+static int
+read_events(Look *look, Datum patient_id, Event **events)
+{
+	int			count = 0;
+	int			room = 8;
+
+	*events = palloc_array(Event, room);
+	clinical_find(&look->events, &patient_id);
+	while (clinical_find_next(&look->events, false))
+	{
+		Event	   *event;
+
+		CHECK_FOR_INTERRUPTS();
+		if (count == room)
+			*events = repalloc_array(*events, Event, room *= 2);
+		event = &(*events)[count++];
+		event->number = DatumGetInt32(clinical_find_column(&look->events, "event_no"));
+		event->enrolled = text_is(clinical_find_column(&look->events, "status"), "enrolled");
+		event->day = DatumGetDateADT(clinical_find_column(&look->events, "effective_on"));
+		event->center_id = DatumGetInt64(clinical_find_column(&look->events, "center_id"));
+	}
+	return count;
+}
+
+/* The time zone that a patient was told to live in at a moment; 0: none. */
+static Datum
+told_zone(Look *look, Datum patient_id, TimestampTz moment)
+{
+	TimestampTz latest = DT_NOBEGIN;
+	Datum		zone = (Datum) 0;
+
+	clinical_find(&look->zones, &patient_id);
+	while (clinical_find_next(&look->zones, false))
+	{
+		TimestampTz from = DatumGetTimestampTz(clinical_find_column(&look->zones, "effective_from"));
+
+		CHECK_FOR_INTERRUPTS();
+		/* of two from one moment on, the one told last */
+		if (from > moment || from < latest)
+			continue;
+		latest = from;
+		zone = datumCopy(clinical_find_column(&look->zones, "time_zone"), false, -1);
+	}
+	return zone;
+}
+
+/* The time zone of a center. */
+static Datum
+center_zone(Look *look, int64 center_id)
+{
+	Datum		key = Int64GetDatum(center_id);
+
+	if (!clinical_find_first(&look->centers, &key))
+		elog(ERROR, "center " INT64_FORMAT " of an event does not exist", center_id);
+	return datumCopy(clinical_find_column(&look->centers, "time_zone"), false, -1);
+}
+
+/* The time zone of a patient at a moment, as time_zone_at gives it. */
+static Datum
+zone_at(Look *look, Datum patient_id, const Event *events, int nevents, TimestampTz moment)
+{
+	Datum		zone = told_zone(look, patient_id, moment);
+
+	for (int i = nevents - 1; i >= 0 && zone == 0; i--)
+	{
+		Datum		there = center_zone(look, events[i].center_id);
+
+		if (events[i].number == 1 || events[i].day <= day_in(there, moment))
+			zone = there;
+	}
+	return zone;
+}
+
+/* Was the patient on study on a day?  Who leaves it on a day reports on that day. */
+static bool
+on_study(const Event *events, int nevents, DateADT day)
+{
+	const Event *last = NULL;
+
+	for (int i = 0; i < nevents; i++)
+	{
+		const Event *event = &events[i];
+
+		if (event->day > day || (event->day == day && !event->enrolled))
+			continue;
+		if (last == NULL || event->day >= last->day)
+			last = event;
+	}
+	return last != NULL && last->enrolled;
+}
+
+/* The first day on which the patient was enrolled. */
+static DateADT
+first_day(const Event *events, int nevents)
+{
+	DateADT		first = NEVER_ENROLLED;
+
+	for (int i = 0; i < nevents; i++)
+	{
+		if (events[i].enrolled)
+			first = Min(first, events[i].day);
+	}
+	return first;
+}
+
+/* The instrument of a report: the one that is named, or the project's default; 0: the project does not use it. */
+static Datum
+find_instrument(Look *look, int64 project_id, const ClinicalStaged *staged)
+{
+	Datum		key = Int64GetDatum(project_id);
+	bool		named = !staged->nulls[CLINICAL_STAGED_INSTRUMENT];
+
+	clinical_find(&look->instruments, &key);
+	while (clinical_find_next(&look->instruments, false))
+	{
+		Datum		instrument = clinical_find_column(&look->instruments, "instrument");
+
+		CHECK_FOR_INTERRUPTS();
+		if (named ? DatumGetBool(DirectFunctionCall2Coll(texteq, C_COLLATION_OID, instrument,
+														 staged->values[CLINICAL_STAGED_INSTRUMENT])) :
+			DatumGetBool(clinical_find_column(&look->instruments, "is_default")))
+			return datumCopy(instrument, false, -1);
+	}
+	return (Datum) 0;
+}
+
+/* The version of an instrument that is in force in a project on a day; 0: none. */
+static int64
+find_version(Look *look, int64 project_id, const ClinicalStaged *staged, DateADT day)
+{
+	Datum		keys[3] = {Int64GetDatum(project_id), find_instrument(look, project_id, staged), DateADTGetDatum(day)};
+
+	if (keys[1] == 0)
+		return 0;
+	clinical_find(&look->versions, keys);
+	return clinical_find_next(&look->versions, true) ?
+		DatumGetInt64(clinical_find_column(&look->versions, "version_id")) : 0;
+}
+
+/* A moment that has a day in every time zone; one at the ends of time is not accepted anyway. */
+static TimestampTz
+with_a_day(TimestampTz moment)
+{
+	return Max(Min(moment, END_TIMESTAMP - 2 * USECS_PER_DAY), MIN_TIMESTAMP + 2 * USECS_PER_DAY);
+}
+
+/* Is the project closed? */
+static bool
+is_closed(Look *look, int64 project_id)
+{
+	Datum		key = Int64GetDatum(project_id);
+
+	return !clinical_find_first(&look->projects, &key) || text_is(clinical_find_column(&look->projects, "status"), "closed");
+}
+
+/* Why a report of a patient that is known cannot be accepted; NULL: it may be. */
+static const char *
+find_reason(Look *look, const ClinicalStaged *staged, const Event *events, int nevents)
+{
+	DateADT		day = DatumGetDateADT(staged->local_day);
+	DateADT		first = first_day(events, nevents);
+
+	if (staged->captured_at > DatumGetTimestampTz(staged->values[CLINICAL_STAGED_RECEIVED_AT]) + CLOCK_TOLERANCE)
+		return "captured_in_future";
+	if (first != NEVER_ENROLLED && first > day)
+		return "captured_before_enrolment";
+	if (!on_study(events, nevents, day) || is_closed(look, staged->project_id))
+		return "patient_not_on_study";
+	return staged->version_id == 0 ? "unknown_instrument" : NULL;
+}
+
+/* Look one report up. */
+static void
+look_up(Look *look, ClinicalStaged *staged)
+{
+	Datum		keys[2] = {staged->values[CLINICAL_STAGED_PATIENT_ID], staged->values[CLINICAL_STAGED_SUBMISSION_ID]};
+	TimestampTz moment = with_a_day(staged->captured_at);
+	Event	   *events;
+	int			nevents;
+	DateADT		day;
+
+	find_use(&look->submissions, &look->aside, keys, staged->digest, &staged->use);
+	staged->known = clinical_find_first(&look->patients, keys);
+	staged->reason = staged->known ? NULL : "unknown_patient";
+	if (!staged->known)
+		return;
+	staged->project_id = DatumGetInt64(clinical_find_column(&look->patients, "project_id"));
+	nevents = read_events(look, keys[0], &events);
+	staged->zone = staged->nulls[CLINICAL_STAGED_TIME_ZONE] ?
+		zone_at(look, keys[0], events, nevents, moment) : staged->values[CLINICAL_STAGED_TIME_ZONE];
+	if (staged->zone == 0)
+		elog(ERROR, "patient has no time zone");
+	day = day_in(staged->zone, moment);
+	staged->local_day = DateADTGetDatum(day);
+	staged->has_day = true;
+	staged->version_id = find_version(look, staged->project_id, staged, day);
+	staged->reason = find_reason(look, staged, events, nevents);
+}
+
+/*
+ * Look reports up, in order of patients and ids.  With a new snapshot: what the
+ * last holders of the lanes have stored must be seen.
+ */
+void
+clinical_intake_look_up(ClinicalStaged **reports, int count)
+{
+	Look		look = beginning;
+
+	PushActiveSnapshot(GetTransactionSnapshot());
+	for (int i = 0; i < count; i++)
+	{
+		CHECK_FOR_INTERRUPTS();
+		look_up(&look, reports[i]);
+	}
+	clinical_find_close(&look.submissions);
+	clinical_find_close(&look.aside);
+	clinical_find_close(&look.patients);
+	clinical_find_close(&look.zones);
+	clinical_find_close(&look.events);
+	clinical_find_close(&look.centers);
+	clinical_find_close(&look.projects);
+	clinical_find_close(&look.instruments);
+	clinical_find_close(&look.versions);
+	PopActiveSnapshot();
+}
