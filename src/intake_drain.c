@@ -24,6 +24,7 @@
 #include "portability/instr_time.h"
 #include "storage/latch.h"
 #include "utils/builtins.h"
+#include "utils/guc.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
@@ -454,6 +455,17 @@ batch_limit(void)
 	return (int) Max(Min(fit, clinical_batch_size), Min(MIN_BATCH, clinical_batch_size));
 }
 
+/*
+ * Let the transaction's commit not wait for the disk.  Should a crash lose it,
+ * the reports are still where they were acknowledged, and are processed again;
+ * what goes out of the database because they were stored would have to wait.
+ */
+static void
+commit_soon(void)
+{
+	(void) set_config_option("synchronous_commit", "off", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_LOCAL, true, 0, false);
+}
+
 /* Process one batch; false if nothing was found. */
 static bool
 work_once(ClinicalBacklog *backlog)
@@ -466,6 +478,7 @@ work_once(ClinicalBacklog *backlog)
 		clinical_want_workers((int) Min(waiting / limit - 1, CLINICAL_LANES));
 	if (!clinical_worker_begin("processing reports"))
 		return false;
+	commit_soon();
 	count = drain_batch(backlog, limit, true);
 	if (count < 0)
 	{
