@@ -179,7 +179,7 @@ CREATE FUNCTION clinical.wait_until_drained(timeout interval DEFAULT NULL) RETUR
     LANGUAGE C VOLATILE PARALLEL UNSAFE
     AS 'MODULE_PATHNAME', 'clinical_wait_until_drained';
 COMMENT ON FUNCTION clinical.wait_until_drained(interval) IS
-'Waits until no committed report waits to be processed or to be tried again; false if that takes longer than timeout (NULL: as long as it takes, without workers for ever). Reports that open transactions, this one included, have submitted do not count. SQLSTATE: 55000 clinical is not in shared_preload_libraries, or the server is a standby; 53400 there are more databases than clinical.max_databases.';
+'Waits until no committed report waits to be processed or to be tried again; false if that takes longer than timeout (NULL: as long as it takes, without workers for ever). Reports that open transactions, this one included, have submitted do not count. SQLSTATE: 25006 the server is a standby; 55000 clinical is not in shared_preload_libraries; 53400 there are more databases than clinical.max_databases.';
 
 CREATE FUNCTION clinical.submission_status(patient_id text, submission_id uuid,
     OUT status text, OUT reason_code text, OUT detail jsonb, OUT received_at timestamptz, OUT processed_at timestamptz)
@@ -193,7 +193,7 @@ CREATE FUNCTION clinical.requeue(patient_id text, submission_id uuid, reason tex
     LANGUAGE C VOLATILE PARALLEL UNSAFE
     AS 'MODULE_PATHNAME', 'clinical_requeue';
 COMMENT ON FUNCTION clinical.requeue(text, uuid, text, jsonb) IS
-'Puts a report that is in quarantine back among the staged ones, and returns its status, queued. patch: a JSON merge patch (RFC 7396) with keys of submit_report (patient_id, captured_at, instrument, time_zone, report_data, the latter merged into it), for a copy; the original stays as it came. It has a place also in a full queue. reason: why; NULL takes clinical.reason of the transaction. SQLSTATE: 22023 an argument missing or malformed; P0002 submission not found, or the patient in the patch; 54000 the patched report data are too large; 55000 it is not in quarantine, clinical is not in shared_preload_libraries, or the server is a standby; 25006 a read-only transaction; 0A000 on PREPARE TRANSACTION afterwards; 53400 there are more databases than clinical.max_databases.';
+'Puts a report that is in quarantine back among the staged ones, and returns its status, queued. patch: a JSON merge patch (RFC 7396) with keys of submit_report (patient_id, captured_at, instrument, time_zone, report_data, the latter merged into it), for a copy; the original stays as it came. It has a place also in a full queue. reason: why; NULL takes clinical.reason of the transaction. SQLSTATE: 22023 an argument missing or malformed; P0002 submission not found, or the patient in the patch; 54000 the patched report data are too large; 55000 it is not in quarantine, or clinical is not in shared_preload_libraries; 25006 a standby or a read-only transaction; 0A000 on PREPARE TRANSACTION afterwards; 53400 there are more databases than clinical.max_databases.';
 
 CREATE FUNCTION clinical.intake_counts(OUT capacity bigint, OUT places_taken bigint, OUT waiting bigint, OUT put_off bigint,
     OUT suspects bigint, OUT queued bigint, OUT busy bigint, OUT already_received bigint, OUT processed bigint, OUT retried bigint,
@@ -202,7 +202,7 @@ CREATE FUNCTION clinical.intake_counts(OUT capacity bigint, OUT places_taken big
     LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE
     AS 'MODULE_PATHNAME', 'clinical_intake_counts';
 COMMENT ON FUNCTION clinical.intake_counts() IS
-'What is counted in shared memory about the intake of this database, see stat_intake. SQLSTATE: 55000 clinical is not in shared_preload_libraries, or the server is a standby; 53400 there are more databases than clinical.max_databases.';
+'What is counted in shared memory about the intake of this database, see stat_intake. SQLSTATE: 55000 clinical is not in shared_preload_libraries; 53400 there are more databases than clinical.max_databases.';
 
 CREATE VIEW clinical.stat_intake WITH (security_invoker = true) AS
     SELECT c.capacity, c.places_taken, c.waiting, c.put_off, c.suspects, c.queued, c.busy, c.already_received, c.processed, c.retried,

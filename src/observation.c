@@ -7,6 +7,7 @@
  */
 #include "postgres.h"
 
+#include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "utils/builtins.h"
 #include "utils/numeric.h"
@@ -298,6 +299,32 @@ pass_text(Datum *values, char *nulls, int argno, const char *string, int length)
 	values[argno] = string == NULL ? (Datum) 0 : PointerGetDatum(cstring_to_text_with_len(string, length));
 }
 
+/* Add the next version, unless somebody did whom the snapshot does not see. */
+static void
+add_version(ClinicalPlan *plan, Datum *values, const char *nulls)
+{
+	MemoryContext caller = CurrentMemoryContext;
+
+	PG_TRY();
+	{
+		clinical_server_execute(plan, values, nulls);
+	}
+	PG_CATCH();
+	{
+		ErrorData  *error;
+
+		MemoryContextSwitchTo(caller);
+		error = CopyErrorData();
+		FlushErrorState();
+		if (error->sqlerrcode == ERRCODE_UNIQUE_VIOLATION && IsolationUsesXactSnapshot())
+			ereport(ERROR,
+					(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+					 errmsg("could not serialize access due to concurrent update")));
+		ReThrowError(error);
+	}
+	PG_END_TRY();
+}
+
 /* SQL: the next version of an observation. */
 Datum
 clinical_correct_observation(PG_FUNCTION_ARGS)
@@ -341,7 +368,7 @@ clinical_correct_observation(PG_FUNCTION_ARGS)
 	pass_text(values, nulls, 3, columns.text, columns.length);
 	pass_text(values, nulls, 4, columns.code, columns.code == NULL ? 0 : (int) strlen(columns.code));
 	pass_text(values, nulls, 5, columns.unit, columns.unit_length);
-	clinical_server_execute(&plan, values, nulls);
+	add_version(&plan, values, nulls);
 	row = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull);
 	MemoryContextSwitchTo(caller);
 	row = SPI_datumTransfer(row, false, -1);
