@@ -208,6 +208,11 @@ extern void clinical_intake_look_up(ClinicalStaged **reports, int count);
 extern void clinical_intake_process(ClinicalStaged **reports, int count);
 extern void clinical_intake_store_aside(ClinicalStaged *staged);
 
+/* intake_batch.c */
+extern void clinical_batch_init(void);
+extern bool clinical_batch_is_due(ClinicalBacklog *backlog);
+extern ClinicalBatch *clinical_batch_find(ClinicalBacklog *backlog, int limit, bool wait, bool marked_only);
+
 /* intake_try.c */
 typedef enum ClinicalTried
 {

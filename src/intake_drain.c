@@ -17,7 +17,6 @@
  */
 #include "postgres.h"
 
-#include "access/detoast.h"
 #include "access/xact.h"
 #include "miscadmin.h"
 #include "pgstat.h"
@@ -26,7 +25,6 @@
 #include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/memutils.h"
-#include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
 #include "intake.h"
@@ -43,13 +41,17 @@ PG_FUNCTION_INFO_V1(clinical_wait_until_drained);
 /* An idle worker looks so often (ms) whether reports came another way, as by a restore */
 #define RECOUNT_INTERVAL 60000
 #define RECOUNT_AGAIN 1000
+/* After a batch of fewer, that began within so long (ms) of the one before, for so long more are gathered */
+#define FEW 100
+#define GATHER_WITHIN 4
+#define GATHER_US 5000
 /* So many reports are processed together at least, however long they take */
 #define MIN_BATCH 16
 
-/* Lanes that had more reports than their share of the last batch */
-static uint64 resting = 0;
 /* So many reports are to be processed one by one, since together they took too long */
 static int	singly = 0;
+/* The number of reports of the last batch */
+static int	last_count = 0;
 /* What a report of a batch took lately, in microseconds; 0: not known */
 static double us_per_report = 0;
 
@@ -58,211 +60,6 @@ uint32
 clinical_intake_suspects(void)
 {
 	return (uint32) clinical_batch_size * clinical_max_workers;
-}
-
-/* The highest lane that process_reports has locked in this transaction; -1: none */
-static int	highest_lane = -1;
-/* Is a report looked for that was marked? */
-static bool marked_only = false;
-
-/* Begin a batch of about so many reports, in the current memory context. */
-static ClinicalBatch *
-begin_batch(int limit)
-{
-	ClinicalBatch *batch = palloc0_object(ClinicalBatch);
-
-	batch->limit = limit;
-	batch->lane_limit = limit;
-	batch->marked_only = marked_only;
-	batch->room = limit;
-	batch->reports = palloc_array(ClinicalStaged *, limit);
-	return batch;
-}
-
-/* The lanes in which reports wait. */
-static uint64
-waiting_lanes(ClinicalBacklog *backlog)
-{
-	uint64		lanes = 0;
-
-	for (int lane = 0; lane < CLINICAL_LANES; lane++)
-	{
-		if ((int32) pg_atomic_read_u32(&backlog->waiting[lane]) > 0)
-			lanes |= UINT64CONST(1) << lane;
-	}
-	return lanes;
-}
-
-/* Callback: the transaction ends, and holds no lanes any more. */
-static void
-transaction_ends(XactEvent event, void *arg)
-{
-	highest_lane = -1;
-}
-
-/*
- * Lock all lanes in which reports wait, those of this transaction included.  It
- * waits for who holds them, but only in order: two that waited for a lower lane
- * than they hold could wait for each other.
- */
-static void
-lock_all_lanes(ClinicalBacklog *backlog, ClinicalBatch *batch)
-{
-	uint64		lanes = waiting_lanes(backlog) | clinical_intake_own_lanes();
-
-	for (int lane = 0; lane < CLINICAL_LANES; lane++)
-	{
-		bool		waits = lane > highest_lane;
-
-		if ((lanes & (UINT64CONST(1) << lane)) == 0 || !clinical_stage_lock(CLINICAL_LOCK_LANE + lane, !waits))
-			continue;
-		batch->lanes |= UINT64CONST(1) << lane;
-		highest_lane = Max(highest_lane, lane);
-	}
-}
-
-/*
- * Lock a worker's share of the lanes in which reports wait, beginning with
- * another one each time.  A lane that had more than its share has a rest, or
- * those behind it would wait for all that stand before them.
- */
-static void
-lock_some_lanes(ClinicalBacklog *backlog, ClinicalBatch *batch)
-{
-	static int	begin = 0;
-	uint64		lanes = waiting_lanes(backlog);
-	int			share;
-	int			locked = 0;
-
-	if ((lanes & ~resting) != 0)
-		lanes &= ~resting;
-	share = pg_popcount64(lanes);
-	share = (share + clinical_workers_running() - 1) / clinical_workers_running();
-	begin = (begin + 17) % CLINICAL_LANES;
-	for (int i = 0; i < CLINICAL_LANES && locked < share; i++)
-	{
-		int			lane = (begin + i) % CLINICAL_LANES;
-
-		if ((lanes & (UINT64CONST(1) << lane)) == 0 || !clinical_stage_lock(CLINICAL_LOCK_LANE + lane, true))
-			continue;
-		batch->lanes |= UINT64CONST(1) << lane;
-		locked++;
-	}
-	batch->lane_limit = Max(1, 2 * batch->limit / Max(locked, 1));
-}
-
-/* Note which lanes had more than their share. */
-static void
-note_resting(const ClinicalBatch *batch)
-{
-	resting = 0;
-	for (int lane = 0; lane < CLINICAL_LANES; lane++)
-	{
-		if (batch->taken[lane] >= batch->lane_limit)
-			resting |= UINT64CONST(1) << lane;
-	}
-}
-
-/*
- * Find reports of the batch's lanes, the segments in the order in which they
- * took reports in: of two with one id, the first one is to be processed first.
- */
-static void
-find_in_segments(ClinicalBacklog *backlog, ClinicalBatch *batch)
-{
-	int			order[CLINICAL_SEGMENTS];
-
-	clinical_segments_order(backlog, order);
-	for (int i = 0; i < CLINICAL_SEGMENTS && batch->count < batch->limit; i++)
-		clinical_stage_find(backlog, batch, order[i]);
-}
-
-/* Which of two reports was received first? */
-static int
-compare_received(const void *left, const void *right)
-{
-	const ClinicalStaged *a = *(ClinicalStaged *const *) left;
-	const ClinicalStaged *b = *(ClinicalStaged *const *) right;
-	TimestampTz received_a = DatumGetTimestampTz(a->values[CLINICAL_STAGED_RECEIVED_AT]);
-	TimestampTz received_b = DatumGetTimestampTz(b->values[CLINICAL_STAGED_RECEIVED_AT]);
-
-	return (received_a > received_b) - (received_a < received_b);
-}
-
-/* How many of its reports a batch may have: one in any case. */
-static int
-count_within(const ClinicalBatch *batch)
-{
-	uint64		bytes = 0;
-	int			count = 0;
-
-	while (count < Min(batch->count, batch->limit) && (count == 0 || bytes < CLINICAL_BATCH_BYTES))
-		bytes += toast_raw_datum_size(batch->reports[count++]->values[CLINICAL_STAGED_REPORT_DATA]);
-	return count;
-}
-
-/* Of a batch that may not be larger than its limits, leave the last reports. */
-static void
-cut_off(ClinicalBatch *batch)
-{
-	int			count;
-
-	if (batch->count <= batch->limit && batch->bytes <= CLINICAL_BATCH_BYTES)
-		return;
-	qsort(batch->reports, batch->count, sizeof(ClinicalStaged *), compare_received);
-	count = count_within(batch);
-	for (int i = count; i < batch->count; i++)
-		clinical_intake_leave_lane(batch->reports[i]->table, batch->reports[i]->lane,
-								   ItemPointerGetBlockNumber(&batch->reports[i]->tid));
-	batch->count = count;
-}
-
-/* What waits was not where the hints say: let the next search look everywhere. */
-static void
-doubt_hints(const ClinicalBatch *batch)
-{
-	for (int lane = 0; lane < CLINICAL_LANES; lane++)
-	{
-		for (int table = 0; table < CLINICAL_SEGMENTS && (batch->lanes & (UINT64CONST(1) << lane)) != 0; table++)
-			clinical_intake_leave_lane(table, lane, 0);
-	}
-}
-
-/* Is a report that was put off due? */
-static bool
-is_one_due(ClinicalBacklog *backlog)
-{
-	return (TimestampTz) pg_atomic_read_u64(&backlog->retry_due) <= GetCurrentTimestamp();
-}
-
-/* Find the reports of a batch, and lock their lanes: those that are due again, or else others. */
-static void
-find_batch(ClinicalBacklog *backlog, ClinicalBatch *batch, bool wait)
-{
-	/* the tables may be others than in the last transaction, and are not known in the first */
-	(void) clinical_intake_backlog();
-	if (is_one_due(backlog))
-	{
-		clinical_intake_begin_due(backlog);
-		PushActiveSnapshot(GetTransactionSnapshot());
-		clinical_stage_find_due(backlog, batch);
-		PopActiveSnapshot();
-	}
-	if (batch->count > 0 || marked_only)
-		return;
-	if (wait)
-		lock_all_lanes(backlog, batch);
-	else
-		lock_some_lanes(backlog, batch);
-	if (batch->lanes == 0)
-		return;
-	find_in_segments(backlog, batch);
-	if (wait || batch->limit == 1 || batch->bytes > CLINICAL_BATCH_BYTES)
-		cut_off(batch);
-	if (batch->count == 0)
-		doubt_hints(batch);
-	if (!wait)
-		note_resting(batch);
 }
 
 /* The time that has passed, in microseconds. */
@@ -281,15 +78,15 @@ elapsed_us(instr_time start)
  * take too long together, and the transaction is to be given up.
  */
 static int
-drain_batch(ClinicalBacklog *backlog, int limit, bool in_worker)
+drain_batch(ClinicalBacklog *backlog, int limit, bool in_worker, bool marked_only)
 {
-	ClinicalBatch *batch = begin_batch(limit);
+	ClinicalBatch *batch;
 	instr_time	start;
 	uint64		us;
 	int			found;
 
 	INSTR_TIME_SET_CURRENT(start);
-	find_batch(backlog, batch, !in_worker);
+	batch = clinical_batch_find(backlog, limit, !in_worker, marked_only);
 	if (batch->count == 0)
 		return 0;
 	found = batch->count;
@@ -316,16 +113,6 @@ staged_number(const ClinicalStaged *staged, ClinicalStagedColumn column)
 	return staged->nulls[column] ? 0 : DatumGetInt32(staged->values[column]);
 }
 
-/* Find the first report that is to be processed, a marked one before others; NULL: there is none. */
-static ClinicalBatch *
-find_first(ClinicalBacklog *backlog)
-{
-	ClinicalBatch *batch = begin_batch(1);
-
-	find_batch(backlog, batch, false);
-	return batch->count == 0 ? NULL : batch;
-}
-
 /*
  * Mark a report, in a transaction of its own; false if there is none.  One with
  * too many marks goes into quarantine.
@@ -337,8 +124,8 @@ mark_one(ClinicalBacklog *backlog)
 	ClinicalStaged *staged;
 	int			crashes;
 
-	batch = find_first(backlog);
-	if (batch == NULL)
+	batch = clinical_batch_find(backlog, 1, false, false);
+	if (batch->count == 0)
 		return false;
 	staged = batch->reports[0];
 	crashes = staged_number(staged, CLINICAL_STAGED_CRASHES);
@@ -388,9 +175,7 @@ process_carefully(ClinicalBacklog *backlog)
 		return false;
 	if (!clinical_worker_begin("processing a report alone"))
 		return false;
-	marked_only = true;
-	(void) drain_batch(backlog, 1, true);
-	marked_only = false;
+	(void) drain_batch(backlog, 1, true, true);
 	clinical_worker_commit();
 	count_down(&backlog->careful);
 	return true;
@@ -479,7 +264,7 @@ work_once(ClinicalBacklog *backlog)
 	if (!clinical_worker_begin("processing reports"))
 		return false;
 	commit_soon();
-	count = drain_batch(backlog, limit, true);
+	count = drain_batch(backlog, limit, true, false);
 	if (count < 0)
 	{
 		clinical_worker_abort();
@@ -487,6 +272,7 @@ work_once(ClinicalBacklog *backlog)
 	}
 	clinical_worker_commit();
 	singly = Max(singly - 1, 0);
+	last_count = singly > 0 ? FEW : count;
 	return count > 0;
 }
 
@@ -565,6 +351,22 @@ counted_backlog(void)
 	return backlog;
 }
 
+/*
+ * Reports come one after the other, faster than a batch of one is worth it: let
+ * some come together.  Not at rest, when each is waited for; and not where many
+ * wait.  With 8 clients on two cores a fifth more reports are taken and stored.
+ */
+static void
+gather(void)
+{
+	static TimestampTz ended_at = 0;
+	TimestampTz now = GetCurrentTimestamp();
+
+	if (last_count < FEW && !TimestampDifferenceExceeds(ended_at, now, GATHER_WITHIN))
+		pg_usleep(GATHER_US);
+	ended_at = GetCurrentTimestamp();
+}
+
 /* Process a batch of what waits; the time to the next. */
 static long
 work(ClinicalBacklog *backlog, bool first)
@@ -585,7 +387,10 @@ work(ClinicalBacklog *backlog, bool first)
 		found = first && process_carefully(backlog);
 	if (found && first && ++batches % TIDY_BATCHES == 0)
 		(void) tidy(backlog, false);
-	return found ? 0 : wait_for_lanes(backlog, first);
+	if (!found)
+		return wait_for_lanes(backlog, first);
+	gather();
+	return 0;
 }
 
 /* Job: reports that wait; further workers help, except after a crash. */
@@ -599,7 +404,7 @@ drain_job(void)
 
 	if (backlog == NULL)
 		return -1;
-	if (clinical_intake_waiting(backlog) > 0 || is_one_due(backlog))
+	if (clinical_intake_waiting(backlog) > 0 || clinical_batch_is_due(backlog))
 	{
 		worked = true;
 		return work(backlog, first);
@@ -621,7 +426,7 @@ clinical_intake_drain_init(void)
 	static const ClinicalJob job = {"intake", drain_job, true, true};
 
 	clinical_register_job(&job);
-	RegisterXactCallback(transaction_ends, NULL);
+	clinical_batch_init();
 }
 
 /* SQL: process staged reports in the foreground. */
@@ -650,7 +455,7 @@ clinical_process_reports(PG_FUNCTION_ARGS)
 	while (done < limit)
 	{
 		CHECK_FOR_INTERRUPTS();
-		count = drain_batch(backlog, (int) Min(limit - done, clinical_batch_size), false);
+		count = drain_batch(backlog, (int) Min(limit - done, clinical_batch_size), false, false);
 		MemoryContextReset(context);
 		if (count == 0)
 			break;

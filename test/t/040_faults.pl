@@ -46,7 +46,7 @@ my %reach = (
 	instrument_compiled => q{SELECT clinical.report_is_valid('used', '{"a": 1}')});
 # in the workers, where a trail begins its next generation, and where reports are processed, whose errors
 # are no errors of the caller
-my %elsewhere = map { $_ => 1 } qw(drain_judged drain_stored drain_observed worker_begun worker_commit worker_committed seal_done audit_generation
+my %elsewhere = map { $_ => 1 } qw(stage_put stage_find drain_taken drain_judged drain_stored drain_observed worker_begun worker_commit worker_committed seal_done audit_generation
   further_start further_attached);
 my %points = map { $_ => 1 } map { slurp_file($_) =~ /CLINICAL_FAULT\("(\w+)"\)/g } glob 'src/*.c';
 is(join(' ', sort keys %points), join(' ', sort keys %reach, keys %elsewhere), 'every point is known');
@@ -110,6 +110,22 @@ for my $point (qw(drain_judged drain_stored drain_observed))
 	is($node->safe_psql('postgres', "SET clinical.fault = '$point:error'; SELECT clinical.process_reports(); $balance"), sprintf("3\n%d|0|0", $accepted += 3), "$point: error");
 	$hits++;
 }
+# Before the batch is in a savepoint, an error is the caller's; nothing was done, no place is lost.
+for my $point (qw(stage_put stage_find drain_taken))
+{
+	my $call = $point eq 'stage_put' ? q{SELECT outcome FROM clinical.submit_report('P41', '{"a": 1}')} : 'SELECT clinical.process_reports()';
+	$node->safe_psql('postgres', q{SELECT count(clinical.submit_report('P40', '{"a": 1}')) FROM generate_series(1, 3)});
+	for my $action (qw(error wait crash))
+	{
+		my $before = stored();
+		my ($status, $out, $error) = $node->psql('postgres', "\\set VERBOSITY sqlstate\nSET statement_timeout = '700ms'; SET clinical.fault = '$point:$action';\n$call", on_error_stop => 0);
+		$hits++ if like($error, { error => qr/ERROR:  09000/, wait => qr/ERROR:  57014/, crash => qr/server closed/ }->{$action}, "$point: $action");
+		$node->poll_query_until('postgres', 'SELECT true') if $action eq 'crash';
+		is(stored(), $before, "$point: $action leaves nothing");
+		is($node->safe_psql('postgres', 'SELECT places_taken, waiting FROM clinical.stat_intake'), '3|3', "$point: $action takes no place");
+	}
+	is($node->safe_psql('postgres', "SELECT clinical.process_reports(); $balance"), sprintf("3\n%d|0|0", $accepted += 3), "$point: it goes on");
+}
 sound('after processing');
 
 # The first record of a trail that goes on elsewhere.
@@ -169,7 +185,7 @@ for my $point (qw(worker_begun worker_commit worker_committed seal_done))
 	}
 }
 sound('after the worker\'s');
-my $all = 3 * keys(%reach) + 3 + 9 + 16;
+my $all = 3 * keys(%reach) + 3 + 9 + 9 + 16;
 is($hits, $all, "$hits/$all faults were hit");
 
 done_testing();
