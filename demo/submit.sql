@@ -40,7 +40,7 @@ BEGIN
     LOOP
         INSERT INTO demo.backlog
         SELECT which, clock_timestamp(), (SELECT count(*) FROM clinical.staged_report),
-               (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'clinical worker' AND datname = current_database())
+               (SELECT count(*) FROM pg_stat_activity WHERE backend_type LIKE 'clinical%worker' AND datname = current_database())
         RETURNING staged INTO remaining;
         COMMIT;
         EXIT WHEN remaining = 0 AND (SELECT count(*) FROM demo.answer WHERE wave = which AND outcome <> 'busy') = reports;

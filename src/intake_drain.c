@@ -41,6 +41,8 @@ PG_FUNCTION_INFO_V1(clinical_wait_until_drained);
 /* An idle worker looks so often (ms) whether reports came another way, as by a restore */
 #define RECOUNT_INTERVAL 60000
 #define RECOUNT_AGAIN 1000
+/* More of what waits than takes so long (microseconds) is worth another worker */
+#define WORTH_A_WORKER_US 20000
 /* After a batch of fewer, that began within so long (ms) of the one before, for so long more are gathered */
 #define FEW 100
 #define GATHER_WITHIN 4
@@ -251,16 +253,28 @@ commit_soon(void)
 	(void) set_config_option("synchronous_commit", "off", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_LOCAL, true, 0, false);
 }
 
+/*
+ * How many further workers what waits is worth: as many as have it processed in
+ * so long, by what reports took lately.
+ */
+static int
+further_workers(int64 waiting)
+{
+	double		us = us_per_report == 0 ? 100 : us_per_report;
+
+	return (int) Min((double) waiting * us / WORTH_A_WORKER_US, CLINICAL_LANES - 1);
+}
+
 /* Process one batch; false if nothing was found. */
 static bool
 work_once(ClinicalBacklog *backlog)
 {
 	int			limit = batch_limit();
-	int64		waiting = clinical_intake_waiting(backlog);
+	int			further = singly > 0 ? 0 : further_workers(clinical_intake_waiting(backlog));
 	int			count;
 
-	if (waiting > 2 * limit && singly == 0)
-		clinical_want_workers((int) Min(waiting / limit - 1, CLINICAL_LANES));
+	if (further > 0)
+		clinical_want_workers(further);
 	if (!clinical_worker_begin("processing reports"))
 		return false;
 	commit_soon();
