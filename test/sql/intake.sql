@@ -246,6 +246,21 @@ SELECT clinical.process_reports();
 SELECT waiting, put_off, places_taken, busy > 0 AS busy, already_received > 0 AS already, queued > 0 AS queued, processed > 0 AS processed, batches > 0 AS batches,
        batch_us >= claim_us AS timed FROM clinical.stat_intake;
 
+-- in a parallel worker nothing is taken in, and no place is lost
+CREATE FUNCTION test.sneak(patient text) RETURNS text LANGUAGE plpgsql PARALLEL SAFE AS $$ BEGIN RETURN (SELECT outcome FROM clinical.submit_report(patient, '{}')); END $$;
+SELECT count(set_config(name, 'on', false)) FROM pg_settings WHERE name IN ('force_parallel_mode', 'debug_parallel_query');
+\set VERBOSITY terse
+SELECT test.sneak('in-1');
+\set VERBOSITY default
+SELECT count(set_config(name, 'off', false)) FROM pg_settings WHERE name IN ('force_parallel_mode', 'debug_parallel_query');
+SELECT places_taken, waiting FROM clinical.stat_intake;
+
+-- a batch has no more than 16 MB of data, however few reports that are
+SELECT batches AS batches_before FROM clinical.stat_intake \gset
+SELECT count(clinical.submit_report('in-16', jsonb_build_object('sys', g, 'note', repeat('a', 1000000)))) FROM generate_series(101, 140) g;
+SELECT clinical.process_reports();
+SELECT batches - :batches_before AS batches, places_taken FROM clinical.stat_intake;
+
 -- what a restore puts there is found, and what is lost that way leaves its place
 SELECT test.submit(190, 'in-17', '{"sys": 120}') ~ 'queued' AS queued, test.submit(191, 'in-18', '{"sys": 120}') ~ 'queued' AS queued;
 CREATE TEMP TABLE kept AS SELECT * FROM clinical.staged_report;
