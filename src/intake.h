@@ -96,7 +96,6 @@ typedef struct ClinicalStaged
 	int64		project_id;
 	Datum		zone;			/* 0: unknown patient */
 	Datum		local_day;
-	bool		has_day;
 	const char *reason;			/* of quarantine, as far as the database knows;
 								 * NULL: none */
 	int64		version_id;		/* 0: no instrument */
@@ -195,6 +194,8 @@ extern Datum clinical_submission_digest(const ClinicalSubmission *submission);
 
 /* intake_judge.c */
 extern bool clinical_same_digest(Datum left, Datum right);
+extern int	clinical_staged_number(const ClinicalStaged *staged, ClinicalStagedColumn column);
+extern int	clinical_staged_received(const void *left, const void *right);
 extern void clinical_intake_prepare(ClinicalStaged *staged);
 extern void clinical_intake_order(ClinicalStaged **reports, int count);
 extern void clinical_intake_judge(ClinicalStaged *staged);

@@ -134,18 +134,6 @@ find_in_segments(ClinicalBacklog *backlog, ClinicalBatch *batch)
 		clinical_stage_find(backlog, batch, order[i]);
 }
 
-/* Which of two reports was received first? */
-static int
-compare_received(const void *left, const void *right)
-{
-	const ClinicalStaged *a = *(ClinicalStaged *const *) left;
-	const ClinicalStaged *b = *(ClinicalStaged *const *) right;
-	TimestampTz received_a = DatumGetTimestampTz(a->values[CLINICAL_STAGED_RECEIVED_AT]);
-	TimestampTz received_b = DatumGetTimestampTz(b->values[CLINICAL_STAGED_RECEIVED_AT]);
-
-	return (received_a > received_b) - (received_a < received_b);
-}
-
 /* How many of its reports a batch may have: one in any case. */
 static int
 count_within(const ClinicalBatch *batch)
@@ -166,7 +154,7 @@ cut_off(ClinicalBatch *batch)
 
 	if (batch->count <= batch->limit && batch->bytes <= CLINICAL_BATCH_BYTES)
 		return;
-	qsort(batch->reports, batch->count, sizeof(ClinicalStaged *), compare_received);
+	qsort(batch->reports, batch->count, sizeof(ClinicalStaged *), clinical_staged_received);
 	count = count_within(batch);
 	for (int i = count; i < batch->count; i++)
 		clinical_intake_leave_lane(batch->reports[i]->table, batch->reports[i]->lane,

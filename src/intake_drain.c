@@ -108,13 +108,6 @@ drain_batch(ClinicalBacklog *backlog, int limit, bool in_worker, bool marked_onl
 	return found;
 }
 
-/* A number of a staged report; 0 if it is not set. */
-static int
-staged_number(const ClinicalStaged *staged, ClinicalStagedColumn column)
-{
-	return staged->nulls[column] ? 0 : DatumGetInt32(staged->values[column]);
-}
-
 /*
  * Mark a report, in a transaction of its own; false if there is none.  One with
  * too many marks goes into quarantine.
@@ -130,7 +123,7 @@ mark_one(ClinicalBacklog *backlog)
 	if (batch->count == 0)
 		return false;
 	staged = batch->reports[0];
-	crashes = staged_number(staged, CLINICAL_STAGED_CRASHES);
+	crashes = clinical_staged_number(staged, CLINICAL_STAGED_CRASHES);
 	/* marked since the crash: nothing has happened to it yet */
 	if (crashes > 0 && DatumGetTimestampTz(staged->values[CLINICAL_STAGED_NOT_BEFORE]) >= (TimestampTz) pg_atomic_read_u64(&backlog->counted_at))
 		return true;

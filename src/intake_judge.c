@@ -147,41 +147,43 @@ judge_answers(ClinicalStaged *staged)
 	staged->detail = findings_detail(&staged->verdict);
 }
 
-/* Compare by patient, id, and who came first. */
+/* Compare by patient and id; 0: they have one id. */
 static int
-compare_staged(const void *left, const void *right)
+compare_ids(const ClinicalStaged *a, const ClinicalStaged *b)
 {
-	const ClinicalStaged *a = *(ClinicalStaged *const *) left;
-	const ClinicalStaged *b = *(ClinicalStaged *const *) right;
 	text	   *patient_a = DatumGetTextPP(a->values[CLINICAL_STAGED_PATIENT_ID]);
 	text	   *patient_b = DatumGetTextPP(b->values[CLINICAL_STAGED_PATIENT_ID]);
 	int			length_a = (int) VARSIZE_ANY_EXHDR(patient_a);
 	int			length_b = (int) VARSIZE_ANY_EXHDR(patient_b);
 	int			order = memcmp(VARDATA_ANY(patient_a), VARDATA_ANY(patient_b), Min(length_a, length_b));
-	TimestampTz received_a = DatumGetTimestampTz(a->values[CLINICAL_STAGED_RECEIVED_AT]);
-	TimestampTz received_b = DatumGetTimestampTz(b->values[CLINICAL_STAGED_RECEIVED_AT]);
 
 	if (order == 0)
 		order = length_a - length_b;
 	if (order == 0)
 		order = memcmp(DatumGetUUIDP(a->values[CLINICAL_STAGED_SUBMISSION_ID]),
 					   DatumGetUUIDP(b->values[CLINICAL_STAGED_SUBMISSION_ID]), UUID_LEN);
-	if (order == 0)
-		order = (received_a > received_b) - (received_a < received_b);
 	return order;
 }
 
-/* Are these two of one patient, under one id? */
-static bool
-have_one_id(const ClinicalStaged *a, const ClinicalStaged *b)
+/* Which of two reports was received first?  For sorting. */
+int
+clinical_staged_received(const void *left, const void *right)
 {
-	text	   *patient_a = DatumGetTextPP(a->values[CLINICAL_STAGED_PATIENT_ID]);
-	text	   *patient_b = DatumGetTextPP(b->values[CLINICAL_STAGED_PATIENT_ID]);
+	const ClinicalStaged *a = *(ClinicalStaged *const *) left;
+	const ClinicalStaged *b = *(ClinicalStaged *const *) right;
+	TimestampTz received_a = DatumGetTimestampTz(a->values[CLINICAL_STAGED_RECEIVED_AT]);
+	TimestampTz received_b = DatumGetTimestampTz(b->values[CLINICAL_STAGED_RECEIVED_AT]);
 
-	return VARSIZE_ANY_EXHDR(patient_a) == VARSIZE_ANY_EXHDR(patient_b) &&
-		memcmp(VARDATA_ANY(patient_a), VARDATA_ANY(patient_b), VARSIZE_ANY_EXHDR(patient_a)) == 0 &&
-		memcmp(DatumGetUUIDP(a->values[CLINICAL_STAGED_SUBMISSION_ID]),
-			   DatumGetUUIDP(b->values[CLINICAL_STAGED_SUBMISSION_ID]), UUID_LEN) == 0;
+	return (received_a > received_b) - (received_a < received_b);
+}
+
+/* Compare by patient, id, and who came first. */
+static int
+compare_staged(const void *left, const void *right)
+{
+	int			order = compare_ids(*(ClinicalStaged *const *) left, *(ClinicalStaged *const *) right);
+
+	return order != 0 ? order : clinical_staged_received(left, right);
 }
 
 /* Are the contents the same, by their digests? */
@@ -202,6 +204,13 @@ staged_text(const ClinicalStaged *staged, ClinicalStagedColumn column)
 	return staged->nulls[column] ? NULL : DatumGetTextPP(staged->values[column]);
 }
 
+/* A number of a staged report; 0 if it is not set. */
+int
+clinical_staged_number(const ClinicalStaged *staged, ClinicalStagedColumn column)
+{
+	return staged->nulls[column] ? 0 : DatumGetInt32(staged->values[column]);
+}
+
 /* Make ready what follows from the row itself, in the current memory context. */
 void
 clinical_intake_prepare(ClinicalStaged *staged)
@@ -214,7 +223,6 @@ clinical_intake_prepare(ClinicalStaged *staged)
 		DatumGetTimestampTz(staged->values[CLINICAL_STAGED_CAPTURED_AT]) :
 		DatumGetTimestampTz(staged->values[CLINICAL_STAGED_RECEIVED_AT]);
 	staged->captured_at = submission.captured_at;
-	staged->has_day = false;
 	memset(&staged->use, 0, sizeof(staged->use));
 	staged->version_id = 0;
 	staged->detail = NULL;
@@ -245,7 +253,7 @@ clinical_intake_order(ClinicalStaged **reports, int count)
 	/* who came first in the batch decides for those after it, unless somebody did before */
 	for (int i = 1, first = 0; i < count; i++)
 	{
-		if (!have_one_id(reports[first], reports[i]))
+		if (compare_ids(reports[first], reports[i]) != 0)
 			first = i;
 		else if (!reports[i]->use.used)
 		{

@@ -322,7 +322,6 @@ look_up(Look *look, ClinicalStaged *staged)
 		elog(ERROR, "patient has no time zone");
 	day = day_in(staged->zone, moment);
 	staged->local_day = DateADTGetDatum(day);
-	staged->has_day = true;
 	staged->version_id = find_version(look, staged->project_id, staged, day);
 	staged->reason = find_reason(look, staged, events, nevents);
 }

@@ -154,13 +154,6 @@ try_process(ClinicalStaged **reports, int count)
 	return sqlerrcode;
 }
 
-/* How many times a report has failed so far. */
-static int
-attempts(const ClinicalStaged *staged)
-{
-	return staged->nulls[CLINICAL_STAGED_ATTEMPTS] ? 0 : DatumGetInt32(staged->values[CLINICAL_STAGED_ATTEMPTS]);
-}
-
 /* When a report that failed so many times is to be tried again: later each time, and not all at once. */
 static TimestampTz
 next_attempt(int failures)
@@ -189,14 +182,16 @@ put_off(ClinicalBacklog *backlog, ClinicalStaged *staged, int failures)
 static void
 report_failed(ClinicalBacklog *backlog, ClinicalStaged *staged, int sqlerrcode)
 {
+	int			attempts = clinical_staged_number(staged, CLINICAL_STAGED_ATTEMPTS);
+
 	/* what was made ready before went with the savepoint */
 	clinical_intake_prepare(staged);
 	if (timed_out)
 		clinical_intake_set_aside(staged, "timed_out", NULL, NULL);
-	else if (is_of_the_server(sqlerrcode) || (is_transient(sqlerrcode) && attempts(staged) + 1 < clinical_max_attempts))
+	else if (is_of_the_server(sqlerrcode) || (is_transient(sqlerrcode) && attempts + 1 < clinical_max_attempts))
 	{
 		/* if that fails too, as on a full disk, nothing was done */
-		put_off(backlog, staged, attempts(staged) + !is_of_the_server(sqlerrcode));
+		put_off(backlog, staged, attempts + !is_of_the_server(sqlerrcode));
 		return;
 	}
 	else

@@ -304,7 +304,17 @@ clinical_time_zone_at(PG_FUNCTION_ARGS)
 		1, {TEXTOID}
 	};
 	static ClinicalPlan plan = {
-		"SELECT " CLINICAL_ZONE_AT("p.id", "$2")
+		"SELECT COALESCE("
+		"       (SELECT z.time_zone FROM clinical.patient_time_zone z"
+		"         WHERE z.patient_id OPERATOR(pg_catalog.=) p.id"
+		"           AND z.effective_from OPERATOR(pg_catalog.<=) $2"
+		"         ORDER BY z.effective_from DESC, z.event_no DESC LIMIT 1),"
+		"       (SELECT c.time_zone FROM clinical.enrollment_event e"
+		"          JOIN clinical.center c ON c.id OPERATOR(pg_catalog.=) e.center_id"
+		"         WHERE e.patient_id OPERATOR(pg_catalog.=) p.id"
+		"           AND (e.event_no OPERATOR(pg_catalog.=) 1 OR e.effective_on OPERATOR(pg_catalog.<=)"
+		"                ($2 AT TIME ZONE c.time_zone)::pg_catalog.date)"
+		"         ORDER BY e.event_no DESC LIMIT 1))"
 		"  FROM clinical.patient p WHERE p.id OPERATOR(pg_catalog.=) $1",
 		2, {TEXTOID, TIMESTAMPTZOID}
 	};

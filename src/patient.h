@@ -14,20 +14,6 @@
 #include "compat.h"
 #include "core.h"
 
-/* SQL, for the owner: the time zone of a patient at a moment; NULL: there is no such patient */
-#define CLINICAL_ZONE_AT(patient_id, moment) \
-	"COALESCE(" \
-	"(SELECT z.time_zone FROM clinical.patient_time_zone z" \
-	"  WHERE z.patient_id OPERATOR(pg_catalog.=) " patient_id \
-	"    AND z.effective_from OPERATOR(pg_catalog.<=) " moment \
-	"  ORDER BY z.effective_from DESC, z.event_no DESC LIMIT 1)," \
-	"(SELECT c.time_zone FROM clinical.enrollment_event e" \
-	"   JOIN clinical.center c ON c.id OPERATOR(pg_catalog.=) e.center_id" \
-	"  WHERE e.patient_id OPERATOR(pg_catalog.=) " patient_id \
-	"    AND (e.event_no OPERATOR(pg_catalog.=) 1 OR e.effective_on OPERATOR(pg_catalog.<=)" \
-	"         (" moment " AT TIME ZONE c.time_zone)::pg_catalog.date)" \
-	"  ORDER BY e.event_no DESC LIMIT 1))"
-
 extern const ClinicalInvariant clinical_patient_invariants[];
 extern const int clinical_patient_ninvariants;
 
