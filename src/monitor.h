@@ -1,0 +1,124 @@
+/*-------------------------------------------------------------------------
+ *
+ * monitor.h
+ *		What the rooms of the module monitor share: rules over the readings of
+ *		patients, and the alerts that they raise.
+ *
+ * Nothing is kept of a patient between evaluations but the alerts: what a rule has
+ * to know of the days before is read from the observations, by their index.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef CLINICAL_MONITOR_H
+#define CLINICAL_MONITOR_H
+
+#include "nodes/pg_list.h"
+#include "utils/date.h"
+#include "utils/timestamp.h"
+
+#include "core.h"
+#include "streak.h"
+
+#define CLINICAL_MAX_ESCALATIONS 10
+
+typedef enum ClinicalMonitorKind
+{
+	CLINICAL_MONITOR_STREAK,	/* threshold: with one day */
+	CLINICAL_MONITOR_K_OF_W,
+	CLINICAL_MONITOR_BASELINE,	/* the change of values since the baseline */
+	CLINICAL_MONITOR_MISSING,	/* entries that were expected */
+	CLINICAL_MONITOR_GRADED
+} ClinicalMonitorKind;
+
+typedef enum ClinicalBaseline
+{
+	CLINICAL_BASELINE_LAST,		/* the last reading up to the day of enrolment */
+	CLINICAL_BASELINE_FIRST		/* the first reading */
+} ClinicalBaseline;
+
+/* A version of a rule, compiled */
+typedef struct ClinicalMonitor
+{
+	MemoryContext context;		/* of all that follows */
+	int64		version_id;
+	int64		rule_id;
+	int			version;
+	int64		project_id;		/* 0: all projects */
+	bool		in_force;		/* the last version of a rule that is active: it
+								 * opens alerts */
+	TimestampTz counts_from;	/* readings captured earlier do not count */
+	ClinicalMonitorKind kind;
+	char	   *code;
+	char	   *severity;
+	StreakRule	rule;			/* its ranges are of RangeType * (numrange) */
+	char	   *items[STREAK_MAX_ITEMS];
+	int			day_start;		/* minutes after midnight */
+	bool		percent;		/* CLINICAL_MONITOR_BASELINE: relative change */
+	ClinicalBaseline baseline;
+	char	   *instrument;		/* CLINICAL_MONITOR_MISSING; rule.days is the number
+								 * of entries */
+	int			nescalations;
+	int64		escalate_after[CLINICAL_MAX_ESCALATIONS];	/* microseconds since it
+															 * was opened, rising */
+	int			cooldown_days;
+} ClinicalMonitor;
+
+/* monitor_define.c: definitions */
+extern ClinicalMonitor *clinical_monitor_compile(Jsonb *definition, MemoryContext parent);
+extern const StreakOps clinical_monitor_ops;	/* values are Numeric, ranges RangeType * */
+
+/* monitor_cache.c: rules, compiled and kept for the session.  Good until the end of the transaction. */
+extern void clinical_monitor_cache_init(void);
+extern List *clinical_monitors_in_force(int64 project_id);	/* of ClinicalMonitor *, those for all projects too */
+extern ClinicalMonitor *clinical_monitor_version(int64 rule_id, int version);
+
+/* monitor_read.c: the readings of one patient */
+typedef struct ClinicalReader ClinicalReader;
+
+extern ClinicalReader *clinical_reader_begin(void);
+extern void clinical_reader_patient(ClinicalReader *reader, Datum patient_id);
+extern void clinical_reader_source(ClinicalReader *reader, const ClinicalMonitor *monitor, StreakSource *source);
+extern void clinical_reader_end(ClinicalReader *reader);
+
+/* monitor_alert.c: alerts as they stand, and what becomes of them */
+
+/* An alert of a patient; its basis.* is that of the row */
+typedef struct ClinicalAlert
+{
+	Datum		id;				/* uuid */
+	int64		rule_id;
+	int			version;
+	const char *status;
+	StreakAlert alert;			/* tag: this */
+} ClinicalAlert;
+
+/* What is told with every event of an evaluation */
+typedef struct ClinicalCause
+{
+	const char *kind;			/* report, correction, withdrawal, rule, window */
+	Datum		submission_id;	/* 0: none */
+	Datum		trace_parent;	/* 0: none */
+	Datum		actor;			/* 0: none */
+} ClinicalCause;
+
+/* The live ones that a day from this one on may touch; one look-up, whatever the number of rules */
+extern List *clinical_alerts_of(Datum patient_id, DateADT from);
+extern void clinical_alerts_apply(Datum patient_id, int64 project_id, const ClinicalMonitor *monitor,
+								  const StreakAction *actions, int nactions, const ClinicalCause *cause,
+								  const StreakSource *source);
+
+/* monitor.c: evaluation */
+extern void clinical_monitor_init(void);
+extern void clinical_monitor_evaluate(ClinicalReader *reader, Datum patient_id, int64 project_id,
+									  const ClinicalMonitor *monitor, const int *touched, int ntouched,
+									  const ClinicalCause *cause);
+extern const ClinicalInvariant clinical_monitor_invariants[];
+extern const int clinical_monitor_ninvariants;
+
+/* monitor_escalate.c: the worker's job; the time after which it wants to run is given by the alerts */
+extern void clinical_escalate_init(void);
+
+/* monitor_job.c: evaluation of a rule over what is there already */
+extern void clinical_monitor_job_init(void);
+
+#endif							/* CLINICAL_MONITOR_H */
