@@ -12,6 +12,7 @@
 #include "access/genam.h"
 #include "access/htup.h"
 #include "access/skey.h"
+#include "access/stratnum.h"
 #include "access/tupdesc.h"
 #include "commands/trigger.h"
 #include "executor/spi.h"
@@ -92,7 +93,7 @@ extern bool clinical_fetch_args(ClinicalPlan *plan, FunctionCallInfo fcinfo,
 
 /* core_find.c: rows by an index, below the executor */
 
-#define CLINICAL_MAX_KEYS 3
+#define CLINICAL_MAX_KEYS 4
 
 /* Made with the first members alone; the rest begins as zero */
 typedef struct ClinicalFinder
@@ -101,6 +102,8 @@ typedef struct ClinicalFinder
 	const char *index;			/* NULL: the primary key's */
 	int			nkeys;
 	Oid			types[CLINICAL_MAX_KEYS];
+	StrategyNumber strategies[CLINICAL_MAX_KEYS];	/* of btree; 0: equal */
+	AttrNumber	columns[CLINICAL_MAX_KEYS]; /* of the index; 0: the key's number, from 1 */
 	Relation	relation;		/* NULL: not open */
 	Relation	opened;			/* the index */
 	IndexScanDesc scan;

@@ -45,35 +45,45 @@ open_finder(ClinicalFinder *finder)
 	finder->scan = clinical_index_beginscan(finder->relation, finder->opened, GetActiveSnapshot(), finder->nkeys);
 }
 
-/* Set a key: its columns must be equal to the value, or (dates) not after it. */
+/* What compares a column of a type with a key. */
+typedef struct Comparison
+{
+	Oid			type;
+	RegProcedure procedures[BTMaxStrategyNumber];	/* by strategy; 0: nobody needs it */
+} Comparison;
+
+static const Comparison comparisons[] = {
+	{TEXTOID, {[BTEqualStrategyNumber - 1] = F_TEXTEQ}},
+	{UUIDOID, {[BTEqualStrategyNumber - 1] = F_UUID_EQ}},
+	{INT8OID, {[BTEqualStrategyNumber - 1] = F_INT8EQ}},
+	{DATEOID, {F_DATE_LT, F_DATE_LE, F_DATE_EQ, F_DATE_GE, F_DATE_GT}},
+	{TIMESTAMPTZOID, {F_TIMESTAMPTZ_LT, F_TIMESTAMPTZ_LE, F_TIMESTAMPTZ_EQ, F_TIMESTAMPTZ_GE, F_TIMESTAMPTZ_GT}},
+};
+
+/* The function for a type and a strategy. */
+static RegProcedure
+find_procedure(Oid type, StrategyNumber strategy)
+{
+	for (int i = 0; i < (int) lengthof(comparisons); i++)
+	{
+		RegProcedure procedure = comparisons[i].procedures[strategy - 1];
+
+		if (comparisons[i].type == type && RegProcedureIsValid(procedure))
+			return procedure;
+	}
+	elog(ERROR, "unexpected key of type %u and strategy %d", type, strategy);
+}
+
+/* Set a key: its column must be equal to the value, or stand to it as the strategy says. */
 static void
 set_key(ClinicalFinder *finder, int key, Datum value)
 {
-	RegProcedure procedure;
-	StrategyNumber strategy = BTEqualStrategyNumber;
-	Oid			collation = InvalidOid;
+	StrategyNumber strategy = finder->strategies[key] == 0 ? BTEqualStrategyNumber : finder->strategies[key];
+	AttrNumber	column = finder->columns[key] == 0 ? (AttrNumber) (key + 1) : finder->columns[key];
+	Oid			collation = finder->types[key] == TEXTOID ? C_COLLATION_OID : InvalidOid;
 
-	switch (finder->types[key])
-	{
-		case TEXTOID:
-			procedure = F_TEXTEQ;
-			collation = C_COLLATION_OID;
-			break;
-		case UUIDOID:
-			procedure = F_UUID_EQ;
-			break;
-		case INT8OID:
-			procedure = F_INT8EQ;
-			break;
-		case DATEOID:
-			procedure = F_DATE_LE;
-			strategy = BTLessEqualStrategyNumber;
-			break;
-		default:
-			elog(ERROR, "unexpected key of type %u", finder->types[key]);
-	}
-	ScanKeyEntryInitialize(&finder->keys[key], 0, (AttrNumber) (key + 1), strategy, InvalidOid, collation, procedure,
-						   value);
+	ScanKeyEntryInitialize(&finder->keys[key], 0, column, strategy, InvalidOid, collation,
+						   find_procedure(finder->types[key], strategy), value);
 }
 
 /* Begin to look for the rows with these keys, which must live as long as that takes. */

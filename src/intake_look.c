@@ -49,7 +49,7 @@ static const Look beginning = {
 	.projects = {.table = "project", .nkeys = 1, .types = {INT8OID}},
 	.instruments = {.table = "project_instrument", .nkeys = 1, .types = {INT8OID}},
 	.versions = {.table = "project_instrument_version", .index = "project_instrument_version_idx", .nkeys = 3,
-	.types = {INT8OID, TEXTOID, DATEOID}},
+		.types = {INT8OID, TEXTOID, DATEOID}, .strategies = {0, 0, BTLessEqualStrategyNumber}},
 };
 
 /* An event of a patient, as far as it counts here */
