@@ -14,6 +14,7 @@
 
 #include "nodes/pg_list.h"
 #include "utils/date.h"
+#include "utils/numeric.h"
 #include "utils/timestamp.h"
 
 #include "core.h"
@@ -72,15 +73,18 @@ extern void clinical_monitor_cache_init(void);
 extern List *clinical_monitors_in_force(int64 project_id);	/* of ClinicalMonitor *, those for all projects too */
 extern ClinicalMonitor *clinical_monitor_version(int64 rule_id, int version);
 
-/* monitor_read.c: the readings of one patient */
+/* monitor_read.c: the readings of one patient; the tag of one is its id (pg_uuid_t *) */
 typedef struct ClinicalReader ClinicalReader;
 
 extern ClinicalReader *clinical_reader_begin(void);
 extern void clinical_reader_patient(ClinicalReader *reader, Datum patient_id);
 extern void clinical_reader_source(ClinicalReader *reader, const ClinicalMonitor *monitor, StreakSource *source);
+extern Numeric clinical_reader_baseline(ClinicalReader *reader, const ClinicalMonitor *monitor, int item);
+extern bool clinical_reader_may_be_baseline(ClinicalReader *reader, const ClinicalMonitor *monitor, TimestampTz at, int day);
 extern void clinical_reader_end(ClinicalReader *reader);
+extern Numeric clinical_monitor_change(const ClinicalMonitor *monitor, Numeric value, Numeric baseline);
 
-/* monitor_alert.c: alerts as they stand, and what becomes of them */
+/* monitor_alert.c: alerts as they stand, and what is told of them */
 
 /* An alert of a patient; its basis.* is that of the row */
 typedef struct ClinicalAlert
@@ -101,19 +105,65 @@ typedef struct ClinicalCause
 	Datum		actor;			/* 0: none */
 } ClinicalCause;
 
-/* The live ones that a day from this one on may touch; one look-up, whatever the number of rules */
-extern List *clinical_alerts_of(Datum patient_id, DateADT from);
+/* Looks alerts up for all patients of a batch.  The snapshot that is active when it begins must be until it ends. */
+typedef struct ClinicalAlertReader ClinicalAlertReader;
+
+extern ClinicalAlertReader *clinical_alerts_begin(void);
+
+/* The live ones that a day from this one on may touch, the oldest first; one look-up, whatever the number of rules */
+extern List *clinical_alerts_of(ClinicalAlertReader *reader, Datum patient_id, DateADT from);
+extern void clinical_alerts_end(ClinicalAlertReader *reader);
+
+/* What happened to an alert whose row says already how it is now */
+typedef struct ClinicalAlertEvent
+{
+	const char *kind;
+	const char *status_from;	/* NULL: it is new */
+	const char *cause;
+	int			later;			/* so many events of the same change are told
+								 * after this one */
+	Datum		evidence;		/* these may be 0: none */
+	Datum		submission_id;
+	Datum		reason;
+	Datum		trace_parent;
+	Datum		actor;
+} ClinicalAlertEvent;
+
+extern void clinical_alert_tell(Datum patient_id, Datum alert_id, const ClinicalAlertEvent *event);
+extern void clinical_alert_announce(Datum alert_id, const char *rule, const char *severity, const char *kind);
+
+/* monitor_apply.c: what becomes of the alerts of a patient and a rule */
 extern void clinical_alerts_apply(Datum patient_id, int64 project_id, const ClinicalMonitor *monitor,
 								  const StreakAction *actions, int nactions, const ClinicalCause *cause,
 								  const StreakSource *source);
 
 /* monitor.c: evaluation */
-extern void clinical_monitor_init(void);
-extern void clinical_monitor_evaluate(ClinicalReader *reader, Datum patient_id, int64 project_id,
-									  const ClinicalMonitor *monitor, const int *touched, int ntouched,
-									  const ClinicalCause *cause);
+
+/* A patient that is evaluated; the reader is at it */
+typedef struct ClinicalEvaluation
+{
+	ClinicalReader *reader;
+	ClinicalAlertReader *alert_reader;
+	Datum		patient_id;
+	int64		project_id;
+	List	   *alerts;			/* the live ones that may be touched; what is
+								 * found is kept up to date */
+	ClinicalCause cause;
+} ClinicalEvaluation;
+
+/* Instead of a number of days: all that there are */
+#define CLINICAL_ALL_DAYS (-1)
+
+extern void clinical_evaluation_begin(ClinicalEvaluation *evaluation);
+extern void clinical_evaluation_patient(ClinicalEvaluation *evaluation, Datum patient_id, int64 project_id, DateADT from);
+extern void clinical_evaluation_end(ClinicalEvaluation *evaluation);
+extern void clinical_monitor_evaluate(ClinicalEvaluation *evaluation, const ClinicalMonitor *monitor,
+									  const int *touched, int ntouched);
 extern const ClinicalInvariant clinical_monitor_invariants[];
 extern const int clinical_monitor_ninvariants;
+
+/* monitor_change.c: readings that have changed */
+extern void clinical_monitor_init(void);
 
 /* monitor_escalate.c: the worker's job; the time after which it wants to run is given by the alerts */
 extern void clinical_escalate_init(void);
