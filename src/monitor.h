@@ -80,7 +80,7 @@ extern void clinical_reader_patient(ClinicalReader *reader, Datum patient_id);
 extern void clinical_reader_source(ClinicalReader *reader, const ClinicalMonitor *monitor, StreakSource *source);
 extern void clinical_reader_end(ClinicalReader *reader);
 
-/* monitor_alert.c: alerts as they stand, and what becomes of them */
+/* monitor_alert.c: alerts as they stand, and what is told of them */
 
 /* An alert of a patient; its basis.* is that of the row */
 typedef struct ClinicalAlert
@@ -101,8 +101,34 @@ typedef struct ClinicalCause
 	Datum		actor;			/* 0: none */
 } ClinicalCause;
 
-/* The live ones that a day from this one on may touch; one look-up, whatever the number of rules */
-extern List *clinical_alerts_of(Datum patient_id, DateADT from);
+/* Looks alerts up for all patients of a batch.  The snapshot that is active when it begins must be until it ends. */
+typedef struct ClinicalAlertReader ClinicalAlertReader;
+
+extern ClinicalAlertReader *clinical_alerts_begin(void);
+
+/* The live ones that a day from this one on may touch, the oldest first; one look-up, whatever the number of rules */
+extern List *clinical_alerts_of(ClinicalAlertReader *reader, Datum patient_id, DateADT from);
+extern void clinical_alerts_end(ClinicalAlertReader *reader);
+
+/* What happened to an alert whose row says already how it is now */
+typedef struct ClinicalAlertEvent
+{
+	const char *kind;
+	const char *status_from;	/* NULL: it is new */
+	const char *cause;
+	int			later;			/* so many events of the same change are told
+								 * after this one */
+	Datum		evidence;		/* these may be 0: none */
+	Datum		submission_id;
+	Datum		reason;
+	Datum		trace_parent;
+	Datum		actor;
+} ClinicalAlertEvent;
+
+extern void clinical_alert_tell(Datum patient_id, Datum alert_id, const ClinicalAlertEvent *event);
+extern void clinical_alert_announce(Datum alert_id, const char *rule, const char *severity, const char *kind);
+
+/* monitor_apply.c: what becomes of the alerts of a patient and a rule */
 extern void clinical_alerts_apply(Datum patient_id, int64 project_id, const ClinicalMonitor *monitor,
 								  const StreakAction *actions, int nactions, const ClinicalCause *cause,
 								  const StreakSource *source);
@@ -117,6 +143,8 @@ extern const int clinical_monitor_ninvariants;
 
 /* monitor_escalate.c: the worker's job; the time after which it wants to run is given by the alerts */
 extern void clinical_escalate_init(void);
+extern TimestampTz clinical_escalation_due(const ClinicalMonitor *monitor, TimestampTz opened_at, int level);
+extern void clinical_escalation_will_be_due(TimestampTz due);
 
 /* monitor_job.c: evaluation of a rule over what is there already */
 extern void clinical_monitor_job_init(void);
