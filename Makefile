@@ -21,7 +21,7 @@ MODULE_big = clinical
 OBJS       = $(patsubst %.c,%.o,$(sort $(wildcard src/*.c)))
 
 # The install script is these files of sql/, in this order.
-SQL_MODULES = core access worker audit project patient instrument observation intake clinical
+SQL_MODULES = core access worker audit project patient instrument observation intake monitor clinical
 INSTALL_SQL = sql/$(EXTENSION)--$(EXTVERSION).sql
 DATA        = $(sort $(wildcard sql/upgrade/*.sql))
 DATA_built  = $(INSTALL_SQL)
