@@ -57,6 +57,7 @@ _PG_init(void)
 	/* after the intake, so that reports do not wait for it */
 	clinical_seal_init();
 	clinical_register_invariants(clinical_intake_invariants, clinical_intake_ninvariants);
+	clinical_monitor_cache_init();
 	clinical_escalate_init();
 	clinical_register_invariants(clinical_monitor_invariants, clinical_monitor_ninvariants);
 #ifdef CLINICAL_FAULTS
