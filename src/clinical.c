@@ -16,6 +16,7 @@
 #include "core.h"
 #include "instrument.h"
 #include "intake.h"
+#include "monitor.h"
 #include "observation.h"
 #include "patient.h"
 #include "project.h"
@@ -56,6 +57,9 @@ _PG_init(void)
 	/* after the intake, so that reports do not wait for it */
 	clinical_seal_init();
 	clinical_register_invariants(clinical_intake_invariants, clinical_intake_ninvariants);
+	clinical_monitor_cache_init();
+	clinical_escalate_init();
+	clinical_register_invariants(clinical_monitor_invariants, clinical_monitor_ninvariants);
 #ifdef CLINICAL_FAULTS
 	clinical_inject_job_init();
 #endif

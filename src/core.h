@@ -181,6 +181,7 @@ typedef struct ClinicalWay
 extern void clinical_require_arg(bool given, const char *message);
 extern text *clinical_optional_arg(FunctionCallInfo fcinfo, int argno);
 extern text *clinical_text_arg(FunctionCallInfo fcinfo, int argno, const char *message);
+extern text *clinical_reason_arg(FunctionCallInfo fcinfo, int argno);
 extern void clinical_load_row(FunctionCallInfo fcinfo, ClinicalRow *row,
 							  const char *table, TriggerEvent when);
 extern Datum clinical_column(const ClinicalRow *row, HeapTuple tuple,

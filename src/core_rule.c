@@ -51,6 +51,18 @@ clinical_text_arg(FunctionCallInfo fcinfo, int argno, const char *message)
 	return value;
 }
 
+/* An argument that is a reason, or (NULL) the reason of the transaction. */
+text *
+clinical_reason_arg(FunctionCallInfo fcinfo, int argno)
+{
+	text	   *reason = clinical_optional_arg(fcinfo, argno);
+
+	if (reason == NULL)
+		reason = clinical_reason_in_force();
+	clinical_require_arg(reason != NULL && VARSIZE_ANY_EXHDR(reason) > 0, "reason is required");
+	return reason;
+}
+
 /* Is the trigger on that table (NULL: any) of the function's own schema? */
 static bool
 trigger_is_ours(FunctionCallInfo fcinfo, Relation relation, const char *table)

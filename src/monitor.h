@@ -17,6 +17,8 @@
 #include "utils/numeric.h"
 #include "utils/timestamp.h"
 
+#include "utils/numeric.h"
+
 #include "core.h"
 #include "streak.h"
 
@@ -37,6 +39,15 @@ typedef enum ClinicalBaseline
 	CLINICAL_BASELINE_FIRST		/* the first reading */
 } ClinicalBaseline;
 
+/* A range that is not empty, its bounds ready to be compared with */
+typedef struct ClinicalRange
+{
+	Numeric		lower;			/* NULL: none */
+	Numeric		upper;			/* NULL: none */
+	bool		lower_inclusive;
+	bool		upper_inclusive;
+} ClinicalRange;
+
 /* A version of a rule, compiled */
 typedef struct ClinicalMonitor
 {
@@ -51,8 +62,10 @@ typedef struct ClinicalMonitor
 	ClinicalMonitorKind kind;
 	char	   *code;
 	char	   *severity;
-	StreakRule	rule;			/* its ranges are of RangeType * (numrange) */
-	char	   *items[STREAK_MAX_ITEMS];
+	StreakRule	rule;			/* its ranges are ClinicalRange * */
+	char	   *items[STREAK_MAX_ITEMS];	/* of CLINICAL_MONITOR_MISSING one, "",
+											 * for the windows: its readings are
+											 * 1 (an entry was made) or 0 */
 	int			day_start;		/* minutes after midnight */
 	bool		percent;		/* CLINICAL_MONITOR_BASELINE: relative change */
 	ClinicalBaseline baseline;
@@ -64,11 +77,23 @@ typedef struct ClinicalMonitor
 	int			cooldown_days;
 } ClinicalMonitor;
 
-/* monitor_define.c: definitions */
-extern ClinicalMonitor *clinical_monitor_compile(Jsonb *definition, MemoryContext parent);
-extern const StreakOps clinical_monitor_ops;	/* values are Numeric, ranges RangeType * */
+/* monitor_range.c: numbers and ranges */
+extern bool clinical_range_read(const char *string, ClinicalRange *range);
+extern bool clinical_range_contains(const ClinicalRange *range, Numeric value);
+extern bool clinical_range_within(const ClinicalRange *inner, const ClinicalRange *outer);
+extern const StreakOps clinical_monitor_ops;	/* values are Numeric, ranges ClinicalRange * */
 
-/* monitor_cache.c: rules, compiled and kept for the session.  Good until the end of the transaction. */
+/*
+ * monitor_define.c: definitions.  What they do not say (version_id, rule_id, version,
+ * project_id, in_force) is 0; counts_from is -infinity.
+ */
+extern ClinicalMonitor *clinical_monitor_compile(Jsonb *definition, MemoryContext parent);
+
+/*
+ * monitor_cache.c: rules, compiled and kept for the session.  Both are read by a
+ * snapshot of now, whoever the caller is; what they give is good until the end of the
+ * transaction, also if rules change meanwhile.
+ */
 extern void clinical_monitor_cache_init(void);
 extern List *clinical_monitors_in_force(int64 project_id);	/* of ClinicalMonitor *, those for all projects too */
 extern ClinicalMonitor *clinical_monitor_version(int64 rule_id, int version);
@@ -167,6 +192,8 @@ extern void clinical_monitor_init(void);
 
 /* monitor_escalate.c: the worker's job; the time after which it wants to run is given by the alerts */
 extern void clinical_escalate_init(void);
+extern TimestampTz clinical_escalation_due(const ClinicalMonitor *monitor, TimestampTz opened_at, int level);
+extern void clinical_escalation_will_be_due(TimestampTz due);
 
 /* monitor_job.c: evaluation of a rule over what is there already */
 extern void clinical_monitor_job_init(void);

@@ -103,18 +103,6 @@ clinical_submission_check(PG_FUNCTION_ARGS)
 	PG_RETURN_POINTER(row.new_tuple != NULL ? row.new_tuple : row.old_tuple);
 }
 
-/* An argument that is a reason, or the one of the transaction. */
-static text *
-reason_arg(FunctionCallInfo fcinfo, int argno)
-{
-	text	   *reason = clinical_optional_arg(fcinfo, argno);
-
-	if (reason == NULL)
-		reason = clinical_reason_in_force();
-	clinical_require_arg(reason != NULL && VARSIZE_ANY_EXHDR(reason) > 0, "reason is required");
-	return reason;
-}
-
 /* The error of who asks for what is not there, or is not for him to see. */
 CLINICAL_NORETURN static void
 not_found(const char *what)
@@ -167,7 +155,7 @@ clinical_withdraw_submission(PG_FUNCTION_ARGS)
 	values[0] = PointerGetDatum(clinical_text_arg(fcinfo, 0, "patient id is required"));
 	clinical_require_arg(!PG_ARGISNULL(1), "submission id is required");
 	values[1] = PG_GETARG_DATUM(1);
-	values[2] = PointerGetDatum(reason_arg(fcinfo, 2));
+	values[2] = PointerGetDatum(clinical_reason_arg(fcinfo, 2));
 	require_visible(values);
 	SPI_connect();
 	clinical_server_execute(&plan, values, NULL);
@@ -355,7 +343,7 @@ clinical_correct_observation(PG_FUNCTION_ARGS)
 	values[1] = PG_GETARG_DATUM(1);
 	literal = clinical_text_arg(fcinfo, 2, "value is required");
 	memset(nulls, ' ', sizeof(nulls));
-	values[6] = PointerGetDatum(reason_arg(fcinfo, 3));
+	values[6] = PointerGetDatum(clinical_reason_arg(fcinfo, 3));
 	values[7] = PointerGetDatum(clinical_actor_in_force());
 	nulls[7] = values[7] == 0 ? 'n' : ' ';
 	SPI_connect();

@@ -61,18 +61,17 @@ const ClinicalInvariant clinical_project_invariants[] = {
 const int	clinical_project_ninvariants = lengthof(clinical_project_invariants);
 
 /*
- * The id of the project with the code in an argument; an error if there is
- * none.  Functions that write are not read_only: they see what the statement
- * that calls them has done so far.
+ * The id of the project with a code; an error if there is none.  Functions that
+ * write are not read_only: they see what the statement that calls them has done
+ * so far.
  */
 int64
-clinical_project_id(FunctionCallInfo fcinfo, int argno, bool read_only)
+clinical_project_by_code(text *code, bool read_only)
 {
 	static ClinicalPlan plan = {
 		"SELECT p.id FROM clinical.project p WHERE p.code OPERATOR(pg_catalog.=) $1",
 		1, {TEXTOID}
 	};
-	text	   *code = clinical_text_arg(fcinfo, argno, "project code is required");
 	Datum		value = PointerGetDatum(code);
 	Datum		id;
 
@@ -82,6 +81,13 @@ clinical_project_id(FunctionCallInfo fcinfo, int argno, bool read_only)
 				 errmsg("project not found"),
 				 errdetail("There is no project with the code \"%s\".", text_to_cstring(code))));
 	return DatumGetInt64(id);
+}
+
+/* The same with the code in an argument, which must be given. */
+int64
+clinical_project_id(FunctionCallInfo fcinfo, int argno, bool read_only)
+{
+	return clinical_project_by_code(clinical_text_arg(fcinfo, argno, "project code is required"), read_only);
 }
 
 /* What clinical_require_center and the status function say. */

@@ -13,6 +13,7 @@
 extern const ClinicalInvariant clinical_project_invariants[];
 extern const int clinical_project_ninvariants;
 
+extern int64 clinical_project_by_code(text *code, bool read_only);
 extern int64 clinical_project_id(FunctionCallInfo fcinfo, int argno, bool read_only);
 extern void clinical_check_project_way(const char *what, const char *from, const char *to);
 extern void clinical_require_center(int64 center_id);

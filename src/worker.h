@@ -72,8 +72,8 @@ extern bool clinical_is_further_worker(void);
 extern int	clinical_max_workers;
 
 /*
- * What the intake keeps of a database in shared memory: how many reports wait,
- * and hints where they stand.  It lies in the database's slot, whose owner knows
+ * What is kept of a database in shared memory: how many reports wait, hints where
+ * they stand, and when an alert is due.  It lies in the database's slot, whose owner knows
  * its size and nothing else about it.
  */
 #define CLINICAL_LANES 64
@@ -106,6 +106,8 @@ typedef struct ClinicalBacklog
 								 * one by one, since the server crashed */
 	pg_atomic_uint64 retry_due; /* when the first report that was put off is
 								 * due; DT_NOEND: never */
+	pg_atomic_uint64 escalate_due;	/* when the first alert is to be escalated;
+									 * DT_NOEND: none that is known */
 	pg_atomic_uint32 waiting[CLINICAL_LANES];	/* committed, by lane */
 	pg_atomic_uint32 rows[CLINICAL_STAGES]; /* in flight and committed, by
 											 * table */

@@ -67,6 +67,7 @@ initialize_backlog(ClinicalBacklog *backlog)
 	pg_atomic_init_u32(&backlog->current, 0);
 	pg_atomic_init_u32(&backlog->careful, 0);
 	pg_atomic_init_u64(&backlog->retry_due, 0);
+	pg_atomic_init_u64(&backlog->escalate_due, 0);
 	for (int i = 0; i < CLINICAL_LANES; i++)
 		pg_atomic_init_u32(&backlog->waiting[i], 0);
 	for (int i = 0; i < CLINICAL_STAGES; i++)
