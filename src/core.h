@@ -104,6 +104,8 @@ typedef struct ClinicalFinder
 	Oid			types[CLINICAL_MAX_KEYS];
 	StrategyNumber strategies[CLINICAL_MAX_KEYS];	/* of btree; 0: equal */
 	AttrNumber	columns[CLINICAL_MAX_KEYS]; /* of the index; 0: the key's number, from 1 */
+	MemoryContext context;		/* where it is open; NULL: that of the first
+								 * look-up */
 	Relation	relation;		/* NULL: not open */
 	Relation	opened;			/* the index */
 	IndexScanDesc scan;

@@ -5,7 +5,8 @@
  *
  * For look-ups that are made for each report: nothing is planned, so no plan can
  * be wrong, and nothing is set up but the scan.  Who calls this sees all rows, and
- * has seen to it that the caller may have the answer.
+ * has seen to it that the caller may have the answer.  What is open stays in the
+ * memory context of its own, whatever context rows are looked for in.
  *
  *-------------------------------------------------------------------------
  */
@@ -90,17 +91,27 @@ set_key(ClinicalFinder *finder, int key, Datum value)
 void
 clinical_find(ClinicalFinder *finder, const Datum *values)
 {
+	MemoryContext caller;
+
+	if (finder->context == NULL)
+		finder->context = CurrentMemoryContext;
+	caller = MemoryContextSwitchTo(finder->context);
 	open_finder(finder);
 	for (int i = 0; i < finder->nkeys; i++)
 		set_key(finder, i, values[i]);
 	index_rescan(finder->scan, finder->keys, finder->nkeys, NULL, 0);
+	MemoryContextSwitchTo(caller);
 }
 
 /* The next row, by the order of the index or (backward) against it; false if there is none. */
 bool
 clinical_find_next(ClinicalFinder *finder, bool backward)
 {
-	return index_getnext_slot(finder->scan, backward ? BackwardScanDirection : ForwardScanDirection, finder->slot);
+	MemoryContext caller = MemoryContextSwitchTo(finder->context);
+	bool		found = index_getnext_slot(finder->scan, backward ? BackwardScanDirection : ForwardScanDirection, finder->slot);
+
+	MemoryContextSwitchTo(caller);
+	return found;
 }
 
 /* The first row with these keys, or false. */

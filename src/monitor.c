@@ -17,13 +17,6 @@
 
 #include "monitor.h"
 
-/* Memory for the engine. */
-void *
-streak_alloc(size_t size)
-{
-	return palloc(size);
-}
-
 /* Begin to evaluate patients, with a snapshot of now until the end. */
 void
 clinical_evaluation_begin(ClinicalEvaluation *evaluation)

@@ -439,7 +439,7 @@ read_period(FunctionCallInfo fcinfo, int argno, Backtest *backtest)
 Datum
 clinical_rule_backtest(PG_FUNCTION_ARGS)
 {
-	Backtest	backtest = {.receiver = {receive, start_up, shut_down, shut_down, DestNone}};
+	Backtest	backtest = {.receiver = {receive, start_up, shut_down, shut_down, DestTuplestore}};
 	SPIExecuteOptions options = {.read_only = true};
 	int			result;
 

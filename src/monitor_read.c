@@ -131,6 +131,7 @@ clinical_reader_begin(void)
 	CommandCounterIncrement();
 	PushActiveSnapshot(GetLatestSnapshot());
 	*reader = beginning;
+	reader->observations.context = reader->submissions.context = reader->events.context = CurrentMemoryContext;
 	reader->reports = hash_create("clinical reports", 64, &reports, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
 	reader->context = AllocSetContextCreate(CurrentMemoryContext, "clinical readings", ALLOCSET_DEFAULT_SIZES);
 	return reader;
