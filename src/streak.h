@@ -120,6 +120,7 @@ typedef struct StreakAlert
 	bool		supported;		/* it has a streak */
 	bool		handled;		/* acknowledged or closed: it is flagged, not
 								 * withdrawn */
+	bool		closed;			/* it is flagged, not merged */
 	int			age;			/* the older has the lower */
 	const void *tag;			/* the caller's */
 } StreakAlert;
@@ -138,7 +139,9 @@ typedef struct StreakAction
 	StreakVerb	verb;
 	const StreakAlert *alert;	/* NULL: STREAK_OPEN */
 	const StreakAlert *into;	/* STREAK_MERGE */
-	Streak		streak;			/* STREAK_OPEN and STREAK_MOVE: as it is now */
+	Streak		streak;			/* STREAK_OPEN and STREAK_MOVE: as it is now; else
+								 * the alert's, STREAK_FLAG's to be watched for ever:
+								 * readings may come that support it again */
 } StreakAction;
 
 extern void *streak_alloc(size_t size);	/* by the caller; does not fail */
