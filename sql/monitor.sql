@@ -325,6 +325,32 @@ CREATE POLICY member ON clinical.alert_event FOR SELECT
 
 -- --- evaluation -------------------------------------------------------------------------------
 
+-- What a report made is evaluated by the batch that stores it.
+CREATE FUNCTION clinical.monitor_corrected() RETURNS trigger
+    LANGUAGE C AS 'MODULE_PATHNAME', 'clinical_monitor_corrected';
+COMMENT ON FUNCTION clinical.monitor_corrected() IS
+'Trigger, at commit: alerts that a corrected or redacted observation touches become what its value now says. SQLSTATE: 40001, 40P01 as others evaluate the patient.';
+CREATE FUNCTION clinical.monitor_withdrawn() RETURNS trigger
+    LANGUAGE C AS 'MODULE_PATHNAME', 'clinical_monitor_withdrawn';
+COMMENT ON FUNCTION clinical.monitor_withdrawn() IS
+'Trigger, at commit: alerts that a withdrawn report touches become what is left says. SQLSTATE: 40001, 40P01 as others evaluate the patient.';
+
+CREATE CONSTRAINT TRIGGER monitor_corrected AFTER INSERT ON clinical.observation DEFERRABLE INITIALLY DEFERRED
+    FOR EACH ROW WHEN (NEW.version OPERATOR(pg_catalog.>) 1) EXECUTE FUNCTION clinical.monitor_corrected();
+CREATE CONSTRAINT TRIGGER monitor_redacted AFTER UPDATE ON clinical.observation DEFERRABLE INITIALLY DEFERRED
+    FOR EACH ROW EXECUTE FUNCTION clinical.monitor_corrected();
+CREATE CONSTRAINT TRIGGER monitor_withdrawn AFTER UPDATE OF status ON clinical.submission DEFERRABLE INITIALLY DEFERRED
+    FOR EACH ROW EXECUTE FUNCTION clinical.monitor_withdrawn();
+ALTER TABLE clinical.observation ENABLE ALWAYS TRIGGER monitor_corrected, ENABLE ALWAYS TRIGGER monitor_redacted;
+ALTER TABLE clinical.submission ENABLE ALWAYS TRIGGER monitor_withdrawn;
+
+CREATE FUNCTION clinical.rule_backtest(definition jsonb, period daterange)
+    RETURNS TABLE (patient_id text, onset date, trigger_day date, last_day date, out_days integer, grade integer)
+    LANGUAGE C STABLE PARALLEL UNSAFE ROWS 1000
+    AS 'MODULE_PATHNAME', 'clinical_rule_backtest';
+COMMENT ON FUNCTION clinical.rule_backtest(jsonb, daterange) IS
+'The streaks for which a version of a rule, a draft or that of rule_json, would have raised alerts on days of the period, by all readings that the caller may see; nothing is stored. grade: of graded rules, the worst. evaluate and the rule''s project do not matter. SQLSTATE: 22023 an argument missing, or definition malformed; 0A000 a rule of missing entries.';
+
 
 -- --- access -----------------------------------------------------------------------------------
 
@@ -359,6 +385,8 @@ GRANT EXECUTE ON FUNCTION
     TO clinical_admin, clinical_data_manager;
 GRANT EXECUTE ON FUNCTION clinical.rule_json(text)
     TO clinical_admin, clinical_investigator, clinical_monitor, clinical_data_manager, clinical_statistician, clinical_auditor;
+GRANT EXECUTE ON FUNCTION clinical.rule_backtest(jsonb, daterange)
+    TO clinical_investigator, clinical_monitor, clinical_data_manager, clinical_statistician, clinical_auditor;
 GRANT SELECT ON clinical.alert, clinical.alert_event, clinical.alert_worklist
     TO clinical_investigator, clinical_monitor, clinical_data_manager, clinical_auditor;
 GRANT EXECUTE ON FUNCTION clinical.acknowledge_alert(text, uuid, text), clinical.close_alert(text, uuid, text)

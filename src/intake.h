@@ -122,6 +122,7 @@ typedef struct ClinicalBatch
 
 extern Oid	clinical_stage_parent(void);
 extern Oid	clinical_stage_table(int table);
+extern int	clinical_patient_lane(Datum patient_id);
 extern int	clinical_stage_lane(TupleTableSlot *slot);
 extern int64 clinical_stage_quota_project(TupleTableSlot *slot);
 extern bool clinical_stage_lock(uint16 what, bool at_once);

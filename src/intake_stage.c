@@ -77,8 +77,8 @@ clinical_stage_table(int table)
 }
 
 /* The lane of a patient. */
-static int
-lane_of(Datum patient_id)
+int
+clinical_patient_lane(Datum patient_id)
 {
 	text	   *id = DatumGetTextPP(patient_id);
 
@@ -92,7 +92,7 @@ clinical_stage_lane(TupleTableSlot *slot)
 	bool		isnull;
 	Datum		patient_id = slot_getattr(slot, CLINICAL_STAGED_PATIENT_ID + 1, &isnull);
 
-	return isnull ? 0 : lane_of(patient_id);
+	return isnull ? 0 : clinical_patient_lane(patient_id);
 }
 
 /* The project of a row that has a share of the queue, or 0. */
@@ -126,7 +126,7 @@ clinical_stage_unlock(uint16 what)
 static void
 put(ClinicalBacklog *backlog, int table, Relation relation, Datum *values, bool *nulls, bool submitted)
 {
-	int			lane = lane_of(values[CLINICAL_STAGED_PATIENT_ID]);
+	int			lane = clinical_patient_lane(values[CLINICAL_STAGED_PATIENT_ID]);
 	HeapTuple	tuple;
 
 	if (RelationGetNumberOfAttributes(relation) != CLINICAL_STAGED_NCOLUMNS)

@@ -135,7 +135,7 @@ store_accepted(const ClinicalRows *rows)
 			TEXTARRAYOID, TEXTARRAYOID, INT8ARRAYOID, INT8ARRAYOID, TIMESTAMPTZARRAYOID, DATEARRAYOID,
 		TEXTARRAYOID, BYTEAARRAYOID, INT4ARRAYOID, BYTEAARRAYOID, JSONBARRAYOID, TEXTARRAYOID, TIMESTAMPTZARRAYOID}
 	};
-	static const char *const triggers[] = {"submission_check", "audit", "audit_truncate", NULL};
+	static const char *const triggers[] = {"submission_check", "audit", "audit_truncate", "monitor_withdrawn", NULL};
 	static const ClinicalTarget target = {
 		.table = "submission", .nattributes = 20, .audited = true, .triggers = triggers,
 		.ncolumns = STORE_NCOLUMNS, .columns = store_columns
@@ -175,6 +175,26 @@ store_aside(const ClinicalRows *rows)
 	clinical_server_execute(&plan, arrays, NULL);
 }
 
+/* Tell of what was stored. */
+static void
+tell_stored(const ClinicalRows *submissions, const ClinicalRows *observations)
+{
+	ClinicalStored stored = {
+		.submissions = submissions,
+		.patient_id = STORE_PATIENT_ID,
+		.submission_id = STORE_SUBMISSION_ID,
+		.project_id = STORE_PROJECT_ID,
+		.version_id = STORE_VERSION_ID,
+		.captured_at = STORE_CAPTURED_AT,
+		.local_day = STORE_LOCAL_DAY,
+		.actor = STORE_ACTOR,
+		.trace_parent = STORE_TRACE_PARENT,
+		.observations = observations,
+	};
+
+	clinical_observations_stored(&stored);
+}
+
 /* Decide what becomes of reports, which are out of their tables, and store it; inside SPI. */
 void
 clinical_intake_process(ClinicalStaged **reports, int count)
@@ -205,6 +225,8 @@ clinical_intake_process(ClinicalStaged **reports, int count)
 	CLINICAL_FAULT("drain_stored");
 	clinical_observations_store(&observations);
 	CLINICAL_FAULT("drain_observed");
+	tell_stored(&accepted, &observations);
+	CLINICAL_FAULT("drain_monitored");
 }
 
 /* Store one report that is in quarantine because it could not be processed. */

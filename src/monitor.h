@@ -14,6 +14,7 @@
 
 #include "nodes/pg_list.h"
 #include "utils/date.h"
+#include "utils/numeric.h"
 #include "utils/timestamp.h"
 
 #include "utils/numeric.h"
@@ -97,13 +98,16 @@ extern void clinical_monitor_cache_init(void);
 extern List *clinical_monitors_in_force(int64 project_id);	/* of ClinicalMonitor *, those for all projects too */
 extern ClinicalMonitor *clinical_monitor_version(int64 rule_id, int version);
 
-/* monitor_read.c: the readings of one patient */
+/* monitor_read.c: the readings of one patient; the tag of one is its id (pg_uuid_t *) */
 typedef struct ClinicalReader ClinicalReader;
 
 extern ClinicalReader *clinical_reader_begin(void);
 extern void clinical_reader_patient(ClinicalReader *reader, Datum patient_id);
 extern void clinical_reader_source(ClinicalReader *reader, const ClinicalMonitor *monitor, StreakSource *source);
+extern Numeric clinical_reader_baseline(ClinicalReader *reader, const ClinicalMonitor *monitor, int item);
+extern bool clinical_reader_may_be_baseline(ClinicalReader *reader, const ClinicalMonitor *monitor, TimestampTz at, int day);
 extern void clinical_reader_end(ClinicalReader *reader);
+extern Numeric clinical_monitor_change(const ClinicalMonitor *monitor, Numeric value, Numeric baseline);
 
 /* monitor_alert.c: alerts as they stand, and what is told of them */
 
@@ -159,12 +163,32 @@ extern void clinical_alerts_apply(Datum patient_id, int64 project_id, const Clin
 								  const StreakSource *source);
 
 /* monitor.c: evaluation */
-extern void clinical_monitor_init(void);
-extern void clinical_monitor_evaluate(ClinicalReader *reader, Datum patient_id, int64 project_id,
-									  const ClinicalMonitor *monitor, const int *touched, int ntouched,
-									  const ClinicalCause *cause);
+
+/* A patient that is evaluated; the reader is at it */
+typedef struct ClinicalEvaluation
+{
+	ClinicalReader *reader;
+	ClinicalAlertReader *alert_reader;
+	Datum		patient_id;
+	int64		project_id;
+	List	   *alerts;			/* the live ones that may be touched; what is
+								 * found is kept up to date */
+	ClinicalCause cause;
+} ClinicalEvaluation;
+
+/* Instead of a number of days: all that there are */
+#define CLINICAL_ALL_DAYS (-1)
+
+extern void clinical_evaluation_begin(ClinicalEvaluation *evaluation);
+extern void clinical_evaluation_patient(ClinicalEvaluation *evaluation, Datum patient_id, int64 project_id, DateADT from);
+extern void clinical_evaluation_end(ClinicalEvaluation *evaluation);
+extern void clinical_monitor_evaluate(ClinicalEvaluation *evaluation, const ClinicalMonitor *monitor,
+									  const int *touched, int ntouched);
 extern const ClinicalInvariant clinical_monitor_invariants[];
 extern const int clinical_monitor_ninvariants;
+
+/* monitor_change.c: readings that have changed */
+extern void clinical_monitor_init(void);
 
 /* monitor_escalate.c: the worker's job; the time after which it wants to run is given by the alerts */
 extern void clinical_escalate_init(void);

@@ -41,6 +41,30 @@ extern void clinical_observations_begin(ClinicalRows *rows);
 extern int	clinical_observations_add(ClinicalRows *rows, const ClinicalReportKey *key, const ClinicalVerdict *verdict);
 extern void clinical_observations_store(const ClinicalRows *rows);
 
+/*
+ * What a batch has stored, in its own transaction: who has to do something about
+ * it is told.  Rows of a patient stand together, in both, and the patients in one
+ * order.
+ */
+typedef struct ClinicalStored
+{
+	const ClinicalRows *submissions;
+	int			patient_id;		/* the numbers of their columns */
+	int			submission_id;
+	int			project_id;
+	int			version_id;
+	int			captured_at;
+	int			local_day;
+	int			actor;
+	int			trace_parent;
+	const ClinicalRows *observations;	/* by ObservedColumn */
+} ClinicalStored;
+
+typedef void (*ClinicalAfterStore) (const ClinicalStored *stored);
+
+extern void clinical_register_after_store(ClinicalAfterStore callback);
+extern void clinical_observations_stored(const ClinicalStored *stored);
+
 /* observation_insert.c */
 
 /* A table, and the columns of rows for it; the others are NULL */

@@ -14,6 +14,23 @@
 
 #include "observation.h"
 
+static ClinicalAfterStore after_store = NULL;
+
+/* Say who is told of what was stored, when the library is loaded. */
+void
+clinical_register_after_store(ClinicalAfterStore callback)
+{
+	after_store = callback;
+}
+
+/* Tell of what was stored. */
+void
+clinical_observations_stored(const ClinicalStored *stored)
+{
+	if (after_store != NULL && stored->submissions->nrows > 0)
+		after_store(stored);
+}
+
 /* Begin with no observations, in the current memory context. */
 void
 clinical_observations_begin(ClinicalRows *rows)
@@ -142,7 +159,7 @@ clinical_observations_store(const ClinicalRows *rows)
 			DATEARRAYOID, NUMERICARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID,
 		BOOLARRAYOID, BOOLARRAYOID, TEXTARRAYOID, TIMESTAMPTZARRAYOID, TEXTARRAYOID}
 	};
-	static const char *const triggers[] = {"history_rows", "audit", "audit_added", "audit_truncate", NULL};
+	static const char *const triggers[] = {"history_rows", "audit", "audit_added", "audit_truncate", "monitor_corrected", "monitor_redacted", NULL};
 	static const ClinicalTarget target = {
 		.table = "observation", .nattributes = 19, .triggers = triggers,
 		.ncolumns = OBSERVED_NSTORED, .columns = clinical_observed_names,

@@ -46,7 +46,7 @@ my %reach = (
 	instrument_compiled => q{SELECT clinical.report_is_valid('used', '{"a": 1}')});
 # in the workers, where a trail begins its next generation, and where reports are processed, whose errors
 # are no errors of the caller
-my %elsewhere = map { $_ => 1 } qw(stage_put stage_find drain_taken drain_judged drain_stored drain_observed worker_begun worker_commit worker_committed seal_done audit_generation
+my %elsewhere = map { $_ => 1 } qw(stage_put stage_find drain_taken drain_judged drain_stored drain_observed drain_monitored worker_begun worker_commit worker_committed seal_done audit_generation
   further_start further_attached);
 my %points = map { $_ => 1 } map { slurp_file($_) =~ /CLINICAL_FAULT\("(\w+)"\)/g } glob 'src/*.c';
 is(join(' ', sort keys %points), join(' ', sort keys %reach, keys %elsewhere), 'every point is known');
@@ -96,7 +96,7 @@ sound('after all');
 # is cancelled or crashes has done nothing.
 my $accepted = 0;
 my $balance = 'SELECT sum(accepted), sum(quarantined), sum(staged) FROM clinical.intake_balance';
-for my $point (qw(drain_judged drain_stored drain_observed))
+for my $point (qw(drain_judged drain_stored drain_observed drain_monitored))
 {
 	$node->safe_psql('postgres', q{SELECT count(clinical.submit_report('P40', '{"a": 1}')) FROM generate_series(1, 3)});
 	for my $action (qw(wait crash))

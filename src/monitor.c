@@ -1,0 +1,208 @@
+/*-------------------------------------------------------------------------
+ *
+ * monitor.c
+ *		Evaluation of rules for a patient, when readings of some days have changed.
+ *
+ * Which alerts there are is a function of the readings that count.  The engine
+ * says which streaks a change of some days has touched, and what has to become of
+ * the alerts that were raised for them; it is done in the transaction of the
+ * change.  Nobody else evaluates the patient meanwhile: who does holds the
+ * patient's lane until commit.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "miscadmin.h"
+
+#include "monitor.h"
+
+/* Memory for the engine. */
+void *
+streak_alloc(size_t size)
+{
+	return palloc(size);
+}
+
+/* Begin to evaluate patients, with a snapshot of now until the end. */
+void
+clinical_evaluation_begin(ClinicalEvaluation *evaluation)
+{
+	memset(evaluation, 0, sizeof(*evaluation));
+	evaluation->reader = clinical_reader_begin();
+	evaluation->alert_reader = clinical_alerts_begin();
+}
+
+/* Go on to a patient, with the alerts that days from one on may touch. */
+void
+clinical_evaluation_patient(ClinicalEvaluation *evaluation, Datum patient_id, int64 project_id, DateADT from)
+{
+	evaluation->patient_id = patient_id;
+	evaluation->project_id = project_id;
+	clinical_reader_patient(evaluation->reader, patient_id);
+	evaluation->alerts = clinical_alerts_of(evaluation->alert_reader, patient_id, from);
+}
+
+/* The end of it. */
+void
+clinical_evaluation_end(ClinicalEvaluation *evaluation)
+{
+	clinical_alerts_end(evaluation->alert_reader);
+	clinical_reader_end(evaluation->reader);
+}
+
+/* Add a day to a list that grows. */
+static void
+add_day(int **days, int *count, int *room, int day)
+{
+	if (*count == *room)
+		*days = *room == 0 ? palloc_array(int, *room = 64) : repalloc_array(*days, int, *room *= 2);
+	(*days)[(*count)++] = day;
+}
+
+/* All days of a rule, and those of the alerts, which may have lost theirs; how many. */
+static int
+all_days(const StreakSource *source, const StreakAlert *alerts, int nalerts, int **days)
+{
+	StreakReading *readings;
+	int			day = PG_INT32_MIN;
+	int			count = 0;
+	int			room = 0;
+	int			nreadings;
+
+	*days = NULL;
+	while (source->next(source->arg, day, true, &day, &readings, &nreadings))
+		add_day(days, &count, &room, day);
+	for (int i = 0; i < nalerts; i++)
+	{
+		for (day = alerts[i].basis.onset; day <= alerts[i].basis.last_day; day++)
+			add_day(days, &count, &room, day);
+	}
+	return count;
+}
+
+/* The alerts of a version, for the engine; how many. */
+static int
+alerts_of_version(const ClinicalEvaluation *evaluation, const ClinicalMonitor *monitor, StreakAlert **alerts)
+{
+	int			count = 0;
+	ListCell   *cell;
+
+	*alerts = palloc_array(StreakAlert, Max(list_length(evaluation->alerts), 1));
+	foreach(cell, evaluation->alerts)
+	{
+		ClinicalAlert *alert = lfirst(cell);
+
+		if (alert->rule_id != monitor->rule_id || alert->version != monitor->version)
+			continue;
+		(*alerts)[count] = alert->alert;
+		(*alerts)[count++].tag = alert;
+	}
+	return count;
+}
+
+/* Does a list have an alert of another version of the rule for a day of the streak? */
+static bool
+has_alert(List *alerts, const ClinicalMonitor *monitor, const Streak *streak)
+{
+	ListCell   *cell;
+
+	foreach(cell, alerts)
+	{
+		const ClinicalAlert *alert = lfirst(cell);
+		const Streak *basis = &alert->alert.basis;
+
+		if (alert->rule_id == monitor->rule_id && alert->version != monitor->version && alert->alert.supported &&
+			basis->onset <= streak->last_day && basis->last_day >= streak->onset)
+			return true;
+	}
+	return false;
+}
+
+/*
+ * May an alert be opened for a streak?  Only by the version in force, and not
+ * where another version has one: nobody is told twice.
+ */
+static bool
+may_open(const ClinicalEvaluation *evaluation, const ClinicalMonitor *monitor, const Streak *streak)
+{
+	if (!monitor->in_force)
+		return false;
+	if (monitor->version == 1)
+		return true;
+	/* one that no longer watches the days that were touched is not among those of the evaluation */
+	return !has_alert(evaluation->alerts, monitor, streak) &&
+		!has_alert(clinical_alerts_of(evaluation->alert_reader, evaluation->patient_id, streak->onset), monitor, streak);
+}
+
+/* Leave out what may not be done; how many actions remain. */
+static int
+keep_allowed(const ClinicalEvaluation *evaluation, const ClinicalMonitor *monitor, StreakAction *actions, int nactions)
+{
+	int			count = 0;
+
+	for (int i = 0; i < nactions; i++)
+	{
+		if (actions[i].verb != STREAK_OPEN || may_open(evaluation, monitor, &actions[i].streak))
+			actions[count++] = actions[i];
+	}
+	return count;
+}
+
+/* Keep the alerts of the evaluation up to date. */
+static void
+note_action(ClinicalEvaluation *evaluation, const StreakAction *action)
+{
+	ClinicalAlert *alert;
+
+	if (action->verb == STREAK_OPEN)
+		return;
+	alert = unconstify(void *, action->alert->tag);
+	if (action->verb == STREAK_MERGE || action->verb == STREAK_RETRACT)
+		evaluation->alerts = list_delete_ptr(evaluation->alerts, alert);
+	else
+	{
+		alert->alert.supported = action->verb == STREAK_MOVE;
+		if (action->verb == STREAK_MOVE)
+			alert->alert.basis = action->streak;
+	}
+}
+
+/*
+ * Evaluate a version of a rule: days that were touched, by the rule's calendar.
+ * Inside SPI, with the patient's lane locked.
+ */
+void
+clinical_monitor_evaluate(ClinicalEvaluation *evaluation, const ClinicalMonitor *monitor, const int *touched, int ntouched)
+{
+	StreakSource source;
+	StreakAlert *alerts;
+	StreakAction *actions;
+	Streak	   *streaks;
+	int		   *days;
+	int			nalerts = alerts_of_version(evaluation, monitor, &alerts);
+	int			nactions;
+	int			count;
+	int			from;
+	int			to;
+
+	CHECK_FOR_INTERRUPTS();
+	clinical_reader_source(evaluation->reader, monitor, &source);
+	if (ntouched == CLINICAL_ALL_DAYS)
+	{
+		ntouched = all_days(&source, alerts, nalerts, &days);
+		touched = days;
+	}
+	if (ntouched == 0)
+		return;
+	count = streak_find(&monitor->rule, &clinical_monitor_ops, &source, touched, ntouched, alerts, nalerts,
+						&streaks, &from, &to);
+	nactions = streak_match(streaks, count, alerts, nalerts, from, to, &actions);
+	nactions = keep_allowed(evaluation, monitor, actions, nactions);
+	if (nactions == 0)
+		return;
+	clinical_alerts_apply(evaluation->patient_id, evaluation->project_id, monitor, actions, nactions,
+						  &evaluation->cause, &source);
+	for (int i = 0; i < nactions; i++)
+		note_action(evaluation, &actions[i]);
+}

@@ -1,0 +1,536 @@
+/*-------------------------------------------------------------------------
+ *
+ * monitor_change.c
+ *		Readings that have changed, and the rules for which that matters.
+ *
+ * Reports are looked at when a batch has stored them, by its own transaction, so
+ * that nobody sees a reading without its alert.  Most change nothing: a value in
+ * range makes no day worse, and only where an alert stands can it make one better.
+ * Corrections and withdrawals are looked at when their transaction commits.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/table.h"
+#include "catalog/namespace.h"
+#include "catalog/pg_type.h"
+#include "miscadmin.h"
+#include "storage/bufmgr.h"
+#include "utils/builtins.h"
+#include "utils/inval.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
+#include "utils/uuid.h"
+
+#include "intake.h"
+#include "monitor.h"
+#include "observation.h"
+
+PG_FUNCTION_INFO_V1(clinical_monitor_corrected);
+PG_FUNCTION_INFO_V1(clinical_monitor_withdrawn);
+
+/* A reading that has changed */
+typedef struct Change
+{
+	const char *item;			/* NULL: any; not terminated */
+	int			length;
+	TimestampTz at;
+	DateADT		local_day;
+	Numeric		value;			/* of one that is new; NULL: whatever it was, it
+								 * matters */
+	int			report;			/* by its row in what was stored */
+} Change;
+
+/* What has changed of a patient */
+typedef struct Changes
+{
+	int			count;
+	Change	   *changes;
+	const ClinicalStored *stored;	/* NULL: it is not new */
+} Changes;
+
+/* Days that lost an alert of an older version, and may get one of the version in force */
+typedef struct Lost
+{
+	int64		rule_id;
+	int			from;
+	int			to;
+} Lost;
+
+/* Days that were touched of a rule */
+typedef struct Touched
+{
+	bool		matters;
+	bool		all;			/* days */
+	int			count;
+	int			room;
+	int		   *days;
+	int			report;			/* the last one that matters; -1: none */
+} Touched;
+
+/* --- which days ------------------------------------------------------------------------------- */
+
+/* Add a day. */
+static void
+touch(Touched *touched, int day)
+{
+	if (touched->count > 0 && touched->days[touched->count - 1] == day)
+		return;
+	if (touched->count == touched->room)
+	{
+		touched->room = Max(16, 2 * touched->room);
+		touched->days = touched->days == NULL ? palloc_array(int, touched->room) :
+			repalloc_array(touched->days, int, touched->room);
+	}
+	touched->days[touched->count++] = day;
+}
+
+/* The number of a rule's item that has changed; -1: none of its own. */
+static int
+changed_item(const ClinicalMonitor *monitor, const Change *change)
+{
+	for (int i = 0; i < monitor->rule.nitems; i++)
+	{
+		if (change->item == NULL || (strncmp(monitor->items[i], change->item, change->length) == 0 &&
+									 monitor->items[i][change->length] == '\0'))
+			return i;
+	}
+	return -1;
+}
+
+/*
+ * Can a new value of an item make a day worse?  One in range cannot: what mean or
+ * median of a day it becomes part of comes nearer to the range.  But where a day
+ * needs several readings, it may be the one that was missing.
+ */
+static bool
+may_make_worse(ClinicalEvaluation *evaluation, const ClinicalMonitor *monitor, int item, const Change *change)
+{
+	const void *value = change->value;
+
+	if (value == NULL || monitor->rule.min_readings > 1)
+		return true;
+	if (monitor->kind == CLINICAL_MONITOR_BASELINE)
+	{
+		value = clinical_monitor_change(monitor, change->value,
+										clinical_reader_baseline(evaluation->reader, monitor, item));
+		if (value == NULL)
+			return false;
+	}
+	return !clinical_monitor_ops.inside(&value, 1, monitor->rule.ranges[item][0]);
+}
+
+/* Find the days of a rule that changes touch, and whether they may matter without an alert. */
+static void
+find_touched(ClinicalEvaluation *evaluation, const ClinicalMonitor *monitor, const Changes *changes, Touched *touched)
+{
+	memset(touched, 0, sizeof(*touched));
+	touched->report = -1;
+	for (int i = 0; i < changes->count; i++)
+	{
+		const Change *change = &changes->changes[i];
+		int			item = changed_item(monitor, change);
+		bool		worse;
+
+		if (item < 0 || change->at < monitor->counts_from)
+			continue;
+		worse = may_make_worse(evaluation, monitor, item, change);
+		if (worse || !touched->matters)
+			touched->report = change->report;
+		touched->matters |= worse;
+		/* where days begin later, early readings are of the day before */
+		if (monitor->day_start > 0)
+			touch(touched, change->local_day - 1);
+		touch(touched, change->local_day);
+		if (!touched->all && monitor->kind == CLINICAL_MONITOR_BASELINE)
+			touched->all = clinical_reader_may_be_baseline(evaluation->reader, monitor, change->at, change->local_day - 1);
+	}
+}
+
+/* The days that lost alerts of the rule are touched, too. */
+static void
+touch_lost(const ClinicalMonitor *monitor, List *lost, Touched *touched)
+{
+	ListCell   *cell;
+
+	foreach(cell, lost)
+	{
+		const Lost *days = lfirst(cell);
+
+		if (days->rule_id != monitor->rule_id)
+			continue;
+		touched->matters = true;
+		for (int day = days->from; day <= days->to; day++)
+			touch(touched, day);
+	}
+}
+
+/* --- evaluation ------------------------------------------------------------------------------- */
+
+/* Does the evaluation have an alert of this version? */
+static bool
+has_alert(const ClinicalEvaluation *evaluation, const ClinicalMonitor *monitor)
+{
+	ListCell   *cell;
+
+	foreach(cell, evaluation->alerts)
+	{
+		const ClinicalAlert *alert = lfirst(cell);
+
+		if (alert->rule_id == monitor->rule_id && alert->version == monitor->version)
+			return true;
+	}
+	return false;
+}
+
+/* Say which report is the cause. */
+static void
+set_cause(ClinicalEvaluation *evaluation, const ClinicalStored *stored, int report)
+{
+	const ClinicalRows *rows;
+
+	if (stored == NULL || report < 0)
+		return;
+	rows = stored->submissions;
+	evaluation->cause.submission_id = rows->values[stored->submission_id][report];
+	evaluation->cause.trace_parent = rows->values[stored->trace_parent][report];
+	evaluation->cause.actor = rows->values[stored->actor][report];
+}
+
+/* Evaluate a version of a rule where it matters. */
+static void
+evaluate_version(ClinicalEvaluation *evaluation, const ClinicalMonitor *monitor, const Changes *changes, List *lost)
+{
+	Touched		touched;
+
+	find_touched(evaluation, monitor, changes, &touched);
+	touch_lost(monitor, lost, &touched);
+	if (touched.count == 0 || (!touched.matters && !touched.all && !has_alert(evaluation, monitor)))
+		return;
+	set_cause(evaluation, changes->stored, touched.report);
+	clinical_monitor_evaluate(evaluation, monitor, touched.days, touched.all ? CLINICAL_ALL_DAYS : touched.count);
+}
+
+/* The days of alerts of a version that are not as they were. */
+static List *
+find_lost(const ClinicalEvaluation *evaluation, List *alerts, const Streak *before, List *lost)
+{
+	ListCell   *cell;
+	int			i = 0;
+
+	foreach(cell, alerts)
+	{
+		ClinicalAlert *alert = lfirst(cell);
+		const Streak *basis = &before[i++];
+		Lost	   *days;
+
+		if (list_member_ptr(evaluation->alerts, alert) && alert->alert.supported &&
+			alert->alert.basis.onset <= basis->onset && alert->alert.basis.last_day >= basis->last_day)
+			continue;
+		days = palloc_object(Lost);
+		days->rule_id = alert->rule_id;
+		days->from = basis->onset;
+		days->to = basis->last_day;
+		lost = lappend(lost, days);
+	}
+	return lost;
+}
+
+/* Keep up to date the alerts of versions that are not in force; what they lost is for those that are. */
+static List *
+evaluate_former(ClinicalEvaluation *evaluation, const Changes *changes)
+{
+	List	   *alerts = list_copy(evaluation->alerts);
+	Streak	   *before = palloc_array(Streak, Max(list_length(alerts), 1));
+	List	   *done = NIL;
+	List	   *changed = NIL;
+	ListCell   *cell;
+
+	foreach(cell, alerts)
+	{
+		const ClinicalAlert *alert = lfirst(cell);
+		ClinicalMonitor *monitor = clinical_monitor_version(alert->rule_id, alert->version);
+
+		if (monitor->in_force)
+			continue;
+		before[list_length(changed)] = alert->alert.basis;
+		changed = lappend(changed, unconstify(ClinicalAlert *, alert));
+		if (!list_member_ptr(done, monitor))
+			done = lappend(done, monitor);
+	}
+	foreach(cell, done)
+		evaluate_version(evaluation, lfirst(cell), changes, NIL);
+	return find_lost(evaluation, changed, before, NIL);
+}
+
+/* Evaluate all rules for what has changed of a patient. */
+static void
+evaluate_changes(ClinicalEvaluation *evaluation, List *monitors, const Changes *changes)
+{
+	List	   *lost = evaluation->alerts == NIL ? NIL : evaluate_former(evaluation, changes);
+	ListCell   *cell;
+
+	foreach(cell, monitors)
+		evaluate_version(evaluation, lfirst(cell), changes, lost);
+}
+
+/* --- reports that were stored --------------------------------------------------------------------- */
+
+/* Are there alerts at all? */
+static bool
+any_alert(void)
+{
+	Relation	relation = table_open(get_relname_relid("alert", get_namespace_oid("clinical", false)), AccessShareLock);
+	bool		any = RelationGetNumberOfBlocks(relation) > 0;
+
+	table_close(relation, NoLock);
+	return any;
+}
+
+/* A patient of a batch: rows of submissions, and of observations */
+typedef struct PatientRows
+{
+	int			from;
+	int			to;
+	int			observations_from;
+	int			observations_to;
+} PatientRows;
+
+/* Are the patients of two rows the same? */
+static bool
+same_patient(Datum left, Datum right)
+{
+	text	   *a = DatumGetTextPP(left);
+	text	   *b = DatumGetTextPP(right);
+
+	return left == right || (VARSIZE_ANY_EXHDR(a) == VARSIZE_ANY_EXHDR(b) &&
+							 memcmp(VARDATA_ANY(a), VARDATA_ANY(b), VARSIZE_ANY_EXHDR(a)) == 0);
+}
+
+/* Go on to the next patient; false if there is none. */
+static bool
+next_group(const ClinicalStored *stored, PatientRows *group)
+{
+	const ClinicalRows *submissions = stored->submissions;
+	const ClinicalRows *observations = stored->observations;
+	Datum		patient_id;
+
+	group->from = group->to;
+	group->observations_from = group->observations_to;
+	if (group->from == submissions->nrows)
+		return false;
+	patient_id = submissions->values[stored->patient_id][group->from];
+	while (group->to < submissions->nrows &&
+		   same_patient(submissions->values[stored->patient_id][group->to], patient_id))
+		group->to++;
+	while (group->observations_to < observations->nrows &&
+		   same_patient(observations->values[OBSERVED_PATIENT_ID][group->observations_to], patient_id))
+		group->observations_to++;
+	return true;
+}
+
+/* The row of the report of an observation, from one on: both stand in the same order. */
+static int
+report_of(const ClinicalStored *stored, int report, int observation)
+{
+	const pg_uuid_t *id = DatumGetUUIDP(stored->observations->values[OBSERVED_SUBMISSION_ID][observation]);
+
+	while (report < stored->submissions->nrows - 1 &&
+		   memcmp(DatumGetUUIDP(stored->submissions->values[stored->submission_id][report])->data, id->data, UUID_LEN) != 0)
+		report++;
+	return report;
+}
+
+/* What the reports of a patient have brought: numbers; and the earliest day. */
+static DateADT
+gather(const ClinicalStored *stored, const PatientRows *group, Changes *changes)
+{
+	const ClinicalRows *rows = stored->observations;
+	DateADT		earliest = DATEVAL_NOEND;
+	int			report = group->from;
+
+	changes->stored = stored;
+	changes->count = 0;
+	changes->changes = palloc_array(Change, Max(group->observations_to - group->observations_from, 1));
+	for (int row = group->observations_from; row < group->observations_to; row++)
+	{
+		Change	   *change = &changes->changes[changes->count];
+		text	   *item;
+
+		report = report_of(stored, report, row);
+		if (rows->nulls[OBSERVED_VALUE][row])
+			continue;
+		item = DatumGetTextPP(rows->values[OBSERVED_ITEM][row]);
+		change->item = VARDATA_ANY(item);
+		change->length = (int) VARSIZE_ANY_EXHDR(item);
+		change->at = DatumGetTimestampTz(rows->values[OBSERVED_CAPTURED_AT][row]);
+		change->local_day = DatumGetDateADT(rows->values[OBSERVED_LOCAL_DAY][row]);
+		change->value = DatumGetNumeric(rows->values[OBSERVED_VALUE][row]);
+		change->report = report;
+		earliest = Min(earliest, change->local_day);
+		changes->count++;
+	}
+	return earliest;
+}
+
+/* A batch that is looked at */
+typedef struct Batch
+{
+	const ClinicalStored *stored;
+	MemoryContext context;		/* of a patient */
+	bool		any_alert;
+	bool		begun;
+	ClinicalEvaluation evaluation;
+} Batch;
+
+/* Evaluate the rules for a patient of a batch. */
+static void
+evaluate_group(Batch *batch, const PatientRows *group)
+{
+	const ClinicalRows *rows = batch->stored->submissions;
+	int64		project_id = DatumGetInt64(rows->values[batch->stored->project_id][group->from]);
+	List	   *monitors = clinical_monitors_in_force(project_id);
+	Changes		changes;
+	DateADT		earliest;
+
+	if (monitors == NIL && !batch->any_alert)
+		return;
+	earliest = gather(batch->stored, group, &changes);
+	if (changes.count == 0)
+		return;
+	if (!batch->begun)
+	{
+		MemoryContext caller = MemoryContextSwitchTo(MemoryContextGetParent(batch->context));
+
+		clinical_evaluation_begin(&batch->evaluation);
+		batch->evaluation.cause.kind = "report";
+		batch->begun = true;
+		MemoryContextSwitchTo(caller);
+	}
+	clinical_evaluation_patient(&batch->evaluation, rows->values[batch->stored->patient_id][group->from], project_id,
+								earliest - 1);
+	evaluate_changes(&batch->evaluation, monitors, &changes);
+}
+
+/* Callback: a batch has stored reports. */
+static void
+after_store(const ClinicalStored *stored)
+{
+	MemoryContext outer = AllocSetContextCreate(CurrentMemoryContext, "clinical monitoring", ALLOCSET_DEFAULT_SIZES);
+	MemoryContext caller = MemoryContextSwitchTo(outer);
+	Batch		batch = {.stored = stored};
+	PatientRows		group = {0};
+
+	/* rules that were changed before the lanes were ours are known */
+	AcceptInvalidationMessages();
+	batch.any_alert = any_alert();
+	batch.context = AllocSetContextCreate(outer, "clinical evaluation", ALLOCSET_DEFAULT_SIZES);
+	while (next_group(stored, &group))
+	{
+		CHECK_FOR_INTERRUPTS();
+		MemoryContextSwitchTo(batch.context);
+		evaluate_group(&batch, &group);
+		MemoryContextReset(batch.context);
+	}
+	if (batch.begun)
+		clinical_evaluation_end(&batch.evaluation);
+	MemoryContextSwitchTo(caller);
+	MemoryContextDelete(outer);
+}
+
+/* --- corrections and withdrawals --------------------------------------------------------------- */
+
+/* The project of a patient; 0: there is no such patient. */
+static int64
+project_of(Datum patient_id)
+{
+	ClinicalFinder patients = {.table = "patient", .nkeys = 1, .types = {TEXTOID}};
+	int64		project_id = 0;
+
+	if (clinical_find_first(&patients, &patient_id))
+		project_id = DatumGetInt64(clinical_find_column(&patients, "project_id"));
+	clinical_find_close(&patients);
+	return project_id;
+}
+
+/* A column of the row that a trigger sees, which is not NULL. */
+static Datum
+new_column(const ClinicalRow *row, const char *name)
+{
+	bool		isnull;
+	Datum		value = clinical_column(row, row->new_tuple, name, &isnull);
+
+	if (isnull)
+		elog(ERROR, "column \"%s\" is NULL", name);
+	return value;
+}
+
+/* Evaluate what a change touches, now that its transaction commits. */
+static void
+evaluate_change(const ClinicalRow *row, const char *kind, Datum submission_id, Change *change)
+{
+	Datum		patient_id = new_column(row, "patient_id");
+	ClinicalEvaluation evaluation;
+	Changes		changes = {.count = 1, .changes = change};
+	MemoryContext outer = AllocSetContextCreate(CurrentMemoryContext, "clinical evaluation", ALLOCSET_DEFAULT_SIZES);
+	MemoryContext caller = MemoryContextSwitchTo(outer);
+	int64		project_id;
+
+	change->at = DatumGetTimestampTz(new_column(row, "captured_at"));
+	change->local_day = DatumGetDateADT(new_column(row, "local_day"));
+	(void) clinical_stage_lock(CLINICAL_LOCK_LANE + clinical_patient_lane(patient_id), false);
+	AcceptInvalidationMessages();
+	SPI_connect();
+	MemoryContextSwitchTo(outer);
+	clinical_evaluation_begin(&evaluation);
+	evaluation.cause.kind = kind;
+	evaluation.cause.submission_id = submission_id;
+	evaluation.cause.actor = PointerGetDatum(clinical_actor_in_force());
+	project_id = project_of(patient_id);
+	clinical_evaluation_patient(&evaluation, patient_id, project_id, change->local_day - 1);
+	evaluate_changes(&evaluation, clinical_monitors_in_force(project_id), &changes);
+	clinical_evaluation_end(&evaluation);
+	SPI_finish();
+	MemoryContextSwitchTo(caller);
+	MemoryContextDelete(outer);
+}
+
+/* Trigger, at commit: an observation has another version, or its value was destroyed. */
+Datum
+clinical_monitor_corrected(PG_FUNCTION_ARGS)
+{
+	ClinicalRow row;
+	Change		change = {.report = -1};
+	text	   *item;
+
+	clinical_load_row(fcinfo, &row, "observation", CLINICAL_AFTER_ROW);
+	if (clinical_as_is() || row.new_tuple == NULL)
+		return PointerGetDatum(NULL);
+	item = DatumGetTextPP(new_column(&row, "item"));
+	change.item = VARDATA_ANY(item);
+	change.length = (int) VARSIZE_ANY_EXHDR(item);
+	evaluate_change(&row, "correction", new_column(&row, "submission_id"), &change);
+	return PointerGetDatum(NULL);
+}
+
+/* Trigger, at commit: a report was withdrawn. */
+Datum
+clinical_monitor_withdrawn(PG_FUNCTION_ARGS)
+{
+	ClinicalRow row;
+	Change		change = {.report = -1};
+
+	clinical_load_row(fcinfo, &row, "submission", CLINICAL_AFTER_ROW);
+	if (!clinical_as_is() && row.new_tuple != NULL)
+		evaluate_change(&row, "withdrawal", new_column(&row, "id"), &change);
+	return PointerGetDatum(NULL);
+}
+
+/* Listen to what is stored. */
+void
+clinical_monitor_init(void)
+{
+	clinical_register_after_store(after_store);
+}

@@ -1,0 +1,361 @@
+/*-------------------------------------------------------------------------
+ *
+ * monitor_job.c
+ *		The worker's job: new versions of rules over what was observed before.
+ *
+ * A transaction evaluates some patients, in order of their ids, whose lanes it has
+ * locked: what batches stored by the rules of before is seen, since they hold the
+ * lanes until they commit, and those that come later know the version.  How far it
+ * is, is written down now and then; from there it goes on after a restart.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "catalog/pg_type.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+#include "utils/guc.h"
+#include "utils/inval.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+#include "utils/timestamp.h"
+
+#include "intake.h"
+#include "monitor.h"
+#include "worker.h"
+
+/* So many patients are looked up at once, and so long (ms) evaluated in one transaction */
+#define PATIENTS 64
+#define TIME_AT_ONCE 20
+/* So often (ms) it is written down how far it is, and looked whether there is something to do */
+#define TELL_INTERVAL 500
+#define LOOK_INTERVAL 50
+/* So long (ms) a lane is waited for; and until the next try, of at most so many */
+#define LANE_TIMEOUT 200
+#define RETRY_DELAY 1000
+#define MAX_FAILURES 10
+
+/* The evaluation that is done */
+typedef struct Evaluation
+{
+	int64		id;				/* 0: none */
+	int64		rule_id;
+	int			version;
+	int64		project_id;		/* 0: all */
+	bool		queued;
+	char		last_patient[1024]; /* empty: none yet */
+	int64		done;
+} Evaluation;
+
+/* A patient of it */
+typedef struct Patient
+{
+	Datum		id;
+	int64		project_id;
+} Patient;
+
+/* What was committed, of the evaluation with that id */
+static Evaluation current;
+static TimestampTz told_at = 0;
+static int	failures = 0;
+
+/* A column of the first row of the last statement; 0: NULL. */
+static Datum
+result_column(int number)
+{
+	bool		isnull;
+	Datum		value = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, number, &isnull);
+
+	return isnull ? (Datum) 0 : value;
+}
+
+/* Find what has to be done first; false if nothing. */
+static bool
+find_evaluation(Evaluation *evaluation)
+{
+	static ClinicalPlan plan = {
+		"SELECT e.id, e.rule_id, e.version, COALESCE(r.project_id, 0), e.status OPERATOR(pg_catalog.=) 'queued', e.last_patient,"
+		"       e.patients_done"
+		"  FROM clinical.rule_evaluation e JOIN clinical.monitor_rule r ON r.id OPERATOR(pg_catalog.=) e.rule_id"
+		" WHERE e.status OPERATOR(pg_catalog.=) 'queued' OR e.status OPERATOR(pg_catalog.=) 'running'"
+		" ORDER BY e.id LIMIT 1"
+	};
+
+	clinical_owner_execute(&plan, NULL, NULL, true);
+	if (SPI_processed == 0)
+		return false;
+	memset(evaluation, 0, sizeof(*evaluation));
+	evaluation->id = DatumGetInt64(result_column(1));
+	evaluation->rule_id = DatumGetInt64(result_column(2));
+	evaluation->version = DatumGetInt32(result_column(3));
+	evaluation->project_id = DatumGetInt64(result_column(4));
+	evaluation->queued = DatumGetBool(result_column(5));
+	if (result_column(6) != 0)
+		text_to_cstring_buffer(DatumGetTextPP(result_column(6)), evaluation->last_patient, sizeof(evaluation->last_patient));
+	evaluation->done = DatumGetInt64(result_column(7));
+	/* it may be farther than was written down */
+	if (evaluation->id == current.id && !evaluation->queued && current.done > evaluation->done)
+		*evaluation = current;
+	return true;
+}
+
+/* Begin it: count the patients. */
+static void
+begin_evaluation(Evaluation *evaluation)
+{
+	static ClinicalPlan plan = {
+		"UPDATE clinical.rule_evaluation AS e SET status = 'running', started_at = pg_catalog.clock_timestamp(),"
+		"       patients = (SELECT pg_catalog.count(*) FROM clinical.patient p"
+		"                    WHERE $2 OPERATOR(pg_catalog.=) 0 OR p.project_id OPERATOR(pg_catalog.=) $2)"
+		" WHERE e.id OPERATOR(pg_catalog.=) $1 AND e.status OPERATOR(pg_catalog.=) 'queued'",
+		2, {INT8OID, INT8OID}
+	};
+	Datum		values[2] = {Int64GetDatum(evaluation->id), Int64GetDatum(evaluation->project_id)};
+
+	clinical_server_execute(&plan, values, NULL);
+	evaluation->queued = false;
+}
+
+/* Write down how far it is; unless somebody is about to cancel it, who is not waited for. */
+static void
+tell_progress(const Evaluation *evaluation)
+{
+	static ClinicalPlan plan = {
+		"UPDATE clinical.rule_evaluation AS e SET patients_done = $2, last_patient = $3"
+		"  FROM (SELECT r.id FROM clinical.rule_evaluation r"
+		"         WHERE r.id OPERATOR(pg_catalog.=) $1 AND r.status OPERATOR(pg_catalog.=) 'running' FOR NO KEY UPDATE SKIP LOCKED) l"
+		" WHERE e.id OPERATOR(pg_catalog.=) l.id",
+		3, {INT8OID, INT8OID, TEXTOID}
+	};
+	Datum		values[3] = {
+		Int64GetDatum(evaluation->id), Int64GetDatum(evaluation->done), CStringGetTextDatum(evaluation->last_patient)
+	};
+
+	clinical_server_execute(&plan, values, NULL);
+}
+
+/* It is at its end. */
+static void
+end_evaluation(const Evaluation *evaluation, const char *status, const char *detail)
+{
+	static ClinicalPlan plan = {
+		"UPDATE clinical.rule_evaluation AS e SET status = $2, detail = $3, patients_done = $4, ended_at = pg_catalog.clock_timestamp()"
+		" WHERE e.id OPERATOR(pg_catalog.=) $1"
+		"   AND (e.status OPERATOR(pg_catalog.=) 'queued' OR e.status OPERATOR(pg_catalog.=) 'running')",
+		4, {INT8OID, TEXTOID, TEXTOID, INT8OID}
+	};
+	Datum		values[4] = {Int64GetDatum(evaluation->id), CStringGetTextDatum(status), (Datum) 0, Int64GetDatum(evaluation->done)};
+	char		nulls[4] = {' ', ' ', detail == NULL ? 'n' : ' ', ' '};
+
+	if (detail != NULL)
+		values[2] = CStringGetTextDatum(detail);
+	clinical_server_execute(&plan, values, nulls);
+	memset(&current, 0, sizeof(current));
+}
+
+/* The next patients; how many. */
+static int
+find_patients(const Evaluation *evaluation, Patient *patients)
+{
+	static ClinicalPlan plan = {
+		"SELECT p.id, p.project_id FROM clinical.patient p"
+		" WHERE p.id OPERATOR(pg_catalog.>) $1 AND ($2 OPERATOR(pg_catalog.=) 0 OR p.project_id OPERATOR(pg_catalog.=) $2)"
+		" ORDER BY p.id LIMIT $3",
+		3, {TEXTOID, INT8OID, INT8OID}
+	};
+	Datum		values[3] = {
+		CStringGetTextDatum(evaluation->last_patient), Int64GetDatum(evaluation->project_id), Int64GetDatum(PATIENTS)
+	};
+	int			count;
+
+	clinical_owner_execute(&plan, values, NULL, true);
+	count = (int) SPI_processed;
+	for (int i = 0; i < count; i++)
+	{
+		bool		isnull;
+
+		patients[i].id = SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1, &isnull);
+		patients[i].project_id = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 2, &isnull));
+	}
+	return count;
+}
+
+/*
+ * Lock the lanes of the first patients; of how many.  Only for the first lane is
+ * waited, holding no other: nobody can wait for us meanwhile.
+ */
+static int
+lock_lanes(const Patient *patients, int count)
+{
+	uint64		locked = 0;
+	int			i;
+
+	(void) set_config_option("lock_timeout", psprintf("%d", LANE_TIMEOUT), PGC_USERSET, PGC_S_SESSION, GUC_ACTION_LOCAL,
+							 true, 0, false);
+	for (i = 0; i < count; i++)
+	{
+		int			lane = clinical_patient_lane(patients[i].id);
+
+		if ((locked & (UINT64CONST(1) << lane)) == 0 && !clinical_stage_lock(CLINICAL_LOCK_LANE + lane, i > 0))
+			break;
+		locked |= UINT64CONST(1) << lane;
+	}
+	AcceptInvalidationMessages();
+	return i;
+}
+
+/* Evaluate patients until the time is up. */
+static void
+evaluate_patients(Evaluation *evaluation, const ClinicalMonitor *monitor, const Patient *patients, int count)
+{
+	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "clinical evaluation", ALLOCSET_DEFAULT_SIZES);
+	TimestampTz end = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), TIME_AT_ONCE);
+	ClinicalEvaluation patient;
+
+	clinical_evaluation_begin(&patient);
+	patient.cause.kind = "rule";
+	for (int i = 0; i < count && (i == 0 || GetCurrentTimestamp() < end); i++)
+	{
+		MemoryContext caller = MemoryContextSwitchTo(context);
+
+		clinical_evaluation_patient(&patient, patients[i].id, patients[i].project_id, DATEVAL_NOBEGIN);
+		clinical_monitor_evaluate(&patient, monitor, NULL, CLINICAL_ALL_DAYS);
+		MemoryContextSwitchTo(caller);
+		MemoryContextReset(context);
+		text_to_cstring_buffer(DatumGetTextPP(patients[i].id), evaluation->last_patient, sizeof(evaluation->last_patient));
+		evaluation->done++;
+		CLINICAL_FAULT("rule_evaluated");
+	}
+	clinical_evaluation_end(&patient);
+	MemoryContextDelete(context);
+}
+
+/* Go on with it, in a transaction. */
+static void
+go_on(Evaluation *evaluation)
+{
+	const ClinicalMonitor *monitor;
+	Patient		patients[PATIENTS];
+	int			count = find_patients(evaluation, patients);
+
+	if (count > 0)
+		count = lock_lanes(patients, count);
+	monitor = clinical_monitor_version(evaluation->rule_id, evaluation->version);
+	if (!monitor->in_force)
+	{
+		end_evaluation(evaluation, "cancelled", NULL);
+		return;
+	}
+	if (count == 0)
+	{
+		end_evaluation(evaluation, "done", NULL);
+		return;
+	}
+	evaluate_patients(evaluation, monitor, patients, count);
+	if (TimestampDifferenceExceeds(told_at, GetCurrentTimestamp(), TELL_INTERVAL))
+	{
+		told_at = GetCurrentTimestamp();
+		tell_progress(evaluation);
+	}
+}
+
+/* May it go well another time? */
+static bool
+is_transient(int sqlerrcode)
+{
+	int			category = ERRCODE_TO_CATEGORY(sqlerrcode);
+
+	return category == ERRCODE_TO_CATEGORY(ERRCODE_TRANSACTION_ROLLBACK) ||
+		category == ERRCODE_TO_CATEGORY(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE) ||
+		category == ERRCODE_TO_CATEGORY(ERRCODE_INSUFFICIENT_RESOURCES);
+}
+
+/* It went wrong, and the transaction was given up: when to try again. */
+static long
+failed(const Evaluation *evaluation, int sqlerrcode)
+{
+	bool		lane = sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE;
+
+	if (lane || (is_transient(sqlerrcode) && ++failures < MAX_FAILURES))
+		return RETRY_DELAY;
+	failures = 0;
+	ereport(LOG,
+			(errmsg("evaluation of a rule failed"),
+			 errdetail("Rule " INT64_FORMAT ", version %d: SQLSTATE %s.", evaluation->rule_id, evaluation->version,
+					   unpack_sql_state(sqlerrcode))));
+	if (!clinical_worker_begin("evaluating rules"))
+		return -1;
+	end_evaluation(evaluation, "failed", unpack_sql_state(sqlerrcode));
+	clinical_worker_commit();
+	return 0;
+}
+
+/* Do some of what has to be done, in a transaction that is begun: the SQLSTATE of what went wrong, or 0. */
+static int
+try_evaluation(Evaluation *evaluation)
+{
+	MemoryContext caller = CurrentMemoryContext;
+	volatile int sqlerrcode = 0;
+
+	PG_TRY();
+	{
+		if (evaluation->queued)
+			begin_evaluation(evaluation);
+		else
+			go_on(evaluation);
+		clinical_worker_commit();
+	}
+	PG_CATCH();
+	{
+		ErrorData  *error;
+
+		MemoryContextSwitchTo(caller);
+		error = CopyErrorData();
+		FlushErrorState();
+		sqlerrcode = error->sqlerrcode;
+		if (ERRCODE_TO_CATEGORY(sqlerrcode) == ERRCODE_TO_CATEGORY(ERRCODE_OPERATOR_INTERVENTION))
+			ReThrowError(error);
+		FreeErrorData(error);
+		clinical_worker_abort();
+	}
+	PG_END_TRY();
+	return sqlerrcode;
+}
+
+/* Job: evaluations that are queued or running. */
+static long
+evaluation_job(void)
+{
+	static TimestampTz look_at = 0;
+	Evaluation	evaluation;
+	TimestampTz now = GetCurrentTimestamp();
+	int			sqlerrcode;
+
+	if (now < look_at)
+		return TimestampDifferenceMilliseconds(now, look_at) + 1;
+	if (!clinical_worker_begin("evaluating rules"))
+		return -1;
+	if (!find_evaluation(&evaluation))
+	{
+		clinical_worker_commit();
+		look_at = TimestampTzPlusMilliseconds(now, LOOK_INTERVAL);
+		return -1;
+	}
+	sqlerrcode = try_evaluation(&evaluation);
+	if (sqlerrcode != 0)
+		return failed(&evaluation, sqlerrcode);
+	failures = 0;
+	current = evaluation;
+	return 0;
+}
+
+/* Give the worker the job. */
+void
+clinical_monitor_job_init(void)
+{
+	static const ClinicalJob job = {"rule evaluation", evaluation_job, false, true};
+
+	clinical_register_job(&job);
+}
