@@ -85,8 +85,10 @@ CREATE TABLE clinical.alert (
     merged_into      uuid,
     events           integer NOT NULL,
     PRIMARY KEY (patient_id, id),
-    -- several onsets may move in one transaction, one to where another was
-    CONSTRAINT alert_onset EXCLUDE USING btree (patient_id WITH OPERATOR(pg_catalog.=), rule_id WITH OPERATOR(pg_catalog.=), onset WITH OPERATOR(pg_catalog.=))
+    -- several onsets may move in one transaction, one to where another was; alerts of two versions of a rule
+    -- may grow to have the same
+    CONSTRAINT alert_onset EXCLUDE USING btree (patient_id WITH OPERATOR(pg_catalog.=), rule_id WITH OPERATOR(pg_catalog.=),
+                                                rule_version WITH OPERATOR(pg_catalog.=), onset WITH OPERATOR(pg_catalog.=))
         WHERE (status OPERATOR(pg_catalog.<>) 'retracted' AND status OPERATOR(pg_catalog.<>) 'merged') DEFERRABLE INITIALLY DEFERRED
 );
 CREATE INDEX alert_watch_idx ON clinical.alert (patient_id, watch_until);

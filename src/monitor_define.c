@@ -133,7 +133,7 @@ read_range(const ClinicalPlace *place, const char *key, const JsonbValue *value)
 	ClinicalRange *range = palloc_object(ClinicalRange);
 
 	if (value->type != jbvString || !clinical_range_read(clinical_shape_text(value), range))
-		clinical_shape_error(place, "Key \"%s\" must be a range of numbers that is neither empty nor without bounds, as \"[90,140]\" or \"(,38)\".",
+		clinical_shape_error(place, "Key \"%s\" must be a range of numbers, with a bound and not empty, as \"[90,140]\" or \"(,38)\".",
 							 key);
 	return range;
 }
@@ -326,10 +326,15 @@ read_interval(const JsonbValue *value, int64 *time)
 	int			type;
 	struct pg_itm_in parts;
 
-	if (value->type != jbvString ||
-		ParseDateTime(clinical_shape_text(value), buffer, sizeof(buffer), fields, types, MAXDATEFIELDS, &nfields) != 0 ||
-		DecodeInterval(fields, types, nfields, INTERVAL_FULL_RANGE, &type, &parts) != 0 || type != DTK_DELTA ||
-		parts.tm_year != 0 || parts.tm_mon != 0 || abs(parts.tm_mday) > MAX_DAYS)
+	char	   *string = clinical_shape_text(value);
+
+	if (string == NULL)
+		return false;
+	if ((ParseDateTime(string, buffer, sizeof(buffer), fields, types, MAXDATEFIELDS, &nfields) != 0 ||
+		 DecodeInterval(fields, types, nfields, INTERVAL_FULL_RANGE, &type, &parts) != 0) &&
+		DecodeISO8601Interval(string, &type, &parts) != 0)
+		return false;
+	if (type != DTK_DELTA || parts.tm_year != 0 || parts.tm_mon != 0 || parts.tm_mday < -MAX_DAYS || parts.tm_mday > MAX_DAYS)
 		return false;
 	*time = parts.tm_usec;
 	if (*time < -MAX_DAYS * USECS_PER_DAY || *time > MAX_DAYS * USECS_PER_DAY)
@@ -351,7 +356,7 @@ read_escalations(RuleCompiler *compiler)
 	for (int i = 0; i < count; i++)
 	{
 		if (!read_interval(&times[i], &monitor->escalate_after[i]))
-			clinical_shape_error(&compiler->place, "Key \"escalate_after\" must have times in days or less, more than 0 and at most %d days, as \"24 hours\".",
+			clinical_shape_error(&compiler->place, "Key \"escalate_after\" must have times of more than 0 and at most %d days, without months, as \"24 hours\".",
 								 MAX_DAYS);
 		if (i > 0 && monitor->escalate_after[i] <= monitor->escalate_after[i - 1])
 			clinical_shape_error(&compiler->place, "Key \"escalate_after\" must have times of which each is longer than the one before.");
