@@ -363,8 +363,6 @@ CREATE POLICY owner ON clinical.monitor_rule TO clinical_owner USING (true);
 CREATE POLICY owner ON clinical.monitor_rule_version TO clinical_owner USING (true);
 CREATE POLICY owner ON clinical.rule_evaluation TO clinical_owner USING (true);
 CREATE POLICY admin ON clinical.monitor_rule FOR SELECT TO clinical_admin USING (true);
-CREATE POLICY admin ON clinical.monitor_rule_version FOR SELECT TO clinical_admin USING (true);
-CREATE POLICY admin ON clinical.rule_evaluation FOR SELECT TO clinical_admin USING (true);
 CREATE POLICY member ON clinical.monitor_rule FOR SELECT
     USING (CASE WHEN project_id IS NULL THEN clinical.sees(NULL, NULL)
                 ELSE EXISTS (SELECT FROM clinical.project p WHERE p.id OPERATOR(pg_catalog.=) monitor_rule.project_id) END);

@@ -36,6 +36,9 @@ SELECT clinical.create_instrument(definition) FROM clinical.shipped_instruments(
 SELECT clinical.use_instrument('S-1', 'diary', true, '1'), clinical.use_instrument('S-1', 'diary', true, '2', '2026-06-01'), clinical.drop_instrument('S-1', 'diary', '2027-01-01');
 SELECT clinical.schedule_entries('S-1', 'diary', '{"kind": "daily", "from": "18:00", "to": "23:59"}');
 SELECT clinical.excuse_entries('P8', '[2026-02-10 00:00+00,)', 'in hospital');
+SELECT clinical.create_rule('{"code": "over", "project": "S-1", "kind": "streak", "days": 3, "items": [{"item": "a", "range": "[0,7]"}], "severity": "serious", "evaluate": false}');
+SELECT clinical.create_rule('{"code": "all", "kind": "threshold", "items": [{"item": "a", "range": "[0,9.50]"}], "severity": "info", "evaluate": false}');
+SELECT clinical.change_rule('over', clinical.rule_json('over') || '{"days": 2, "evaluate": false}', E'earlier\n'), clinical.retire_rule('all', 'no use');
 SELECT clinical.set_center_status(2, 'suspended', 'audit'), clinical.set_center_status(2, 'closed', 'left');
 SELECT clinical.set_project_status('S-1', 'suspended', 'interim analysis');
 CREATE ROLE regress_kept;
@@ -105,8 +108,9 @@ SELECT login, role, digest IS NOT DISTINCT FROM clinical.audit_digest() AS late,
 SELECT clinical.report_is_valid('diary', '{"a": 10}', '1'), clinical.report_is_valid('diary', '{"a": 11}', '1'), clinical.report_is_valid('diary', '{"a": 10.5}');
 SELECT version FROM clinical.instrument_in_force('S-1', on_day => '2026-07-01');
 SELECT status, count(*) FROM clinical.expected_entries('P8', '[2026-02-01,2026-03-01)') GROUP BY 1 ORDER BY 1;
+SELECT clinical.rule_json('over') -> 'days', clinical.rule_json('all') -> 'status', (clinical.change_rule('over', clinical.rule_json('over') || '{"evaluate": false}', 'r')).id;
 SELECT (clinical.create_instrument('{"code": "diary", "version": "3", "items": [{"code": "a", "type": "decimal"}]}')).id}),
-		"t|f|t\n2\nexcused|19\nexpected|9\n6", "restore, $format: questionnaires, schedules and excuses too");
+		"t|f|t\n2\nexcused|19\nexpected|9\n2|\"retired\"|4\n6", "restore, $format: questionnaires, schedules, excuses and rules too");
 	is($node->safe_psql("copy_$format", q{
 SELECT id FROM clinical.create_center('New', '703');
 SELECT code FROM clinical.create_project_with_centers('New', '{4}');

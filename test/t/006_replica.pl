@@ -17,6 +17,7 @@ SELECT clinical.create_project_with_centers('Project', '{1}', 'P');
 SELECT clinical.enroll_patient('P001', 'Ada', NULL, 'P', 1, '{"a": 1}', effective_on => '2026-01-10');
 SELECT clinical.create_instrument('{"code": "diary", "version": "1", "items": [{"code": "a", "type": "integer"}]}');
 SELECT clinical.use_instrument('P', 'diary', true);
+SELECT clinical.create_rule('{"code": "R", "project": "P", "kind": "threshold", "severity": "info", "items": [{"item": "a", "range": "[0,1]"}], "evaluate": false}');
 SELECT clinical.schedule_entries('P', 'diary', '{"kind": "daily"}');
 });
 $primary->backup('base');
@@ -34,13 +35,15 @@ SELECT clinical.project_json('P') ->> 'code';
 SELECT clinical.time_zone_at('P001', '2026-02-01');
 SELECT clinical.report_is_valid('diary', '{"a": 1}'), clinical.report_is_valid('diary', '{"a": 1.5}');
 SELECT count(*) FROM clinical.expected_entries('P001', '[2026-02-01,2026-02-08)');
+SELECT clinical.rule_json('R') ->> 'status';
 SELECT count(*) FROM clinical.check();
 SELECT count(*) > 0 FROM clinical.health();
-SELECT jsonb_array_length(clinical.projects_json())}), "{\"a\": 2}\nP\nP001\nP\nUTC\nt|f\n7\n0\nt\n1", 'a standby reads');
+SELECT jsonb_array_length(clinical.projects_json())}), "{\"a\": 2}\nP\nP001\nP\nUTC\nt|f\n7\nactive\n0\nt\n1", 'a standby reads');
 for my $call ("create_center('Two')", "create_project_with_centers('Q', '{1}')", "add_center('P', 1)", "remove_center('P', 1, 'r')",
 	"plan_enrolment('P', 1, 1, '2026-01-01', '2026-01-02')", "set_center_status(1, 'suspended')", "set_project_status('P', 'suspended')",
 	"enroll_patient('P002', NULL, NULL, 'P', 1)", "amend_record('P001', '{}', 'r')", "set_patient_status('P001', 'completed', '2026-02-01')",
 	"create_instrument('{\"code\": \"x\", \"version\": \"1\", \"items\": [{\"code\": \"a\", \"type\": \"text\"}]}')", "use_instrument('P', 'diary')", "schedule_entries('P', 'diary', NULL)",
+	"create_rule('{\"code\": \"r\", \"kind\": \"threshold\", \"severity\": \"info\", \"items\": [{\"item\": \"a\", \"range\": \"[0,1]\"}]}')", "retire_rule('R', 'r')", "cancel_rule_evaluation('R')",
 	"excuse_entries('P001', '[2026-02-01,)', 'r')", "transfer_patient('P001', 1, '2026-02-01', 'r')", "set_patient_time_zone('P001', 'UTC', now())")
 {
 	my ($status, $out, $error) = $standby->psql('postgres', "\\set VERBOSITY verbose\nSELECT clinical.$call");
@@ -81,7 +84,7 @@ $primary->safe_psql('postgres', q{SELECT clinical.amend_record('P001', '{"a": 3}
 SELECT clinical.set_patient_status('P001', 'completed', '2026-02-01')});
 $primary->wait_for_catchup('trial');
 for my $table (qw(center center_event project project_event project_center patient enrollment_event record_version patient_time_zone
-	instrument instrument_version project_instrument project_instrument_version entry_schedule entry_excuse))
+	instrument instrument_version project_instrument project_instrument_version entry_schedule entry_excuse monitor_rule monitor_rule_version rule_evaluation))
 {
 	my $rows = "SELECT t::text FROM clinical.$table t ORDER BY 1";
 	is($subscriber->safe_psql('postgres', $rows), $primary->safe_psql('postgres', $rows), "the subscriber has the same $table");

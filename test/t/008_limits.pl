@@ -21,12 +21,14 @@ SELECT clinical.submit_report('P1', '{"a": 1}', '00000000-0000-0000-0000-0000000
 SELECT clinical.submit_report('P1', '{"a": "x"}', '00000000-0000-0000-0000-00000000000b', '2026-02-01 00:00+00');
 SELECT clinical.process_reports();
 SELECT clinical.schedule_entries('P', 'I', '{"kind": "daily"}');
+SELECT clinical.stop_workers();
+SELECT clinical.create_rule('{"code": "R", "project": "P", "kind": "graded", "severity": "info", "items": [{"item": "a"}], "grades": ["[0,1]", "[0,2]"]}');
 CREATE ROLE regress_member;
 SELECT clinical.grant_all_centers('regress_member'), clinical.grant_center('regress_member', 1);
 
 CREATE TABLE extreme (type regtype, value text);
 INSERT INTO extreme VALUES
-    ('text', 'NULL'), ('text', ''''''), ('text', '''P'''), ('text', '''P1'''), ('text', 'repeat(''x'', 1000000)'), ('text', '''a''''b\c"d{}%s$1'''),
+    ('text', 'NULL'), ('text', ''''''), ('text', '''P'''), ('text', '''P1'''), ('text', '''R'''), ('text', 'repeat(''x'', 1000000)'), ('text', '''a''''b\c"d{}%s$1'''),
     ('text', 'E''\n\t'''), ('text', '''active'''), ('text', '''enrolled'''), ('text', '''UTC'''), ('text', '''2'''), ('text', 'chr(1114111)'),
     ('text', '''No/Where'''), ('text', '''../../../etc/passwd'''), ('text', '''America/new_york'''), ('text', '''Europe/Amsterdam'''),
     ('name', 'NULL'), ('name', ''''''), ('name', '''postgres'''), ('name', 'repeat(''x'', 100)'),
@@ -91,6 +93,11 @@ my %plain = (
 	'observation_digest_add(internal,clinical.observation)' => undef,
 	'observation_digest_result(internal)' => undef,
 	'audit_row_of(record)' => undef,
+	'cancel_rule_evaluation(text)' => q{'R'},
+	'change_rule(text,jsonb,text)' => q{'R', '{"kind":"threshold","severity":"info","items":[{"item":"a","range":"[0,1]"}]}', 'r'},
+	'create_rule(jsonb)' => q{'{"code":"new","kind":"threshold","severity":"info","items":[{"item":"a","range":"[0,1]"}]}'},
+	'retire_rule(text,text)' => q{'R', 'r'},
+	'rule_json(text)' => q{'R'},
 	'create_center(text,text,text,text,text)' => q{'New', 'N', 'UTC', 'NOR', 'planned'},
 	'create_instrument(jsonb)' => q{'{"code":"new","version":"1","items":[{"code":"a","type":"integer"}]}'},
 	'drop_instrument(text,text,date)' => q{'P', 'I', '2026-02-01'},

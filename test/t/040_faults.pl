@@ -43,10 +43,11 @@ my %reach = (
 	seal_stored => q{SELECT count(clinical.seal_audit())},
 	instrument_created => q{SELECT count(clinical.create_instrument('{"code": "i#", "version": "1", "items": [{"code": "a", "type": "integer"}]}'))},
 	instrument_default => q{SELECT count(clinical.use_instrument('P', 'used', true, effective_from => '2027-01-01'))},
+	rule_version_added => q{SELECT count(clinical.create_rule('{"code": "r#", "kind": "threshold", "severity": "info", "items": [{"item": "a", "range": "[0,1]"}]}'))},
 	instrument_compiled => q{SELECT clinical.report_is_valid('used', '{"a": 1}')});
 # in the workers, where a trail begins its next generation, and where reports are processed, whose errors
 # are no errors of the caller
-my %elsewhere = map { $_ => 1 } qw(stage_put stage_find drain_taken drain_judged drain_stored drain_observed drain_monitored worker_begun worker_commit worker_committed seal_done audit_generation
+my %elsewhere = map { $_ => 1 } qw(stage_put stage_find drain_taken drain_judged drain_stored drain_observed drain_monitored rule_compiled worker_begun worker_commit worker_committed seal_done audit_generation
   further_start further_attached);
 my %points = map { $_ => 1 } map { slurp_file($_) =~ /CLINICAL_FAULT\("(\w+)"\)/g } glob 'src/*.c';
 is(join(' ', sort keys %points), join(' ', sort keys %reach, keys %elsewhere), 'every point is known');
