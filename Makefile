@@ -7,7 +7,9 @@
 #   make test-upgrade    pg_upgrade from 15 to 17
 #   make test-faults     errors, cancels and crashes at points inside the code
 #   make soak            processes are killed a thousand times under load
-#   make fuzz            libFuzzer on the validator and on what reads definitions
+#   make fuzz            libFuzzer on the validator, on what reads definitions, and on the engine
+#                        of monitoring rules
+#   make streak          that engine against its definition: STREAKS=10000000 histories, SEED=...
 #   make demo, make demo-stop, make bench
 
 # Where the demo takes its data from: asked for before DATA gets PGXS's meaning.
@@ -96,7 +98,7 @@ $(TEST_OUTPUT):
 	ln -s ../expected $@/expected
 
 # For people and CI: these need no PostgreSQL to begin with.
-.PHONY: demo demo-stop test test-versions test-upgrade test-faults soak fuzz bench
+.PHONY: demo demo-stop test test-versions test-upgrade test-faults soak fuzz streak bench
 
 demo:
 	@DATA='$(DEMO_DATA)' demo/run.sh
@@ -114,5 +116,8 @@ soak:
 	@CLINICAL_KILL_CYCLES=$${CLINICAL_KILL_CYCLES:-1000} test/run.sh test/t/050_intake_kill.pl
 fuzz:
 	@test/fuzz/run.sh
+	@test/streak/fuzz.sh
+streak:
+	@test/streak/run.sh
 bench:
 	@bench/run

@@ -144,6 +144,9 @@ typedef struct StreakAction
 								 * readings may come that support it again */
 } StreakAction;
 
+/* the library does not export them */
+#pragma GCC visibility push(hidden)
+
 extern void *streak_alloc(size_t size);	/* by the caller; does not fail */
 
 /* streak_day.c: the state of a day */
@@ -158,5 +161,7 @@ extern int	streak_find(const StreakRule *rule, const StreakOps *ops, const Strea
 /* streak_match.c: what has to become of the alerts between from and to */
 extern int	streak_match(const Streak *streaks, int nstreaks, const StreakAlert *alerts, int nalerts,
 						 int from, int to, StreakAction **actions);
+
+#pragma GCC visibility pop
 
 #endif							/* STREAK_H */
