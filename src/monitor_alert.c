@@ -24,7 +24,6 @@ PG_FUNCTION_INFO_V1(clinical_alert_check);
 
 struct ClinicalAlertReader
 {
-	MemoryContext context;		/* of the scan */
 	ClinicalFinder alerts;
 };
 
@@ -92,8 +91,8 @@ clinical_alerts_begin(void)
 	};
 	ClinicalAlertReader *reader = palloc0_object(ClinicalAlertReader);
 
-	reader->context = CurrentMemoryContext;
 	reader->alerts = alerts;
+	reader->alerts.context = CurrentMemoryContext;
 	return reader;
 }
 
@@ -103,17 +102,6 @@ clinical_alerts_end(ClinicalAlertReader *reader)
 {
 	clinical_find_close(&reader->alerts);
 	pfree(reader);
-}
-
-/* The next alert of the scan, whose memory is not the caller's; false if there is none. */
-static bool
-next_alert(ClinicalAlertReader *reader)
-{
-	MemoryContext caller = MemoryContextSwitchTo(reader->context);
-	bool		found = clinical_find_next(&reader->alerts, false);
-
-	MemoryContextSwitchTo(caller);
-	return found;
 }
 
 /* A day of the alert that was found; DATEVAL_NOEND if it has none. */
@@ -180,13 +168,11 @@ List *
 clinical_alerts_of(ClinicalAlertReader *reader, Datum patient_id, DateADT from)
 {
 	Datum		keys[2] = {patient_id, DateADTGetDatum(from)};
-	MemoryContext caller = MemoryContextSwitchTo(reader->context);
 	List	   *alerts = NIL;
 	ListCell   *cell;
 
 	clinical_find(&reader->alerts, keys);
-	MemoryContextSwitchTo(caller);
-	while (next_alert(reader))
+	while (clinical_find_next(&reader->alerts, false))
 	{
 		Found	   *found = read_alert(&reader->alerts);
 
