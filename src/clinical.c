@@ -58,6 +58,7 @@ _PG_init(void)
 	clinical_seal_init();
 	clinical_register_invariants(clinical_intake_invariants, clinical_intake_ninvariants);
 	clinical_monitor_cache_init();
+	clinical_register_invariants(clinical_rule_invariants, clinical_rule_ninvariants);
 #ifdef CLINICAL_FAULTS
 	clinical_inject_job_init();
 #endif

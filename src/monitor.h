@@ -97,6 +97,10 @@ extern void clinical_monitor_cache_init(void);
 extern List *clinical_monitors_in_force(int64 project_id);	/* of ClinicalMonitor *, those for all projects too */
 extern ClinicalMonitor *clinical_monitor_version(int64 rule_id, int version);
 
+/* monitor_rule.c: rules are made, changed and retired */
+extern const ClinicalInvariant clinical_rule_invariants[];
+extern const int clinical_rule_ninvariants;
+
 /* monitor_read.c: the readings of one patient */
 typedef struct ClinicalReader ClinicalReader;
 
