@@ -248,7 +248,7 @@ CREATE FUNCTION clinical.close_alert(patient_id text, alert_id uuid, reason text
     LANGUAGE C VOLATILE PARALLEL UNSAFE
     AS 'MODULE_PATHNAME', 'clinical_close_alert';
 COMMENT ON FUNCTION clinical.close_alert(text, uuid, text) IS
-'Nothing is left to be done about an alert that is open or acknowledged; closed while it is open, it is acknowledged too. reason: why; NULL takes clinical.reason of the transaction. Returns the alert as it is then. SQLSTATE: 22023 an argument missing or empty; P0002 alert not found; 55000 it is closed already, retracted or merged; 40001 somebody else changed it, in a transaction that is not READ COMMITTED.';
+'Nothing is left to be done about an alert that is open or acknowledged; closed while it is open, it is acknowledged too. That its data had changed (basis_changed) counts as looked at. reason: why; NULL takes clinical.reason of the transaction. Returns the alert as it is then. SQLSTATE: 22023 an argument missing or empty; P0002 alert not found; 55000 it is closed already, retracted or merged; 40001 somebody else changed it, in a transaction that is not READ COMMITTED.';
 
 -- The bounds of captured_at, and the items, are made in subqueries of their own, so that under
 -- row level security too the readings are found by their index.

@@ -58,6 +58,7 @@ _PG_init(void)
 	clinical_seal_init();
 	clinical_register_invariants(clinical_intake_invariants, clinical_intake_ninvariants);
 	clinical_monitor_cache_init();
+	clinical_register_invariants(clinical_rule_invariants, clinical_rule_ninvariants);
 	clinical_monitor_init();
 	clinical_monitor_job_init();
 	clinical_escalate_init();

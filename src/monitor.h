@@ -98,6 +98,10 @@ extern void clinical_monitor_cache_init(void);
 extern List *clinical_monitors_in_force(int64 project_id);	/* of ClinicalMonitor *, those for all projects too */
 extern ClinicalMonitor *clinical_monitor_version(int64 rule_id, int version);
 
+/* monitor_rule.c: rules are made, changed and retired */
+extern const ClinicalInvariant clinical_rule_invariants[];
+extern const int clinical_rule_ninvariants;
+
 /* monitor_read.c: the readings of one patient; the tag of one is its id (pg_uuid_t *) */
 typedef struct ClinicalReader ClinicalReader;
 
@@ -157,6 +161,9 @@ typedef struct ClinicalAlertEvent
 extern void clinical_alert_tell(Datum patient_id, Datum alert_id, const ClinicalAlertEvent *event);
 extern void clinical_alert_announce(Datum alert_id, const char *rule, const char *severity, const char *kind);
 
+extern const ClinicalInvariant clinical_monitor_invariants[];
+extern const int clinical_monitor_ninvariants;
+
 /* monitor_apply.c: what becomes of the alerts of a patient and a rule */
 extern void clinical_alerts_apply(Datum patient_id, int64 project_id, const ClinicalMonitor *monitor,
 								  const StreakAction *actions, int nactions, const ClinicalCause *cause,
@@ -184,8 +191,6 @@ extern void clinical_evaluation_patient(ClinicalEvaluation *evaluation, Datum pa
 extern void clinical_evaluation_end(ClinicalEvaluation *evaluation);
 extern void clinical_monitor_evaluate(ClinicalEvaluation *evaluation, const ClinicalMonitor *monitor,
 									  const int *touched, int ntouched);
-extern const ClinicalInvariant clinical_monitor_invariants[];
-extern const int clinical_monitor_ninvariants;
 
 /* monitor_change.c: readings that have changed */
 extern void clinical_monitor_init(void);

@@ -35,22 +35,26 @@ not_found(void)
 			 errmsg("alert not found")));
 }
 
-/* May the caller see that alert?  Decided by the caller's own rights. */
-static void
-require_visible(Datum *key)
+/*
+ * An alert must be one that the caller may see, which is decided by the caller's own
+ * rights.  Had its data changed, when the statement began, since somebody handled it?
+ */
+static bool
+see_alert(Datum *key)
 {
 	static ClinicalPlan plan = {
-		"SELECT true FROM clinical.alert a"
+		"SELECT a.basis_changed FROM clinical.alert a"
 		" WHERE a.patient_id OPERATOR(pg_catalog.=) $1 AND a.id OPERATOR(pg_catalog.=) $2",
 		2, {TEXTOID, UUIDOID}
 	};
-	Datum		ignored;
+	Datum		basis_changed;
 
-	if (!clinical_fetch(&plan, key, NULL, true, &ignored))
+	if (!clinical_fetch(&plan, key, NULL, true, &basis_changed))
 		not_found();
+	return DatumGetBool(basis_changed);
 }
 
-/* Lock an alert; its status, and whether its data have changed since somebody handled it. */
+/* Lock an alert; its status, and whether what has changed is still to be looked at. */
 static char *
 lock_alert(Datum *key, bool *basis_changed)
 {
@@ -68,12 +72,12 @@ lock_alert(Datum *key, bool *basis_changed)
 	return SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1);
 }
 
-/* Store the status that a locked alert has now; the row, good until the end of SPI. */
+/* Store the status that a locked alert has now, and whether it is still to be looked at; the row, good until the end of SPI. */
 static Datum
-store_status(Datum *key, const char *status, text *reason)
+store_status(Datum *key, const char *status, bool basis_changed, text *reason)
 {
 	static ClinicalPlan plan = {
-		"UPDATE clinical.alert AS a SET status = $3, basis_changed = false, escalate_at = NULL,"
+		"UPDATE clinical.alert AS a SET status = $3, basis_changed = $6, escalate_at = NULL,"
 		"       acknowledged_at = COALESCE(a.acknowledged_at, $4), acknowledged_by = COALESCE(a.acknowledged_by, SESSION_USER),"
 		"       closed_at = CASE WHEN $3 OPERATOR(pg_catalog.=) 'closed' THEN COALESCE(a.closed_at, $4) END,"
 		"       closed_by = CASE WHEN $3 OPERATOR(pg_catalog.=) 'closed' THEN COALESCE(a.closed_by, SESSION_USER) END,"
@@ -81,39 +85,42 @@ store_status(Datum *key, const char *status, text *reason)
 		"       events = a.events OPERATOR(pg_catalog.+) 1"
 		" WHERE a.patient_id OPERATOR(pg_catalog.=) $1 AND a.id OPERATOR(pg_catalog.=) $2"
 		" RETURNING (a.*)::clinical.alert",
-		5, {TEXTOID, UUIDOID, TEXTOID, TIMESTAMPTZOID, TEXTOID}
+		6, {TEXTOID, UUIDOID, TEXTOID, TIMESTAMPTZOID, TEXTOID, BOOLOID}
 	};
-	Datum		values[5] = {key[0], key[1], CStringGetTextDatum(status), TimestampTzGetDatum(GetCurrentTimestamp()),
-	PointerGetDatum(reason)};
+	Datum		values[6] = {key[0], key[1], CStringGetTextDatum(status), TimestampTzGetDatum(GetCurrentTimestamp()),
+	PointerGetDatum(reason), BoolGetDatum(basis_changed)};
 	bool		isnull;
 
-	clinical_server_execute(&plan, values, reason == NULL ? "    n" : NULL);
+	clinical_server_execute(&plan, values, reason == NULL ? "    n " : NULL);
 	if (SPI_processed != 1)
 		elog(ERROR, "an alert that was locked is gone");
 	return SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull);
 }
 
-/* Somebody acknowledges an alert, or closes it. */
+/*
+ * Somebody acknowledges an alert, or closes it.  What has changed while that waited
+ * for the row nobody can have looked at.
+ */
 static Datum
 handle(FunctionCallInfo fcinfo, const char *status, text *reason)
 {
 	ClinicalAlertEvent event = {.kind = status, .cause = "user", .reason = PointerGetDatum(reason)};
 	MemoryContext caller = CurrentMemoryContext;
 	Datum		key[2] = {PG_GETARG_DATUM(0), PG_GETARG_DATUM(1)};
+	bool		seen = see_alert(key);
 	bool		basis_changed;
 	Datum		row;
 	int			nest_level;
 
-	require_visible(key);
 	SPI_connect();
 	event.status_from = lock_alert(key, &basis_changed);
 	/* that somebody has looked at what has changed leaves it as it is */
-	if (basis_changed && strcmp(status, "acknowledged") == 0)
+	if (basis_changed && seen && strcmp(status, "acknowledged") == 0)
 		status = event.status_from;
 	else
 		clinical_check_way(ways, lengthof(ways), "alert", event.status_from, status);
 	nest_level = clinical_reason_push(reason);
-	row = store_status(key, status, reason);
+	row = store_status(key, status, basis_changed && !seen, reason);
 	MemoryContextSwitchTo(caller);
 	row = SPI_datumTransfer(row, false, -1);
 	clinical_alert_tell(key[0], key[1], &event);

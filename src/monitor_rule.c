@@ -25,6 +25,22 @@ PG_FUNCTION_INFO_V1(clinical_retire_rule);
 PG_FUNCTION_INFO_V1(clinical_rule_json);
 PG_FUNCTION_INFO_V1(clinical_cancel_rule_evaluation);
 
+/* What clinical.check() tests of rules */
+const ClinicalInvariant clinical_rule_invariants[] = {
+	{"rule's versions have no gap",
+		"SELECT r.code, 'versions are missing'"
+		"  FROM clinical.monitor_rule r"
+		"  LEFT JOIN clinical.monitor_rule_version v ON v.rule_id OPERATOR(pg_catalog.=) r.id"
+	" GROUP BY r.code HAVING COALESCE(pg_catalog.max(v.version), 0) OPERATOR(pg_catalog.<>) pg_catalog.count(v.id) OR pg_catalog.count(v.id) OPERATOR(pg_catalog.=) 0"},
+	{"rule's versions are of the rule",
+		"SELECT r.code, pg_catalog.concat('version ', v.version, ' differs from its definition')"
+		"  FROM clinical.monitor_rule r"
+		"  JOIN clinical.monitor_rule_version v ON v.rule_id OPERATOR(pg_catalog.=) r.id"
+		" WHERE (v.definition OPERATOR(pg_catalog.@>)"
+	"        pg_catalog.jsonb_build_object('code', r.code, 'kind', v.kind, 'severity', v.severity)) IS NOT TRUE"},
+};
+const int	clinical_rule_ninvariants = lengthof(clinical_rule_invariants);
+
 static const ClinicalWay rule_ways[] = {
 	{NULL, "active"}, {"active", "retired"},
 };
@@ -473,15 +489,16 @@ clinical_retire_rule(PG_FUNCTION_ARGS)
 	return row;
 }
 
-/* SQL: what a rule says. */
+/* SQL: what a rule says; the code of its project may have changed since. */
 Datum
 clinical_rule_json(PG_FUNCTION_ARGS)
 {
 	static ClinicalPlan plan = {
 		"SELECT v.definition OPERATOR(pg_catalog.||)"
-		"       pg_catalog.jsonb_build_object('version', v.version, 'status', r.status)"
+		"       pg_catalog.jsonb_build_object('project', p.code, 'version', v.version, 'status', r.status)"
 		"  FROM clinical.monitor_rule r"
 		"  JOIN clinical.monitor_rule_version v ON v.rule_id OPERATOR(pg_catalog.=) r.id"
+		"  LEFT JOIN clinical.project p ON p.id OPERATOR(pg_catalog.=) r.project_id"
 		" WHERE r.code OPERATOR(pg_catalog.=) $1 ORDER BY v.version DESC LIMIT 1",
 		1, {TEXTOID}
 	};

@@ -1,6 +1,7 @@
 -- alert: what becomes of alerts, by reports, corrections and people
 SET datestyle = ISO;
 SET timezone = 'UTC';
+SET intervalstyle = postgres;
 \pset null '-'
 SELECT pg_catalog.count(*) FROM (SELECT clinical.stop_workers()) s;
 

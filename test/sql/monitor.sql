@@ -147,6 +147,11 @@ SELECT test.try($$SELECT clinical.change_rule(NULL, '{}', 'r')$$);
 SELECT test.try($$SELECT clinical.change_rule('', '{}', 'r')$$);
 SELECT test.try($$SELECT clinical.rule_json('NONE')$$);
 SELECT test.try($$SELECT clinical.rule_json(NULL)$$);
+-- a project that is called otherwise now
+BEGIN;
+UPDATE clinical.project SET code = 'MON-NEW' WHERE code = 'MON';
+SELECT clinical.rule_json('BP3') -> 'project' AS project, version FROM clinical.change_rule('BP3', clinical.rule_json('BP3'), 'r');
+ROLLBACK;
 -- the reason and the actor of the transaction
 BEGIN;
 SET LOCAL clinical.reason = 'of the transaction';
@@ -191,6 +196,15 @@ BEGIN;
 SET LOCAL clinical.restore = on;
 UPDATE clinical.monitor_rule SET status = status;
 DELETE FROM clinical.rule_evaluation;
+ROLLBACK;
+-- what check() finds
+SELECT * FROM clinical.check() WHERE invariant ~ '^rule';
+BEGIN;
+SET LOCAL clinical.restore = on;
+UPDATE clinical.monitor_rule_version SET severity = 'info' WHERE severity = 'critical';
+DELETE FROM clinical.monitor_rule_version v USING clinical.monitor_rule r WHERE r.id = v.rule_id AND code = 'BP3' AND version = 2;
+INSERT INTO clinical.monitor_rule (code, status, recorded_at, recorded_by) VALUES ('BARE', 'active', now(), 'x');
+SELECT * FROM clinical.check() WHERE invariant ~ '^rule';
 ROLLBACK;
 
 -- the trail tells of all that

@@ -17,6 +17,7 @@ SELECT clinical.create_project_with_centers('Project', '{1, 2}', 'P');
 SELECT clinical.enroll_patient('P1', 'Ada', '1950-01-01', 'P', 1, '{"a": 1}', effective_on => '2026-01-10');
 SELECT clinical.create_instrument('{"code": "I", "version": "1", "items": [{"code": "a", "type": "integer"}]}');
 SELECT clinical.use_instrument('P', 'I', true);
+SELECT clinical.create_rule('{"code": "A", "project": "P", "kind": "threshold", "severity": "info", "items": [{"item": "a", "range": "[2,9]"}]}');
 SELECT clinical.submit_report('P1', '{"a": 1}', '00000000-0000-0000-0000-00000000000a', '2026-02-01 00:00+00');
 SELECT clinical.submit_report('P1', '{"a": "x"}', '00000000-0000-0000-0000-00000000000b', '2026-02-01 00:00+00');
 SELECT clinical.process_reports();
@@ -81,6 +82,8 @@ $$;
 
 # A call of each function that succeeds; function and argument types, as PostgreSQL prints them.
 my %plain = (
+	'acknowledge_alert(text,uuid,text)' => q{'P1', (SELECT id FROM clinical.alert), 'c'},
+	'close_alert(text,uuid,text)' => q{'P1', (SELECT id FROM clinical.alert), 'r'},
 	'add_center(text,bigint)' => q{'P', 3},
 	'amend_record(text,jsonb,text,integer)' => q{'P1', '{"b": 1}', 'r', 1},
 	'audit_apply(jsonb,jsonb)' => q{'{}', '[{"column":"a","new":1}]'},

@@ -19,25 +19,26 @@ $node->start;
 # The model.  S, I, U, D: select, insert, update, delete; in small letters: of some columns.
 my @forms = qw(instrument instrument_version project_instrument project_instrument_version entry_schedule);
 my @rules = qw(monitor_rule monitor_rule_version rule_evaluation);
+my @alerts = qw(alert alert_event);
 my %may = (
 	admin => { map({ $_ => 'SIUD' } qw(center project project_center)), center_event => 'S', project_event => 'S', membership => 'SiD',
 		instrument => 'SiD', instrument_version => 'SiD', project_instrument => 'SIu', project_instrument_version => 'Si', entry_schedule => 'Si', map({ $_ => 'S' } @rules) },
 	intake => {},
 	investigator => { submission => 'S', observation => 'S', patient => 'SIu', enrollment_event => 'Si', patient_time_zone => 'Si', record_version => 'S', audit_record => 'S', entry_excuse => 'SiD',
-		map { $_ => 'S' } qw(center project project_center center_event project_event membership), @forms, @rules },
+		map { $_ => 'S' } qw(center project project_center center_event project_event membership), @forms, @rules, @alerts },
 	monitor => { map { $_ => 'S' } qw(submission observation patient enrollment_event patient_time_zone record_version audit_record
-		center project project_center center_event project_event membership entry_excuse), @forms, @rules },
+		center project project_center center_event project_event membership entry_excuse), @forms, @rules, @alerts },
 	data_manager => { patient => 'Su', entry_excuse => 'SiD', map { $_ => 'S' } qw(submission observation staged_report set_aside enrollment_event patient_time_zone record_version audit_record
-		center project project_center center_event project_event membership), @forms, @rules },
+		center project project_center center_event project_event membership), @forms, @rules, @alerts },
 	statistician => { submission => 's', observation => 's', patient => 's', enrollment_event => 's', patient_time_zone => 's', entry_excuse => 's',
 		map { $_ => 'S' } qw(center project project_center center_event project_event membership), @forms, @rules },
 	auditor => { map { $_ => 'S' } qw(submission observation staged_report set_aside patient enrollment_event patient_time_zone record_version
 		audit_record audit_block audit_generation audit_restore
-		center project project_center center_event project_event membership entry_excuse), @forms, @rules });
+		center project project_center center_event project_event membership entry_excuse), @forms, @rules, @alerts });
 my @roles = sort keys %may;
 # Who may read the views; nobody may write them.
 my %views = (audit_export => ['auditor'], stat_worker => [ 'admin', 'auditor' ], stat_intake => [ 'admin', 'data_manager', 'auditor' ],
-	(map { $_ => [ 'data_manager', 'auditor' ] } qw(quarantine intake_balance)), current_observation => [qw(investigator monitor data_manager auditor)],
+	(map { $_ => [ 'data_manager', 'auditor' ] } qw(quarantine intake_balance)), (map { $_ => [qw(investigator monitor data_manager auditor)] } qw(current_observation alert_worklist)),
 	analysis_observation => [qw(investigator monitor data_manager auditor statistician)], (map { $_ => [qw(admin investigator monitor data_manager auditor statistician)] } qw(instrument_item rule_evaluation_progress)));
 
 # Centers of projects.  Project 7004 has none, center 9005 is in none, and 9004 has no patients.
@@ -179,6 +180,7 @@ for my $id (keys %patients)
 	next unless $patients{$id}[0] < 7003;
 	$rows{submission}{$id} = $seen;
 	$rows{observation}{"$id/a"} = $seen;
+	$rows{alert}{$id} = $rows{alert_event}{"$id/1"} = $seen;
 	$rows{set_aside}{$id} = sub { sees_all($_[0]) || $seen->($_[0]) };
 }
 $rows{staged_report}{waiting} = $rows{set_aside}{nobody} = \&sees_all;
@@ -242,8 +244,8 @@ SELECT clinical.use_instrument('PROJ-7001', 'INS-A', true);
 SELECT clinical.use_instrument('PROJ-7002', 'INS-B', true);
 INSERT INTO clinical.project_instrument VALUES (7003, 'INS-B', true);
 SELECT clinical.schedule_entries('PROJ-7001', 'INS-A', '{"kind": "daily"}');
-SELECT clinical.create_rule(jsonb_build_object('code', code, 'project', project, 'kind', 'threshold', 'severity', 'info', 'items', '[{"item": "x", "range": "[0,1]"}]'::jsonb))
-  FROM (VALUES ('RULE-7001', 'PROJ-7001'), ('RULE-ALL', NULL), ('RULE-7003', 'PROJ-7003')) v (code, project);
+SELECT clinical.create_rule(jsonb_build_object('code', code, 'project', project, 'kind', 'threshold', 'severity', 'info', 'items', jsonb_build_array(jsonb_build_object('item', item, 'range', '[2,9]'))))
+  FROM (VALUES ('RULE-7001', 'PROJ-7001', 'x'), ('RULE-ALL', NULL, 'a'), ('RULE-7003', 'PROJ-7003', 'x')) v (code, project, item);
 SELECT clinical.schedule_entries('PROJ-7002', 'INS-B', '{"kind": "weekly", "days": ["mon"]}');
 SELECT clinical.excuse_entries(id, '[2026-06-01,2026-06-02)', 'REASON ' || id) FROM clinical.patient ORDER BY id;
 SET SESSION AUTHORIZATION r_super;
@@ -282,7 +284,7 @@ $rows{$_->[0]}{ $_->[1] } = sub { $_[0]{all} || is_any($_[0], 'auditor') }
   for [ 'audit_block', 1 ], [ 'audit_generation', 1 ], [ 'audit_restore', '7e000000-0000-0000-0000-000000000000' ];
 $rows{audit_record}{ $_->[0] } = $rows{audit_block}{1} for grep { $_->[1] eq 'nobody' } @told;
 my $entering = join '', map { " $_ INSERT" } qw(patient enrollment_event record_version patient_time_zone entry_excuse);
-my $reporting = join '', map { " $_ INSERT" } qw(submission set_aside);
+my $reporting = join '', map { " $_ INSERT" } qw(submission set_aside alert alert_event);
 for my $id (sort keys %patients)
 {
 	my $moving = $id eq 'pt-moved' ? join('', map { " $_ INSERT patient UPDATE" } qw(enrollment_event record_version patient_time_zone)) : '';
@@ -323,6 +325,9 @@ my %tables = (
 	monitor_rule => { key => 'code', set => "status = 'retired'", victim => 'RULE-ALL', columns => 'id', types => 'bigint', update => '55000', delete => '55000' },
 	monitor_rule_version => { key => "rule_id || '/' || version", set => "reason = 'x'", victim => '2/1', columns => 'id', types => 'bigint', update => '55000', delete => '55000' },
 	rule_evaluation => { key => "rule_id || '/' || version", set => "status = 'done'", victim => '2/1', columns => 'id', types => 'bigint', update => '55000', delete => '55000' },
+	alert => { key => 'patient_id', set => "severity = 'x'", victim => 'pt-moved', columns => 'patient_id, id', types => 'text, uuid', update => '55000', delete => '55000' },
+	alert_event => { key => "patient_id || '/' || event_no", set => "reason = 'x'", victim => 'pt-moved/1', columns => 'patient_id, alert_id, event_no',
+		types => 'text, uuid, integer', update => '55000', delete => '55000' },
 	submission => { key => 'patient_id', set => "actor = 'x'", victim => 'pt-moved', columns => 'patient_id, id', types => 'text, uuid',
 		update => '55000', delete => '55000' },
 	observation => { key => "patient_id || '/' || item", set => "unit = 'x'", victim => 'pt-moved/a', columns => 'patient_id, item, captured_at, id, version',
@@ -392,7 +397,7 @@ for my $t (sort keys %tables)
 	cell($t, 'merge delete', "$merge AND s.k = '$d{victim}' WHEN MATCHED THEN DELETE", 'sD', $deleted->(0));
 	cell($t, 'truncate', "TRUNCATE $from", '', sub {
 		return !$_[0]{any} ? fails('42501') :
-		  $t =~ /^(?:center|project|project_center|patient|instrument|instrument_version|project_instrument|monitor_rule)$/ ? fails('0A000') : fails('55000');
+		  $t =~ /^(?:center|project|project_center|patient|instrument|instrument_version|project_instrument|monitor_rule|alert)$/ ? fails('0A000') : fails('55000');
 	}, 1);
 	cell($t, 'lock access share', "LOCK TABLE $from IN ACCESS SHARE MODE", 'S', sub { fine([]) }, 1);
 	cell($t, 'lock row exclusive', "LOCK TABLE $from IN ROW EXCLUSIVE MODE", '',
@@ -482,7 +487,7 @@ cell('patient', 'update center', 'UPDATE clinical.patient SET center_id = 9001',
 cell('record_version', 'insert', "INSERT INTO clinical.record_version (patient_id, version, record, changes) VALUES ('$own', 2, '{}', '[]')", 'I', sub { fails('55000') });
 cell('center_event', 'insert', "INSERT INTO clinical.center_event (center_id, status) VALUES (9001, 'x')", 'I', sub { fails('55000') });
 cell($_, 'insert', "INSERT INTO clinical.$_ SELECT (r).* FROM (SELECT NULL::clinical.$_ AS r) s", 'I', sub { fails('55000') })
-  for qw(audit_record audit_block audit_generation audit_restore staged_report), @segments;
+  for qw(audit_record audit_block audit_generation audit_restore staged_report), @segments, @alerts;
 cell('monitor_rule', 'insert', "INSERT INTO clinical.monitor_rule (code, status, recorded_at, recorded_by) VALUES ('x', 'active', now(), 'x')", 'I', sub { fails('55000') });
 cell('monitor_rule_version', 'insert', "INSERT INTO clinical.monitor_rule_version (rule_id, version, kind, severity, definition, recorded_at, recorded_by) VALUES (1, 2, 'x', 'x', '{}', now(), 'x')",
 	'I', sub { fails('55000') });
@@ -666,12 +671,12 @@ is(join("\n", map { $breaks[$_][2] } grep { !%{ $noticed[$_] } } 0 .. $#breaks),
 # COPY, which a function cannot run.  Under row level security COPY FROM is refused.
 my %column = (monitor_rule => 'code', monitor_rule_version => 'rule_id', rule_evaluation => 'rule_id', audit_record => 'reason', audit_block => 'root', audit_generation => 'digest', audit_restore => 'login', center => 'name', project => 'name', membership => 'role', patient => 'id', center_event => 'center_id', project_event => 'project_id',
 	project_center => 'project_id', instrument => 'code', instrument_version => 'instrument', (map { $_ => 'instrument' } qw(project_instrument project_instrument_version entry_schedule)),
-	map { $_ => 'patient_id' } qw(enrollment_event record_version patient_time_zone entry_excuse submission observation staged_report set_aside), @segments);
+	map { $_ => 'patient_id' } qw(enrollment_event record_version patient_time_zone entry_excuse submission observation staged_report set_aside), @segments, @alerts);
 my %columns = (monitor_rule => 'code', monitor_rule_version => 'rule_id, version', rule_evaluation => 'rule_id, version', audit_record => 'id', audit_block => 'block_no', audit_generation => 'generation', audit_restore => 'id', center => 'id', project => 'id', membership => 'role, center_id, project_id', patient => 'id', center_event => 'center_id, status',
 	project_event => 'project_id, event, center_id', project_center => 'project_id, center_id', enrollment_event => 'patient_id, event_no',
 	record_version => 'patient_id, version', patient_time_zone => 'patient_id, event_no', instrument => 'code', instrument_version => 'instrument, version',
 	project_instrument => 'project_id, instrument', project_instrument_version => 'project_id, instrument, version_id', entry_schedule => 'project_id, instrument', entry_excuse => 'patient_id',
-	observation => 'patient_id, item', map { $_ => 'patient_id' } qw(submission staged_report set_aside), @segments);
+	observation => 'patient_id, item', alert_event => 'patient_id, event_no', map { $_ => 'patient_id' } qw(submission staged_report set_aside alert), @segments);
 my ($script, $copied, %copy) = ("\\set VERBOSITY sqlstate\n", '');
 for my $name (sort keys %logins)
 {
@@ -713,6 +718,7 @@ my %functions = (
 		'validate_report(text,jsonb,text)', 'report_is_valid(text,jsonb,text)'),
 	(map { $_ => 'admin data_manager' } 'create_rule(jsonb)', 'change_rule(text,jsonb,text)', 'retire_rule(text,text)', 'cancel_rule_evaluation(text)'),
 	'rule_json(text)' => $members,
+	(map { $_ => 'investigator monitor' } 'acknowledge_alert(text,uuid,text)', 'close_alert(text,uuid,text)'),
 	(map { $_ => 'investigator' } 'enroll_patient(text,text,date,text,bigint,jsonb,text,text,text,date,integer,text,text,integer)',
 		'set_patient_status(text,text,date,text)', 'set_patient_time_zone(text,text,timestamp with time zone)', 'transfer_patient(text,bigint,date,text)'),
 	'amend_record(text,jsonb,text,integer)' => 'investigator data_manager',
@@ -733,7 +739,7 @@ my %functions = (
 	(map { $_ => 'investigator data_manager' } 'withdraw_submission(text,uuid,text)', 'correct_observation(text,uuid,text,text)'),
 	'health()' => 'admin auditor', 'check()' => 'auditor', 'role_sees(oid,bigint,bigint)' => '',
 	(map { $_ . '()' => '' } qw(audit_ddl audit_guard audit_head audit_row audit_truncate center_check center_history enrollment_event_apply enrollment_event_check entry_excuse_check entry_schedule_check history_guard
-		submission_check intake_check staged_check monitor_rule_check monitor_rule_changed rule_evaluation_check queue_share_changed instrument_version_changed instrument_version_check project_instrument_check membership_changed membership_check
+		submission_check alert_check intake_check staged_check monitor_rule_check monitor_rule_changed rule_evaluation_check queue_share_changed instrument_version_changed instrument_version_check project_instrument_check membership_changed membership_check
 		patient_check patient_created patient_time_zone_apply patient_time_zone_check project_center_check project_center_history project_check project_history record_changed)));
 is(join("\n", sort split /\n/, $node->safe_psql('postgres', q{SELECT substr(replace(oid::regprocedure::text, '"', ''), 10) FROM pg_proc WHERE pronamespace = 'clinical'::regnamespace})),
 	join("\n", sort keys %functions), 'the model knows all functions');
@@ -817,6 +823,8 @@ my @calls = (
 	[ 'requeue(text,uuid,text,jsonb)', q{requeue('P', '00000000-0000-0000-0000-000000000002', 'r')} ],
 	[ 'withdraw_submission(text,uuid,text)', q{withdraw_submission('P', '00000000-0000-0000-0000-000000000001', 'r')} ],
 	[ 'correct_observation(text,uuid,text,text)', q{correct_observation('P', (SELECT id FROM test.observed WHERE patient_id = 'P'), '2', 'r')} ],
+	[ 'acknowledge_alert(text,uuid,text)', q{acknowledge_alert('P', (SELECT id FROM test.alerted WHERE patient_id = 'P'))} ],
+	[ 'close_alert(text,uuid,text)', q{close_alert('P', (SELECT id FROM test.alerted WHERE patient_id = 'P'), 'r')} ],
 	[ 'create_rule(jsonb)', q{create_rule(('{"code": "new", "kind": "threshold", "severity": "info", "items": [{"item": "a", "range": "[0,1]"}], "project": "' || 'J' || '"}')::jsonb)}, '00000' ],
 	[ 'create_rule(jsonb)', q{create_rule('{"code": "new", "kind": "threshold", "severity": "info", "items": [{"item": "a", "range": "[0,1]"}]}')} ],
 	(map { my $rule = $_; map { [ $_->[0], $_->[1] =~ s/RULE/$rule/gr ] }
@@ -857,7 +865,9 @@ for my $call (@calls)
 }
 my @callers = grep { /_(site|one|none|project)$|^r_(two|admin_site2|member|nobody)$|worker/ } sort keys %logins;
 $node->safe_psql('postgres', q{CREATE TABLE test.observed AS SELECT p AS patient_id, coalesce(o.id, gen_random_uuid()) AS id
-  FROM (SELECT id FROM clinical.patient UNION ALL VALUES ('pt-nowhere')) q (p) LEFT JOIN clinical.observation o ON o.patient_id = p; GRANT SELECT ON test.observed TO PUBLIC});
+  FROM (SELECT id FROM clinical.patient UNION ALL VALUES ('pt-nowhere')) q (p) LEFT JOIN clinical.observation o ON o.patient_id = p; GRANT SELECT ON test.observed TO PUBLIC;
+CREATE TABLE test.alerted AS SELECT p AS patient_id, coalesce(a.id, gen_random_uuid()) AS id
+  FROM (SELECT id FROM clinical.patient UNION ALL VALUES ('pt-nowhere')) q (p) LEFT JOIN clinical.alert a ON a.patient_id = p; GRANT SELECT ON test.alerted TO PUBLIC});
 $node->safe_psql('postgres', "SET client_min_messages = error; CREATE TABLE test.call (id int PRIMARY KEY, sql text);\n" .
 	join '', map { "INSERT INTO test.call VALUES ($_, \$call\$SELECT f::text FROM clinical.$variants[$_]{sql} f\$call\$);\n" } 0 .. $#variants);
 
