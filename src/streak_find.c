@@ -290,7 +290,6 @@ resume(Walk *walk, Standing *standing, int touched)
 		walk->current.grade = 1;
 	if (walk->current.cleared && walk->current.cleared_day >= touched)
 		walk->current.cleared = false;
-	standing->good = false;
 	walk->start = standing->streak.onset;
 }
 
@@ -456,30 +455,27 @@ go_back_calm(Walk *walk, int touched, int limit)
 	}
 }
 
-/* Hysteresis. */
+/* Hysteresis: to the beginning of what is not cleared yet, or of nothing. */
 static void
-go_back_hysteresis(Walk *walk, int touched, int limit)
+go_back_hysteresis(Walk *walk, int touched)
 {
+	int			limit = INT32_MIN;
+
 	for (int i = 0; i < walk->nstanding; i++)
 	{
 		Standing   *standing = &walk->standing[i];
 		const Streak *streak = &standing->streak;
 
-		if (!standing->good || streak->trigger_day >= touched)
+		if (!standing->good || streak->trigger_day >= touched ||
+			(streak->cleared && streak->cleared_day < touched))
 			continue;
-		if (streak->cleared && streak->cleared_day < touched)
-		{
-			/* after that day there is nothing */
-			if (limit <= streak->cleared_day)
-				limit = streak->cleared_day + 1;
-		}
-		else if (streak->last_day < touched)
+		if (streak->last_day < touched)
 		{
 			go_back_row(walk, standing, touched);
 			return;
 		}
-		else if (limit < streak->onset)
-			limit = streak->onset;
+		/* all its days are needed; before them there was nothing */
+		limit = streak->onset;
 	}
 	go_back_calm(walk, touched, limit);
 }
@@ -610,12 +606,12 @@ begin_stretch(Walk *walk, int touched)
  * way, which only hysteresis has, are not touched: they are no part of the stretch.
  */
 static void
-go_back(Walk *walk, int touched, int limit)
+go_back(Walk *walk, int touched)
 {
 	const int	nfound = walk->found.n;
 
 	if (walk->rule->clear_days > 0)
-		go_back_hysteresis(walk, touched, limit);
+		go_back_hysteresis(walk, touched);
 	else if (walk->rule->pattern == STREAK_RUN)
 		go_back_run(walk, touched);
 	else
@@ -641,12 +637,12 @@ is_waiting(const Walk *walk, const Standing *standing, int touched)
 
 /* One stretch; gives its last day, and how many touched days it holds. */
 static int
-walk_stretch(Walk *walk, const int *touched, int ntouched, int limit, int *from, int *ntaken)
+walk_stretch(Walk *walk, const int *touched, int ntouched, int *from, int *ntaken)
 {
 	int			end;
 
 	begin_stretch(walk, touched[0]);
-	go_back(walk, touched[0], limit);
+	go_back(walk, touched[0]);
 	for (int i = 0; i < walk->nstanding; i++)
 		walk->waiting |= is_waiting(walk, &walk->standing[i], touched[0]);
 	end = go_forward(walk, touched, ntouched, ntaken);
@@ -725,8 +721,8 @@ begin_walk(Walk *walk, const StreakAlert *alerts, int nalerts)
  * The streaks that a change of the touched days may have changed, and of those
  * between from and to that have an alert also the others; in order; their number.
  * Touched days may come in any order and more than once, and need no readings.
- * The alerts are those of the rule whose watch_until is not before the first touched
- * day, as they were before the change.
+ * The alerts are the live ones of the rule, as they were before the change; those may be
+ * left out whose watch_until is before the first touched day.
  */
 int
 streak_find(const StreakRule *rule, const StreakOps *ops, const StreakSource *source,
@@ -736,16 +732,12 @@ streak_find(const StreakRule *rule, const StreakOps *ops, const StreakSource *so
 	Walk		walk = {.rule = rule,.ops = ops,.source = source};
 	int		   *sorted = streak_alloc(sizeof(int) * (size_t) (ntouched + 1));
 	int			n = sort_touched(touched, ntouched, sorted);
-	int			limit = INT32_MIN;
 
 	begin_walk(&walk, alerts, nalerts);
 	*from = STREAK_NEVER;
 	*to = INT32_MIN;
 	for (int done = 0, taken; done < n; done += taken)
-	{
-		*to = walk_stretch(&walk, sorted + done, n - done, limit, from, &taken);
-		limit = *to < STREAK_NEVER ? *to + 1 : STREAK_NEVER;
-	}
+		*to = walk_stretch(&walk, sorted + done, n - done, from, &taken);
 	for (int i = 0; i < walk.found.n; i++)
 		walk.found.streaks[i].watch_until = watch_until(rule, &walk.found.streaks[i]);
 	for (int i = 0; i < nalerts; i++)
