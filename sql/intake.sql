@@ -75,6 +75,10 @@ CREATE TABLE clinical.set_aside (
     patch          jsonb,
     PRIMARY KEY (patient_id, submission_id, arrival)
 );
+-- What no query compares needs no statistics.
+ALTER TABLE clinical.set_aside
+    ALTER COLUMN detail SET STATISTICS 0, ALTER COLUMN digest SET STATISTICS 0, ALTER COLUMN report_data SET STATISTICS 0,
+    ALTER COLUMN patch SET STATISTICS 0, ALTER COLUMN arrival SET STATISTICS 1, ALTER COLUMN trace_parent SET STATISTICS 0;
 CREATE INDEX set_aside_quarantine_idx ON clinical.set_aside (reason_code, received_at)
     WHERE outcome OPERATOR(pg_catalog.=) 'quarantined' AND requeued_at IS NULL;
 COMMENT ON TABLE clinical.set_aside IS 'Reports that were received and not accepted: duplicates, conflicts, and those in quarantine. Written by the server alone.';

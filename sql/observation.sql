@@ -24,6 +24,12 @@ CREATE TABLE clinical.submission (
     PRIMARY KEY (patient_id, id)
 );
 CREATE INDEX submission_project_idx ON clinical.submission (project_id, received_at);
+-- What no query compares needs no statistics, and of an id their number is enough: these
+-- tables are analyzed often while they grow, and pg_statistic grows with that.
+ALTER TABLE clinical.submission
+    ALTER COLUMN id SET STATISTICS 1, ALTER COLUMN digest SET STATISTICS 0, ALTER COLUMN observations_digest SET STATISTICS 0,
+    ALTER COLUMN report_data SET STATISTICS 0, ALTER COLUMN trace_parent SET STATISTICS 0, ALTER COLUMN reason SET STATISTICS 0,
+    ALTER COLUMN device_id SET STATISTICS 0, ALTER COLUMN processed_at SET STATISTICS 0;
 COMMENT ON TABLE clinical.submission IS 'A report that was accepted, as it came. Written by the server alone; withdrawn, it stays.';
 COMMENT ON COLUMN clinical.submission.id IS 'The client''s idempotency key, unique for the patient.';
 COMMENT ON COLUMN clinical.submission.project_id IS 'The patient''s project.';
@@ -64,6 +70,9 @@ CREATE TABLE clinical.observation (
     actor         text,
     PRIMARY KEY (patient_id, item, captured_at, id, version)
 );
+ALTER TABLE clinical.observation
+    ALTER COLUMN id SET STATISTICS 1, ALTER COLUMN submission_id SET STATISTICS 1, ALTER COLUMN value_text SET STATISTICS 0,
+    ALTER COLUMN reason SET STATISTICS 0, ALTER COLUMN recorded_at SET STATISTICS 0, ALTER COLUMN actor SET STATISTICS 0;
 COMMENT ON TABLE clinical.observation IS 'What was observed: one row an answer, and one a score; a correction is a row with the next version. Written by the server alone, never changed.';
 COMMENT ON COLUMN clinical.observation.item IS 'The code of the item, or of the score, in the instrument (ODM ItemOID, SDTM --TESTCD).';
 COMMENT ON COLUMN clinical.observation.version IS 'Counts the versions of the observation from 1; the last one holds.';

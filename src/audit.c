@@ -207,17 +207,18 @@ clinical_audit_row(PG_FUNCTION_ARGS)
 }
 
 /*
- * The same for a row that was inserted below the executor, into a table whose
+ * The same for rows that were inserted below the executor, into a table whose
  * rows are recorded by their digest; the patient is in the column patient_id.
  */
 void
-clinical_audit_inserted(Relation relation, HeapTuple tuple)
+clinical_audit_inserted(Relation relation, HeapTuple *tuples, int count)
 {
 	const ImageLayout *layout = clinical_image_layout(relation);
 	TupleDesc	desc = RelationGetDescr(relation);
+	int			patient_column = SPI_fnumber(desc, "patient_id");
 	MemoryContext caller;
-	bool		isnull;
-	Datum		patient;
+	ClinicalTrail trail;
+	HeapTuple  *records;
 
 	if (clinical_restore)
 	{
@@ -225,9 +226,19 @@ clinical_audit_inserted(Relation relation, HeapTuple tuple)
 		return;
 	}
 	caller = MemoryContextSwitchTo(record_context());
-	patient = heap_getattr(tuple, SPI_fnumber(desc, "patient_id"), desc, &isnull);
-	clinical_audit_write(RelationGetRelationName(relation), "INSERT", clinical_image_key(layout, desc, tuple),
-						 isnull ? NULL : TextDatumGetCString(patient), clinical_image_digest(layout, desc, NULL, tuple));
+	records = palloc_array(HeapTuple, count);
+	clinical_trail_open(&trail);
+	for (int i = 0; i < count; i++)
+	{
+		bool		isnull;
+		Datum		patient = heap_getattr(tuples[i], patient_column, desc, &isnull);
+
+		records[i] = clinical_trail_record(&trail, RelationGetRelationName(relation), "INSERT",
+										   clinical_image_key(layout, desc, tuples[i]),
+										   isnull ? NULL : TextDatumGetCString(patient),
+										   clinical_image_digest(layout, desc, NULL, tuples[i]));
+	}
+	clinical_trail_store(&trail, records, count);
 	MemoryContextSwitchTo(caller);
 	MemoryContextReset(record_context());
 }

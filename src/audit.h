@@ -118,15 +118,27 @@ extern void clinical_audit_content_hash(pg_cryptohash_ctx *ctx, StringInfo bytes
 										const AuditRecord *record, const uint8 *salt, uint8 *hash);
 extern void clinical_audit_leaf(pg_cryptohash_ctx *ctx, StringInfo bytes,
 								const AuditRecord *record, const uint8 *content_hash, uint8 *leaf);
+/* The table of records, open for as many as are stored together */
+typedef struct ClinicalTrail
+{
+	int32		generation;
+	Relation	relation;
+	CatalogIndexState indexes;
+} ClinicalTrail;
+
 extern void clinical_audit_write(const char *table_name, const char *operation,
 								 Jsonb *row_key, const char *patient_id, Jsonb *changes);
+extern void clinical_trail_open(ClinicalTrail *trail);
+extern HeapTuple clinical_trail_record(const ClinicalTrail *trail, const char *table_name, const char *operation,
+									   Jsonb *row_key, const char *patient_id, Jsonb *changes);
+extern void clinical_trail_store(ClinicalTrail *trail, HeapTuple *records, int count);
 extern bool clinical_audit_is_ours(void);
 extern void clinical_audit_adopt_restores(void);
 
 /* audit.c */
 
 extern void clinical_audit_note_restore(void);
-extern void clinical_audit_inserted(Relation relation, HeapTuple tuple);
+extern void clinical_audit_inserted(Relation relation, HeapTuple *tuples, int count);
 
 /* audit_compare.c */
 

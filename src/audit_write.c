@@ -15,7 +15,6 @@
 #include "access/transam.h"
 #include "access/xact.h"
 #include "access/xlog.h"
-#include "catalog/indexing.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_type.h"
 #include "commands/sequence.h"
@@ -159,14 +158,20 @@ record_table(void)
 }
 
 /*
- * Insert below the executor.  That knows plain indexes and our own columns
- * only, so somebody's own are refused here.
+ * Open the table.  It is written below the executor, which knows plain indexes
+ * and our own columns only: somebody's own are refused here.
  */
 static void
-insert_tuple(Relation relation, HeapTuple tuple)
+open_trail(ClinicalTrail *trail)
 {
-	CatalogIndexState indexes = CatalogOpenIndexes(relation);
+	CatalogIndexState indexes;
 
+	trail->relation = table_open(record_table(), RowExclusiveLock);
+	trail->indexes = indexes = CatalogOpenIndexes(trail->relation);
+	if (RelationGetNumberOfAttributes(trail->relation) != NCOLUMNS)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("\"audit_record\" cannot have other columns than its own")));
 	for (int i = 0; i < indexes->ri_NumIndices; i++)
 	{
 		if (indexes->ri_IndexRelationInfo[i]->ii_Expressions != NIL ||
@@ -177,22 +182,16 @@ insert_tuple(Relation relation, HeapTuple tuple)
 					 errmsg("\"audit_record\" cannot have indexes of expressions or of a part of its rows"),
 					 errhint("Drop the index \"%s\".", RelationGetRelationName(indexes->ri_IndexRelationDescs[i]))));
 	}
-	CatalogTupleInsertWithInfo(relation, tuple, indexes);
-	CatalogCloseIndexes(indexes);
 }
 
-/* Store a record, with the changes and the key as they are in jsonb. */
-static void
-store(const AuditRecord *record, Jsonb *row_key, Jsonb *changes, const uint8 *salt, const uint8 *leaf)
+/* The row of a record, with the changes and the key as they are in jsonb. */
+static HeapTuple
+form_record(const ClinicalTrail *trail, const AuditRecord *record, Jsonb *row_key, Jsonb *changes,
+			const uint8 *salt, const uint8 *leaf)
 {
-	Relation	relation = table_open(record_table(), RowExclusiveLock);
 	Datum		values[NCOLUMNS] = {0};
 	bool		nulls[NCOLUMNS] = {false};
 
-	if (RelationGetNumberOfAttributes(relation) != NCOLUMNS)
-		ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("\"audit_record\" cannot have other columns than its own")));
 	values[COLUMN_GENERATION] = Int32GetDatum(record->generation);
 	values[COLUMN_XID] = UInt64GetDatum(record->xid);
 	values[COLUMN_ID] = Int64GetDatum(record->id);
@@ -211,8 +210,7 @@ store(const AuditRecord *record, Jsonb *row_key, Jsonb *changes, const uint8 *sa
 	values[COLUMN_SALT] = clinical_bytes_datum(salt, SALT_BYTES);
 	nulls[COLUMN_CONTENT_HASH] = true;
 	values[COLUMN_LEAF] = clinical_bytes_datum(leaf, HASH_BYTES);
-	insert_tuple(relation, heap_form_tuple(RelationGetDescr(relation), values, nulls));
-	table_close(relation, RowExclusiveLock);
+	return heap_form_tuple(RelationGetDescr(trail->relation), values, nulls);
 }
 
 /* The next number of a record. */
@@ -243,15 +241,15 @@ draw_salt(uint8 *salt)
 	explicit_bzero(drawn[left], SALT_BYTES);
 }
 
-/* Write a record of a generation. */
-static void
-write_record(int32 in_generation, const char *table_name, const char *operation,
-			 Jsonb *row_key, const char *patient_id, Jsonb *changes)
+/* Make a record, which is still to be stored. */
+HeapTuple
+clinical_trail_record(const ClinicalTrail *trail, const char *table_name, const char *operation,
+					  Jsonb *row_key, const char *patient_id, Jsonb *changes)
 {
 	text	   *actor = clinical_actor_in_force();
 	text	   *reason = clinical_reason_in_force();
 	AuditRecord record = {
-		.generation = in_generation,
+		.generation = trail->generation,
 		.xid = U64FromFullTransactionId(GetTopFullTransactionId()),
 		.id = next_id(),
 		.recorded_at = GetCurrentTimestamp(),
@@ -278,8 +276,30 @@ write_record(int32 in_generation, const char *table_name, const char *operation,
 	clinical_audit_leaf(ctx, &bytes, &record, hash, hash);
 	clinical_hash_end(ctx);
 	CLINICAL_FAULT("audit_write");
-	store(&record, row_key, changes, salt, hash);
+	return form_record(trail, &record, row_key, changes, salt, hash);
+}
+
+/* Store records, and close the table. */
+void
+clinical_trail_store(ClinicalTrail *trail, HeapTuple *records, int count)
+{
+	clinical_insert_tuples(trail->relation, trail->indexes, records, count);
+	CatalogCloseIndexes(trail->indexes);
+	table_close(trail->relation, RowExclusiveLock);
 	CLINICAL_FAULT("audit_written");
+}
+
+/* Write a record of a generation. */
+static void
+write_record(int32 in_generation, const char *table_name, const char *operation,
+			 Jsonb *row_key, const char *patient_id, Jsonb *changes)
+{
+	ClinicalTrail trail = {.generation = in_generation};
+	HeapTuple	record;
+
+	open_trail(&trail);
+	record = clinical_trail_record(&trail, table_name, operation, row_key, patient_id, changes);
+	clinical_trail_store(&trail, &record, 1);
 }
 
 /* What a plan that gives (table, operation, key, changes) says, as records. */
@@ -373,6 +393,14 @@ current_generation(void)
 	generation = DatumGetInt32(found);
 	generation_of = record_table();
 	return generation;
+}
+
+/* Begin to store records of what the caller does. */
+void
+clinical_trail_open(ClinicalTrail *trail)
+{
+	trail->generation = current_generation();
+	open_trail(trail);
 }
 
 /* Write a record of what the caller does; the strings may be NULL where the table says so. */

@@ -14,6 +14,7 @@
 #include "access/skey.h"
 #include "access/stratnum.h"
 #include "access/tupdesc.h"
+#include "catalog/indexing.h"
 #include "commands/trigger.h"
 #include "executor/spi.h"
 #include "fmgr.h"
@@ -118,6 +119,10 @@ extern bool clinical_find_next(ClinicalFinder *finder, bool backward);
 extern bool clinical_find_first(ClinicalFinder *finder, const Datum *values);
 extern Datum clinical_find_column(ClinicalFinder *finder, const char *name);
 extern void clinical_find_close(ClinicalFinder *finder);
+
+/* core_insert.c */
+
+extern void clinical_insert_tuples(Relation relation, CatalogIndexState indexes, HeapTuple *tuples, int count);
 
 /* core_array.c: rows as an array for each column */
 

@@ -151,7 +151,7 @@ extern BlockNumber clinical_intake_begin_lane(ClinicalBacklog *backlog, int tabl
 extern void clinical_intake_leave_lane(int table, int lane, BlockNumber block);
 extern void clinical_intake_begin_due(ClinicalBacklog *backlog);
 extern void clinical_intake_put_off_until(ClinicalBacklog *backlog, TimestampTz due);
-extern uint64 clinical_intake_own_lanes(void);
+extern uint64 clinical_intake_waiting_lanes(ClinicalBacklog *backlog);
 extern int64 clinical_intake_own(void);
 extern int	clinical_intake_own_put_off(void);
 extern int64 clinical_intake_waiting(ClinicalBacklog *backlog);

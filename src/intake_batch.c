@@ -36,20 +36,6 @@ begin_batch(int limit, bool marked_only)
 	return batch;
 }
 
-/* The lanes in which reports wait. */
-static uint64
-waiting_lanes(ClinicalBacklog *backlog)
-{
-	uint64		lanes = 0;
-
-	for (int lane = 0; lane < CLINICAL_LANES; lane++)
-	{
-		if ((int32) pg_atomic_read_u32(&backlog->waiting[lane]) > 0)
-			lanes |= UINT64CONST(1) << lane;
-	}
-	return lanes;
-}
-
 /* Callback: the transaction ends, and holds no lanes any more. */
 static void
 transaction_ends(XactEvent event, void *arg)
@@ -58,14 +44,13 @@ transaction_ends(XactEvent event, void *arg)
 }
 
 /*
- * Lock all lanes in which reports wait, those of this transaction included.  It
- * waits for who holds them, but only in order: two that waited for a lower lane
- * than they hold could wait for each other.
+ * Lock all lanes in which reports wait.  It waits for who holds them, but only in
+ * order: two that waited for a lower lane than they hold could wait for each other.
  */
 static void
 lock_all_lanes(ClinicalBacklog *backlog, ClinicalBatch *batch)
 {
-	uint64		lanes = waiting_lanes(backlog) | clinical_intake_own_lanes();
+	uint64		lanes = clinical_intake_waiting_lanes(backlog);
 
 	for (int lane = 0; lane < CLINICAL_LANES; lane++)
 	{
@@ -87,7 +72,7 @@ static void
 lock_some_lanes(ClinicalBacklog *backlog, ClinicalBatch *batch)
 {
 	static int	begin = 0;
-	uint64		lanes = waiting_lanes(backlog);
+	uint64		lanes = clinical_intake_waiting_lanes(backlog);
 	int			share;
 	int			locked = 0;
 
@@ -162,13 +147,13 @@ cut_off(ClinicalBatch *batch)
 	batch->count = count;
 }
 
-/* What waits was not where the hints say: let the next search look everywhere. */
+/* What waits in these lanes was not where the hints say: let the next search look everywhere. */
 static void
-doubt_hints(const ClinicalBatch *batch)
+doubt_hints(uint64 lanes)
 {
 	for (int lane = 0; lane < CLINICAL_LANES; lane++)
 	{
-		for (int table = 0; table < CLINICAL_SEGMENTS && (batch->lanes & (UINT64CONST(1) << lane)) != 0; table++)
+		for (int table = 0; table < CLINICAL_SEGMENTS && (lanes & (UINT64CONST(1) << lane)) != 0; table++)
 			clinical_intake_leave_lane(table, lane, 0);
 	}
 }
@@ -180,21 +165,28 @@ clinical_batch_is_due(ClinicalBacklog *backlog)
 	return (TimestampTz) pg_atomic_read_u64(&backlog->retry_due) <= GetCurrentTimestamp();
 }
 
-/* Lock lanes, and find reports of theirs that were not tried yet. */
+/*
+ * Lock lanes, and find reports of theirs that were not tried yet.  What waited
+ * may be gone by the time that a lane is locked, and that is no fault of hints:
+ * a search without them reads all that an old snapshot keeps in the segments.
+ */
 static void
 find_new(ClinicalBacklog *backlog, ClinicalBatch *batch, bool wait)
 {
+	uint64		waiting;
+
 	if (wait)
 		lock_all_lanes(backlog, batch);
 	else
 		lock_some_lanes(backlog, batch);
-	if (batch->lanes == 0)
+	waiting = clinical_intake_waiting_lanes(backlog) & batch->lanes;
+	if (waiting == 0)
 		return;
 	find_in_segments(backlog, batch);
 	if (wait || batch->limit == 1 || batch->bytes > CLINICAL_BATCH_BYTES)
 		cut_off(batch);
 	if (batch->count == 0)
-		doubt_hints(batch);
+		doubt_hints(waiting);
 	if (!wait)
 		note_resting(batch);
 }

@@ -505,11 +505,11 @@ clinical_intake_waiting(ClinicalBacklog *backlog)
 	return sum;
 }
 
-/* The lanes of reports that this transaction itself has put in and not taken out. */
+/* The lanes in which reports wait, for all this transaction knows: its own count too. */
 uint64
-clinical_intake_own_lanes(void)
+clinical_intake_waiting_lanes(ClinicalBacklog *backlog)
 {
-	int32		changes[CLINICAL_LANES] = {0};
+	int32		own[CLINICAL_LANES] = {0};
 	uint64		lanes = 0;
 
 	for (const Pending *entry = pending; entry != NULL; entry = entry->below)
@@ -518,12 +518,12 @@ clinical_intake_own_lanes(void)
 		{
 			int			lane = next_lane(&mask);
 
-			changes[lane] += entry->lane_change[lane];
+			own[lane] += entry->lane_change[lane];
 		}
 	}
 	for (int lane = 0; lane < CLINICAL_LANES; lane++)
 	{
-		if (changes[lane] > 0)
+		if ((int32) pg_atomic_read_u32(&backlog->waiting[lane]) + own[lane] > 0)
 			lanes |= UINT64CONST(1) << lane;
 	}
 	return lanes;

@@ -13,14 +13,9 @@
  */
 #include "postgres.h"
 
-#include "access/heaptoast.h"
 #include "access/table.h"
-#include "access/tableam.h"
-#include "catalog/indexing.h"
 #include "catalog/namespace.h"
 #include "executor/spi.h"
-#include "executor/tuptable.h"
-#include "miscadmin.h"
 #include "nodes/execnodes.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
@@ -28,7 +23,7 @@
 #include "audit.h"
 #include "observation.h"
 
-/* So many rows are stored by one call */
+/* So many rows are made before they are stored */
 #define CHUNK 256
 #define MAX_COLUMNS 32
 
@@ -108,64 +103,25 @@ form_tuple(Relation relation, const ClinicalTarget *target, const ClinicalRows *
 	return heap_form_tuple(RelationGetDescr(relation), values, nulls);
 }
 
-/* Store tuples one by one. */
-static void
-insert_singly(Relation relation, CatalogIndexState indexes, HeapTuple *tuples, int count)
-{
-	for (int i = 0; i < count; i++)
-	{
-		CHECK_FOR_INTERRUPTS();
-		CatalogTupleInsertWithInfo(relation, tuples[i], indexes);
-	}
-}
-
-/* Store tuples by one call, none of which is stored out of line: the index entries would point nowhere. */
-static void
-insert_together(Relation relation, CatalogIndexState indexes, TupleTableSlot **slots, HeapTuple *tuples, int count)
-{
-	for (int i = 0; i < count; i++)
-	{
-		if (slots[i] == NULL)
-			slots[i] = MakeSingleTupleTableSlot(RelationGetDescr(relation), &TTSOpsHeapTuple);
-		ExecStoreHeapTuple(tuples[i], slots[i], false);
-	}
-	CatalogTuplesMultiInsertWithInfo(relation, slots, count, indexes);
-}
-
 /* Store the rows. */
 static void
 insert(Relation relation, CatalogIndexState indexes, const ClinicalTarget *target, const ClinicalRows *rows,
 	   const int *numbers)
 {
-	TupleTableSlot *slots[CHUNK] = {NULL};
 	HeapTuple	tuples[CHUNK];
 
 	for (int from = 0; from < rows->nrows; from += CHUNK)
 	{
 		int			count = Min(CHUNK, rows->nrows - from);
-		bool		large = false;
 
-		CHECK_FOR_INTERRUPTS();
 		for (int i = 0; i < count; i++)
-		{
 			tuples[i] = form_tuple(relation, target, rows, from + i, numbers);
-			large |= tuples[i]->t_len > TOAST_TUPLE_THRESHOLD || HeapTupleHasExternal(tuples[i]);
-		}
-		if (large)
-			insert_singly(relation, indexes, tuples, count);
-		else
-			insert_together(relation, indexes, slots, tuples, count);
+		clinical_insert_tuples(relation, indexes, tuples, count);
+		if (target->audited)
+			clinical_audit_inserted(relation, tuples, count);
 		for (int i = 0; i < count; i++)
-		{
-			if (target->audited)
-				clinical_audit_inserted(relation, tuples[i]);
-			if (slots[i] != NULL)
-				ExecClearTuple(slots[i]);
 			heap_freetuple(tuples[i]);
-		}
 	}
-	for (int i = 0; i < CHUNK && slots[i] != NULL; i++)
-		ExecDropSingleTupleTableSlot(slots[i]);
 }
 
 /* Store rows below the executor; false, and nothing stored, if it has to do that. */

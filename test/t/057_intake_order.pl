@@ -148,6 +148,30 @@ drained($node, 'postgres', 'one patient');
 is($node->safe_psql('postgres', q{SELECT count(*), count(DISTINCT value) FROM clinical.observation WHERE patient_id = 'I39' AND submission_id::text LIKE '00000007%'}), '2000|2000', 'one patient: all are there once');
 is(accepted($last), 1, 'one patient: and those of others');
 
+# Who waits for lanes, and finds them emptied, does not make the next one read what an old snapshot keeps.
+switch_workers($node, 'off');
+my $keeper = session($node, 'postgres');
+answers($keeper, 'BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM clinical.submission');
+more(4000);
+is($node->safe_psql('postgres', 'SELECT clinical.process_reports()'), 4000, 'emptied lanes: what a snapshot keeps');
+more(10);
+my ($fast, $slow) = map { session($node, 'postgres') } 1 .. 2;
+is(answers($fast, 'BEGIN; SELECT clinical.process_reports()'), 10, 'emptied lanes: one takes all');
+ask($slow, 'SELECT clinical.process_reports()');
+ok(wait_until($node, 'postgres', q{SELECT count(*) FROM pg_locks WHERE NOT granted}, 1), 'emptied lanes: another waits for it');
+answers($fast, 'COMMIT');
+is(answers($slow), 0, 'emptied lanes: and finds nothing');
+end_session($_) for $fast, $slow;
+$last += 390;	# the next are of the same patients
+more(10);
+my $blocks = q{SELECT sum(heap_blks_read + heap_blks_hit) FROM pg_statio_user_tables WHERE relname LIKE 'staged_report_%'};
+my $before = $node->safe_psql('postgres', $blocks);
+is($node->safe_psql('postgres', 'SELECT clinical.process_reports(); SELECT pg_stat_force_next_flush()') =~ s/\s+$//r, 10, 'emptied lanes: the next ones are processed');
+cmp_ok($node->safe_psql('postgres', $blocks) - $before, '<', 50, 'emptied lanes: and found where they are');
+answers($keeper, 'COMMIT');
+end_session($keeper);
+switch_workers($node, 'on');
+
 # Freezing: an empty queue is as young as a new table, without an end of submitting.
 $node->safe_psql('postgres', 'SELECT pg_current_xact_id()') for 1 .. 3;
 my $freezing = session($node, 'postgres');
