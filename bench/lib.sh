@@ -1,4 +1,4 @@
-# lib.sh: functions that bench/run and bench/intake share; sourced after test/lib.sh.
+# lib.sh: functions that the benchmarks share; sourced after test/lib.sh.
 # They use $top, $SCRATCH, $ROUNDS, $KEEP and $names.
 
 # Ends the script unless these variables are whole numbers from 1 on.
@@ -133,3 +133,66 @@ compare() {
 	cat "$SCRATCH/row"
 	cat "$SCRATCH/row" >>"$SCRATCH/ratios"
 }
+
+# sql_in DATABASE args...: psql, silently; ask_in DATABASE SQL: prints one value.
+sql_in() (
+	database=$1
+	shift
+	sql -d "$database" "$@"
+)
+ask_in() { cluster_psql "$SCRATCH" -d "$1" -At -c "$2"; }
+
+# Makes a copy of the database that has the data, or makes it anew.
+copy_database() {
+	sql_in template1 -c "SET client_min_messages = warning" -c "DROP DATABASE IF EXISTS $1 WITH (FORCE)" -c "CREATE DATABASE $1 TEMPLATE postgres STRATEGY file_copy"
+}
+
+drop_database() { sql_in template1 -c "SET client_min_messages = warning" -c "DROP DATABASE IF EXISTS $1 WITH (FORCE)"; }
+
+# True if the server has that setting, or function.
+has_setting() { [ "$(ask "SELECT count(*) FROM pg_settings WHERE name = '$1'")" = 1 ]; }
+has_function() { [ "$(ask "SELECT to_regproc('clinical.$1') IS NOT NULL")" = t ]; }
+
+# set_to SETTING VALUE: for the whole server, or back to the default.
+set_to() {
+	case $2 in
+	DEFAULT) sql -c "ALTER SYSTEM RESET $1" -c "SELECT pg_reload_conf()" ;;
+	*) sql -c "ALTER SYSTEM SET $1 = $2" -c "SELECT pg_reload_conf()" ;;
+	esac
+	sleep 0.3
+}
+
+# figure NAME WHAT VALUE UNIT RATIO TARGET: one row of the table of figures.
+figure() {
+	printf '%-13s %-34s %10s %-9s %-26s %s\n' "$@" | sed 's/ *$//' >"$SCRATCH/row"
+	cat "$SCRATCH/row"
+	cat "$SCRATCH/row" >>"$SCRATCH/figures"
+}
+
+# calc EXPRESSION [FORMAT]: prints it.
+calc() { awk "BEGIN { printf \"${2:-%.5g}\", $1 }"; }
+
+# Prints the median of the numbers it reads, with the lowest and the highest.
+spread() (
+	sort -n >"$SCRATCH/spread"
+	printf '%.3f (%.3f to %.3f)\n' "$(percentile 50 <"$SCRATCH/spread")" "$(percentile 0 <"$SCRATCH/spread")" "$(percentile 100 <"$SCRATCH/spread")"
+)
+median() { percentile 50 <"$1"; }
+
+# The time, in seconds.
+clock() { date +%s.%N; }
+
+# seconds_in DATABASE SQL: prints how long a statement takes.
+seconds_in() (
+	out=$(cluster_psql "$SCRATCH" -d "$1" -c '\timing on' -c "$2") || return 1
+	echo "$out" | awk '/^Time: [0-9.]+ ms/ { print $2 / 1000; found = 1 } END { exit !found }'
+)
+
+# drain_rate DATABASE: submits what waits and prints how many reports a second the workers store.
+drain_rate() (
+	sql_in "$1" -c 'SELECT clinical.stop_workers()' -c 'CALL bench.submit_waiting()' -c CHECKPOINT || return 1
+	staged=$(ask_in "$1" 'SELECT count(*) FROM clinical.staged_report')
+	begin=$(clock)
+	sql_in "$1" -c 'SELECT clinical.start_workers()' -c 'CALL bench.wait_drained()' || return 1
+	calc "$staged / ($(clock) - $begin)"
+)
