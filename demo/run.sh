@@ -1,6 +1,6 @@
 #!/bin/sh
 # run.sh: builds the extension, starts a private server in ./tmp_demo, loads a study, shows it,
-# checks it, and sends its reports (intake.sh).  The server goes on running.  Touches nothing outside
+# checks it, sends its reports (intake.sh), and watches them by a rule.  The server goes on running.  Touches nothing outside
 # the checkout (but see private_dir in test/lib.sh).
 #
 #   demo/run.sh         a simulated study
@@ -151,8 +151,12 @@ sql -v simulated="$simulated" -f "$demo/check.sql"
 if [ "$simulated" = on ]; then originator=subject; else originator=import; fi
 intake "$originator" "$simulated"
 
+say "a monitoring rule, and the alerts that it raises (demo/monitor.sql)"
+sql -f "$demo/monitor.sql"
+
 cat <<EOF
-==> all is as expected, and the balance is the one that the seed demands; the server goes on running
+==> all is as expected, the balance is the one that the seed demands, and the alerts those of a window
+    query; the server goes on running
 
     connect:  $("$PG_CONFIG" --bindir)/psql -U postgres -h $(cluster_host "$dir") -d clinical
     stop:     make demo-stop      (stops and removes it)
@@ -160,6 +164,7 @@ cat <<EOF
     In schema clinical there is the extension (\\df+ clinical.*, \\d+ clinical.*), in schema study the
     study as it came (doc/study.md); study.streak is whose pressure stayed out of range.  Schema demo
     has the reports that were sent and the answers to them; doc/intake.md says how reports are taken in,
-    what becomes of them, and what to do with those in quarantine (clinical.quarantine).
+    what becomes of them, and what to do with those in quarantine (clinical.quarantine).  doc/monitor.md
+    is about rules and alerts (clinical.alert_worklist).
     Data, log and build are in $dir.
 EOF
