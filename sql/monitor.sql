@@ -89,7 +89,7 @@ CREATE TABLE clinical.alert (
     -- may grow to have the same
     CONSTRAINT alert_onset EXCLUDE USING btree (patient_id WITH OPERATOR(pg_catalog.=), rule_id WITH OPERATOR(pg_catalog.=),
                                                 rule_version WITH OPERATOR(pg_catalog.=), onset WITH OPERATOR(pg_catalog.=))
-        WHERE (status OPERATOR(pg_catalog.<>) 'retracted' AND status OPERATOR(pg_catalog.<>) 'merged') DEFERRABLE INITIALLY DEFERRED
+        WHERE (supported) DEFERRABLE INITIALLY DEFERRED
 );
 CREATE INDEX alert_watch_idx ON clinical.alert (patient_id, watch_until);
 CREATE INDEX alert_escalate_idx ON clinical.alert (escalate_at) WHERE escalate_at IS NOT NULL;

@@ -72,7 +72,8 @@ sub streaks_sql
 	return q{
 CREATE SCHEMA test;
 CREATE TABLE test.reading (
-    patient text, item text, value numeric, at timestamptz, zone text, submission uuid, valid boolean DEFAULT true);
+    patient text, item text, value numeric, at timestamptz, zone text, submission uuid, valid boolean DEFAULT true,
+    PRIMARY KEY (submission, item));
 CREATE TABLE test.watch (
     rule text, item text, range numrange, days int, aggregate text, gap int, day_start interval, min_readings int);
 CREATE VIEW test.streak AS

@@ -15,7 +15,7 @@ WITH_CLANG=1 "$top/test/setup.sh"
 make_scratch
 trap 'status=$?; [ "$status" = 0 ] && rm -rf "$SCRATCH" || say "kept: $SCRATCH"; exit "$status"' EXIT
 clang -g -O1 -Wall -Wextra -Werror -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all -I "$top/src" -o "$SCRATCH/streak_fuzz" \
-	"$top/src/streak_day.c" "$top/src/streak_find.c" "$top/src/streak_match.c" \
+	"$top/src/streak_day.c" "$top/src/streak_step.c" "$top/src/streak_back.c" "$top/src/streak_find.c" "$top/src/streak_match.c" \
 	"$top/test/streak/streak_case.c" "$top/test/streak/streak_oracle.c" "$top/test/streak/streak_fuzz.c"
 if [ -n "$STREAK_INPUT" ]; then
 	STREAK_TELL=1 "$SCRATCH/streak_fuzz" "$STREAK_INPUT"

@@ -12,7 +12,7 @@ top=$(cd "$(dirname "$0")/../.." && pwd)
 scratch=$(mktemp -d "${TMPDIR:-/tmp}/streak-XXXXXX")
 trap 'rm -rf "$scratch"' EXIT
 "$CC" -O2 -Wall -Wextra -Werror -I "$top/src" -o "$scratch/streak_test" \
-	"$top/src/streak_day.c" "$top/src/streak_find.c" "$top/src/streak_match.c" \
+	"$top/src/streak_day.c" "$top/src/streak_step.c" "$top/src/streak_back.c" "$top/src/streak_find.c" "$top/src/streak_match.c" \
 	"$top/test/streak/streak_case.c" "$top/test/streak/streak_oracle.c" "$top/test/streak/streak_test.c"
 if [ -n "$CASE" ]; then
 	"$scratch/streak_test" "$SEED" "$CASE"

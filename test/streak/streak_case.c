@@ -251,7 +251,7 @@ pass_alerts(const Case *c, const int *touched, int ntouched, StreakAlert *passed
 	}
 	for (int i = c->nalerts - 1; i >= 0; i--)
 	{
-		if (c->alerts[i].basis.watch_until < first)
+		if (c->alerts[i].basis.watch_until < first && !c->pass_all)
 			continue;
 		given[n] = i;
 		passed[n++] = c->alerts[i];
@@ -569,6 +569,7 @@ case_begin(Case *c, Draw *draw)
 	c->draw = draw;
 	c->ndays = CASE_DAYS;
 	c->clock = c->nalerts = c->next_age = c->left_out = c->calls = 0;
+	c->pass_all = false;
 	c->problem = NULL;
 	c->verbose = verbose;
 }
@@ -581,12 +582,14 @@ case_run(Case *c, Draw *draw)
 	int			nbefore = 0;
 	Style		style;
 	int			nbatches,
-				batch_size;
+				batch_size,
+				first;			/* before this batch there was no rule */
 	bool		closely;
 
 	case_begin(c, draw);
 	c->ndays = below(c, 8) == 0 ? 40 : 4 + below(c, 20);
 	c->left_out = below(c, 6) == 0 ? 1 + below(c, 3) : 0;
+	c->pass_all = below(c, 4) == 0;
 	closely = c->left_out > 0 || below(c, 4) > 0;
 	style.in_order = below(c, 3) == 0;
 	style.order_day = 0;
@@ -594,15 +597,21 @@ case_run(Case *c, Draw *draw)
 	style.changes = below(c, 2) == 0 ? 1 : below(c, 6);
 	nbatches = 2 + below(c, 14);
 	batch_size = 1 + below(c, 5);
+	first = below(c, 6) == 0 ? below(c, nbatches) : 0;
 	draw_rule(c);
 	for (int batch = 0; batch < nbatches && c->problem == NULL; batch++)
 	{
-		int			touched[64];
+		int			touched[CASE_DAYS + 32];
 		int			n = 0;
 
 		for (int i = below(c, batch_size); i >= 0; i--)
 			n += draw_operation(c, &style, touched + n);
-		if (n == 0)
+		if (batch == first && first > 0)
+		{
+			for (n = 0; n < c->ndays; n++)
+				touched[n] = n;
+		}
+		if (n == 0 || batch < first)
 			continue;
 		n = draw_touched(c, touched, n);
 		case_reset_memory();

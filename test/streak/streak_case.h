@@ -53,6 +53,7 @@ typedef struct Case
 	int			nalerts;
 	int			next_age;
 	int			left_out;		/* of so many streaks one gets no alert; 0: each gets one */
+	bool		pass_all;		/* alerts that need not be looked at are, too */
 	int			calls;			/* of the source */
 	int			actions[STREAK_FLAG + 1];	/* by verb */
 	const char *problem;		/* NULL: none so far */

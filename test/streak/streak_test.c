@@ -212,6 +212,15 @@ test_alerts(Case *c)
 	expect(c, "the part with the trigger day keeps it", "3-5(4)");
 	report(c, "  by a move", c->actions[STREAK_MOVE] == 4 && c->alerts[0].age == 0);
 	begin_fixed(c, STREAK_ANY, 0);
+	arrive_days(c, 3, "ooo");
+	c->values[4][0] = 130;
+	case_add(c, 1, 0, 8, 150);
+	case_add(c, 2, 0, 8, 150);
+	case_add(c, 6, 0, 8, 150);
+	case_add(c, 7, 0, 8, 150);
+	case_evaluate(c, (int[]) {4, 1, 2, 6, 7}, 5);
+	expect(c, "of two parts the one with the trigger day keeps it", "5-7(3) 1-3(3)");
+	begin_fixed(c, STREAK_ANY, 0);
 	arrive_days(c, 1, "ooo");
 	c->alerts[0].handled = true;
 	case_remove(c, 2, 0);

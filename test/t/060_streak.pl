@@ -9,7 +9,7 @@ my $cc = $ENV{CC} || 'cc';
 plan skip_all => "no C compiler $cc" if system("$cc --version >/dev/null 2>&1") != 0;
 
 my $program = PostgreSQL::Test::Utils::tempdir() . '/streak_test';
-my @sources = (map({ "src/streak_$_.c" } qw(day find match)), map { "test/streak/streak_$_.c" } qw(case oracle test));
+my @sources = (map({ "src/streak_$_.c" } qw(day step back find match)), map { "test/streak/streak_$_.c" } qw(case oracle test));
 is(system($cc, qw(-O2 -Wall -Wextra -Werror -I src -o), $program, @sources), 0, 'it builds without the server') or die;
 
 my $histories = $ENV{CLINICAL_STREAKS} || 20000;
