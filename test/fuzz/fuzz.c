@@ -1,12 +1,12 @@
 /*-------------------------------------------------------------------------
  *
  * fuzz.c
- *		A libFuzzer target of the validator, inside a server process: what runs
- *		is the extension itself, on real jsonb and real numbers.
+ *		A libFuzzer target of the validator and of definitions, inside a server
+ *		process: what runs is the extension itself, on real jsonb and real numbers.
  *
  * The first byte of an input says what the others are: the text of a report, a
- * report that they steer the making of, edits of a sound definition, or edits of
- * a FHIR questionnaire.  An error that is the caller's is an answer; anything
+ * report that they steer the making of, edits of a sound definition, edits of
+ * a FHIR questionnaire, or edits of a monitoring rule.  An error that is the caller's is an answer; anything
  * else ends the process, and libFuzzer writes the input to a file.
  *
  *-------------------------------------------------------------------------
@@ -20,6 +20,7 @@
 #include "utils/memutils.h"
 
 #include "../../src/instrument_fhir.h"
+#include "../../src/monitor.h"
 
 PG_FUNCTION_INFO_V1(clinical_fuzz);
 
@@ -54,7 +55,23 @@ static const char *const words[] = {
 	"date", "dateTime", "time", "coded", "string", "choice", "open-choice", "coding", "answerOption", "option", "answerValueSet", "#v", "enableWhen",
 	"question", "hasAnswer", "answerInteger", "answerCoding", "answerQuantity", "enableBehavior", "maxLength", "prefix", "initial", "answerConstraint",
 	"optionsOrString", "urn:clinical:item", "urn:clinical:instrument", "{\"checks\": null}", FHIR_MIN_VALUE, FHIR_MAX_VALUE, FHIR_UNIT, FHIR_UNIT_OPTION,
-	FHIR_ORDINAL, FHIR_HIDDEN, FHIR_MAX_DECIMALS, FHIR_MAX_OCCURS, "contained", "ValueSet", "expansion", "contains", "compose", "include", "concept"
+	FHIR_ORDINAL, FHIR_HIDDEN, FHIR_MAX_DECIMALS, FHIR_MAX_OCCURS, "contained", "ValueSet", "expansion", "contains", "compose", "include", "concept",
+	"kind", "streak", "threshold", "k_of_w", "baseline_change", "missing_entries", "graded", "range", "[0,1]", "(,5)", "[90,140)", "( -1.5 , 2 ]", "[,]", "[5,1]",
+	"[99999999999999999999999999999999,)", "grades", "days", "k", "w", "absolute", "percent", "baseline", "first", "instrument", "entries", "aggregate", "median",
+	"min", "max", "last", "gap", "day_start", "04:00", "24:00", "min_readings", "clear", "cooldown_days", "escalate_after", "24 hours", "PT1H", "1 mon", "-1 day",
+	"99999999999 days", "2147483648 hours", "P1Y2M", "severity", "critical", "project", "evaluate"
+};
+
+/* Rules to edit: of each kind one */
+static const char *const rule_texts[] = {
+	"{\"code\": \"r\", \"kind\": \"streak\", \"severity\": \"info\", \"items\": [{\"item\": \"a\", \"range\": \"[90,140]\"}, {\"item\": \"b\", \"range\": \"(,5)\"}],"
+	" \"days\": 3, \"aggregate\": \"mean\", \"gap\": 1, \"day_start\": \"04:00\", \"min_readings\": 2, \"escalate_after\": [\"24 hours\", \"PT48H\"],"
+	" \"clear\": {\"items\": [{\"item\": \"a\", \"range\": \"[95,135]\"}], \"days\": 2}, \"cooldown_days\": 7, \"evaluate\": false, \"project\": \"p\"}",
+	"{\"code\": \"r\", \"kind\": \"threshold\", \"severity\": \"critical\", \"items\": [{\"item\": \"a\", \"range\": \"[0,1]\"}]}",
+	"{\"code\": \"r\", \"kind\": \"k_of_w\", \"severity\": \"info\", \"items\": [{\"item\": \"a\", \"range\": \"[0,1]\"}], \"k\": 2, \"w\": 7}",
+	"{\"code\": \"r\", \"kind\": \"baseline_change\", \"severity\": \"info\", \"items\": [{\"item\": \"a\"}], \"percent\": \"[-5,5]\", \"baseline\": \"first\"}",
+	"{\"code\": \"r\", \"kind\": \"missing_entries\", \"severity\": \"info\", \"instrument\": \"i\", \"entries\": 3}",
+	"{\"code\": \"r\", \"kind\": \"graded\", \"severity\": \"info\", \"items\": [{\"item\": \"a\", \"grades\": [\"[0,1]\", \"[0,2]\"]}, {\"item\": \"b\", \"grades\": [\"(0,1]\", \"[0,1]\"]}]}",
 };
 
 static const char *const numbers[] = {"0", "-1", "1", "3", "7", "10.5", "1e29", "1e131071", "1e-16383", "-99999999999999999999.99999999999999999999", "1000000", "0.1"};
@@ -309,6 +326,52 @@ check_definition(Input *input, Jsonb *definition)
 	validate(instrument, make_object(input, instrument));
 }
 
+/* A range has its bounds where they are included. */
+static void
+check_range(const ClinicalRange *range)
+{
+	insist(range != NULL && (range->lower != NULL || range->upper != NULL), "a range has a bound");
+	insist(clinical_range_within(range, range), "a range lies within itself");
+	for (int upper = 0; upper <= 1; upper++)
+	{
+		Numeric		bound = upper ? range->upper : range->lower;
+		const void *bounds[3] = {bound, bound, bound};
+		bool		inclusive = upper ? range->upper_inclusive : range->lower_inclusive;
+
+		if (bound == NULL)
+			continue;
+		insist(clinical_range_contains(range, bound) == inclusive, "an inclusive bound is in the range");
+		insist(clinical_monitor_ops.inside(bounds, 3, range) == inclusive, "and so is the mean of three of it");
+	}
+}
+
+/* A rule that compiles has what the engine needs. */
+static void
+check_rule(Jsonb *definition)
+{
+	const ClinicalMonitor *monitor = clinical_monitor_compile(definition, CurrentMemoryContext);
+	const StreakRule *rule = &monitor->rule;
+
+	insist(rule->nitems >= 1 && rule->nitems <= STREAK_MAX_ITEMS, "items");
+	insist(rule->ngrades >= 1 && rule->ngrades <= STREAK_MAX_GRADES, "grades");
+	insist(rule->days >= 1 && rule->gap >= 0 && rule->min_readings >= 1, "counts");
+	insist(rule->pattern != STREAK_K_OF_W || rule->days <= rule->window, "k of w");
+	insist(monitor->day_start >= 0 && monitor->day_start < 24 * 60, "day start");
+	for (int i = 0; i < monitor->nescalations; i++)
+		insist(monitor->escalate_after[i] > (i == 0 ? 0 : monitor->escalate_after[i - 1]), "escalations rise");
+	for (int i = 0; i < rule->nitems; i++)
+	{
+		insist(monitor->items[i] != NULL, "items have codes");
+		for (int grade = 0; grade < rule->ngrades; grade++)
+			check_range(rule->ranges[i][grade]);
+		if (rule->clear_days > 0)
+		{
+			check_range(rule->clear_ranges[i]);
+			insist(clinical_range_within(rule->clear_ranges[i], rule->ranges[i][0]), "what clears is normal");
+		}
+	}
+}
+
 /* Do what an input says. */
 static void
 run(const uint8_t *data, size_t size)
@@ -318,6 +381,14 @@ run(const uint8_t *data, size_t size)
 	int			which = next(&input) % ndefinitions;
 	Jsonb	   *document;
 
+	if ((mode & 8) != 0)
+	{
+		const char *text = rule_texts[mode / 16 % lengthof(rule_texts)];
+
+		document = DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(text)));
+		check_rule(edited(&input, document, instruments[which]));
+		return;
+	}
 	switch (mode % 4)
 	{
 		case 0:

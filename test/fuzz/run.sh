@@ -37,6 +37,9 @@ head -c 300 /dev/zero | tr '\000' '\001' >"$SCRATCH/corpus/made"
 { printf '\002\003'; head -c 2000 /dev/zero; } >"$SCRATCH/corpus/definition"
 { printf '\003\003'; head -c 3000 /dev/zero; } >"$SCRATCH/corpus/questionnaire"
 { printf '\007\003'; head -c 3000 /dev/zero; } >"$SCRATCH/corpus/questionnaire5"
+for rule in 010 030 050 070 110 130; do
+	{ printf "\\$rule\\000"; head -c 500 /dev/zero; } >"$SCRATCH/corpus/rule-$rule"
+done
 give_to_user "$SCRATCH/corpus"
 
 cat "$SCRATCH/stage.conf" | as_user tee "$SCRATCH/fuzz.conf" >/dev/null

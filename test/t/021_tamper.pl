@@ -17,7 +17,8 @@ $node->safe_psql('base', q{
 CREATE EXTENSION clinical;
 SELECT clinical.create_center('One', '1'), clinical.create_center('Two', '2');
 SELECT clinical.create_project_with_centers('P', '{1, 2}', 'P');
-SELECT clinical.create_instrument('{"code": "diary", "version": "1", "items": [{"code": "a", "type": "integer", "checks": [{"comparator": "LE", "values": [10], "soft_hard": "Hard"}]}]}')});
+SELECT clinical.create_instrument('{"code": "diary", "version": "1", "items": [{"code": "a", "type": "integer", "checks": [{"comparator": "LE", "values": [10], "soft_hard": "Hard"}]}]}');
+SELECT clinical.create_rule('{"code": "over", "project": "P", "kind": "threshold", "severity": "critical", "items": [{"item": "a", "range": "[0,7]"}], "evaluate": false}')});
 # three blocks, and some records that are not sealed
 for my $round (1 .. 4)
 {
@@ -56,7 +57,7 @@ is($inside . ($outside =~ /(\d+) faults/)[0], '0', 'against an earlier digest to
 
 # Switches all off that stands in the way, and on again.
 my $open = 'ALTER EVENT TRIGGER clinical_ddl DISABLE; ALTER EVENT TRIGGER clinical_drop DISABLE;' .
-  join '', map { "ALTER TABLE clinical.$_ DISABLE TRIGGER USER;" } qw(audit_record audit_block audit_generation patient center enrollment_event record_version instrument_version submission observation);
+  join '', map { "ALTER TABLE clinical.$_ DISABLE TRIGGER USER;" } qw(audit_record audit_block audit_generation patient center enrollment_event record_version instrument_version submission observation monitor_rule_version);
 my $close = q{
 DO $$DECLARE t record; BEGIN
     FOR t IN SELECT tgrelid::regclass AS rel, tgname FROM pg_trigger JOIN pg_class c ON c.oid = tgrelid WHERE c.relnamespace = 'clinical'::regnamespace AND NOT tgisinternal LOOP
@@ -123,6 +124,8 @@ my @behind = (
   [ 'a version edited with the triggers off', q{UPDATE clinical.record_version SET reason = 'x' WHERE patient_id = 'P2' AND version = 2}, qr/^row differs from the trail\|record_version \{"version": 2, "patient_id": "P2"\}$/m ],
   [ 'a range of a questionnaire widened', q{UPDATE clinical.instrument_version SET definition = jsonb_set(definition, '{items,0,checks,0,values}', '[1000]')},
 	qr/^row differs from the trail\|instrument_version \{"id": 1\}$/m ],
+  [ 'a rule made blind', q{UPDATE clinical.monitor_rule_version SET definition = jsonb_set(definition, '{items,0,range}', '"[0,1000]"')},
+	qr/^row differs from the trail\|monitor_rule_version \{"id": 1\}$/m ],
   [ 'an observation altered', q{UPDATE clinical.observation SET value = 9 WHERE value = 1},
 	qr/^row differs from the trail\|submission \{"id": "00000000-0000-0000-0000-000000000001", "patient_id": "P1"\}$/m ],
   [ 'the zeros of an observation altered', q{UPDATE clinical.observation SET value = 1.0 WHERE value = 1},
