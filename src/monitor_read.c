@@ -28,8 +28,11 @@
 
 /* A moment's day begins no farther from that in UTC, in any time zone that ever was */
 #define MARGIN (16 * USECS_PER_HOUR)
-/* So many readings are read at once at least; twice as many each time */
-#define CHUNK 16
+/*
+ * So many readings are read at once at least; twice as many each time.  Few, since
+ * each lies in another block of the table, and most often the day before decides.
+ */
+#define CHUNK 4
 /* What is asked for so far from what was read begins anew, rather than read all between */
 #define FAR (60 * USECS_PER_DAY)
 
@@ -44,8 +47,8 @@ typedef struct Report
 {
 	ReportKey	key;
 	bool		accepted;
-	Datum		zone;			/* of one that is accepted, as long as the reader is
-								 * at the patient */
+	Datum		zone;			/* of one that is there, as long as the reader is at
+								 * the patient */
 } Report;
 
 /* The last version of an observation */
@@ -56,8 +59,9 @@ typedef struct Observed
 	pg_uuid_t	submission;
 	Numeric		value;			/* NULL: none */
 	DateADT		local_day;
-	bool		looked_up;		/* the following are known */
+	bool		looked_up;		/* the following is known */
 	bool		counts;
+	bool		local_known;
 	Timestamp	local;
 } Observed;
 
@@ -230,7 +234,7 @@ read_rest(ClinicalReader *reader, Observed *observed)
 
 	observed->submission = *DatumGetUUIDP(read_column(reader, READ_SUBMISSION_ID, &isnull));
 	observed->local_day = DatumGetDateADT(read_column(reader, READ_LOCAL_DAY, &isnull));
-	observed->looked_up = false;
+	observed->looked_up = observed->local_known = false;
 	(void) read_column(reader, READ_ABSENT, &present);
 	value = read_column(reader, READ_VALUE, &isnull);
 	observed->value = NULL;
@@ -394,50 +398,42 @@ find_report(ClinicalReader *reader, const Observed *observed)
 	return report;
 }
 
-/* Look up what the report says of an observation. */
-static void
-look_up(ClinicalReader *reader, Observed *observed)
+/* Does an observation count, if its moment does? */
+static bool
+counts(ClinicalReader *reader, Observed *observed)
 {
-	if (observed->looked_up)
-		return;
+	if (observed->value == NULL)
+		return false;
+	if (!observed->looked_up)
+		observed->counts = find_report(reader, observed)->accepted;
 	observed->looked_up = true;
-	observed->counts = false;
-	if (observed->value != NULL)
-	{
-		const Report *report = find_report(reader, observed);
+	return observed->counts;
+}
 
-		observed->counts = report->accepted;
-		if (report->accepted)
-			observed->local = DatumGetTimestamp(DirectFunctionCall2(timestamptz_zone, report->zone,
-																	TimestampTzGetDatum(observed->at)));
-	}
+/* The time on the patient's clock of an observation that counts. */
+static Timestamp
+local_time(ClinicalReader *reader, Observed *observed)
+{
+	if (!observed->local_known)
+		observed->local = DatumGetTimestamp(DirectFunctionCall2(timestamptz_zone, find_report(reader, observed)->zone,
+																TimestampTzGetDatum(observed->at)));
+	observed->local_known = true;
+	return observed->local;
 }
 
 /* --- days --------------------------------------------------------------------------------------- */
 
-/* Does an observation count, if its moment does? */
-static bool
-counts(Days *days, Observed *observed)
-{
-	if (observed->value == NULL)
-		return false;
-	look_up(days->reader, observed);
-	return observed->counts;
-}
-
 /* The day of an observation, in the calendar of the rule. */
 static int
-day_of(Days *days, Observed *observed)
+day_of(const Days *days, Observed *observed)
 {
 	Timestamp	local;
 	int64		day;
 
-	if (days->monitor->day_start == 0)
+	/* of one that does not count, any will do */
+	if (days->monitor->day_start == 0 || !counts(days->reader, observed))
 		return observed->local_day;
-	look_up(days->reader, observed);
-	if (!observed->counts)
-		return observed->local_day; /* any will do */
-	local = observed->local - days->monitor->day_start * USECS_PER_MINUTE;
+	local = local_time(days->reader, observed) - days->monitor->day_start * USECS_PER_MINUTE;
 	day = local / USECS_PER_DAY;
 	return (int) (local < day * USECS_PER_DAY ? day - 1 : day);
 }
@@ -475,7 +471,7 @@ day_before(Days *days, Series *series, int day, int *found)
 		if (observed->at < days->monitor->counts_from || (any && observed->at < day_begins(days, *found) - MARGIN))
 			return any;
 		its = day_of(days, observed);
-		if (its < day && (!any || its > *found) && counts(days, observed))
+		if (its < day && (!any || its > *found) && counts(days->reader, observed))
 		{
 			*found = its;
 			any = true;
@@ -506,7 +502,7 @@ day_after(Days *days, Series *series, int day, int *found)
 		if (any && observed->at >= day_begins(days, (int64) *found + 1) + MARGIN)
 			return any;
 		its = day_of(days, observed);
-		if (its > day && (!any || its < *found) && counts(days, observed))
+		if (its > day && (!any || its < *found) && counts(days->reader, observed))
 		{
 			*found = its;
 			any = true;
@@ -546,7 +542,7 @@ add_readings(Days *days, int item, int day, StreakReading **readings, int *count
 
 		if (observed->at >= to)
 			break;
-		if (day_of(days, observed) != day || !counts(days, observed) ||
+		if (day_of(days, observed) != day || !counts(days->reader, observed) ||
 			(value = value_of(days, item, observed->value)) == NULL)
 			continue;
 		if (*count == *room)
@@ -644,7 +640,7 @@ first_that_counts(Days *days, Series *series, Observed *first)
 			read_after(days->reader, series);
 		if (number >= series->nafter)
 			return false;
-		if (!counts(days, observation(series, number)))
+		if (!counts(days->reader, observation(series, number)))
 			continue;
 		*first = *observation(series, number);
 		return true;
@@ -665,7 +661,7 @@ last_that_counts(Days *days, Series *series, DateADT day, Observed *last)
 			read_before(days->reader, series);
 		if (number < -series->nbefore)
 			return false;
-		if (day_of(days, observation(series, number)) > day || !counts(days, observation(series, number)))
+		if (day_of(days, observation(series, number)) > day || !counts(days->reader, observation(series, number)))
 			continue;
 		*last = *observation(series, number);
 		return true;
