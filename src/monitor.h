@@ -204,5 +204,11 @@ extern void clinical_escalation_will_be_due(TimestampTz due);
 
 /* monitor_job.c: evaluation of a rule over what is there already */
 extern void clinical_monitor_job_init(void);
+extern int	clinical_lock_lanes(const Datum *patients, int count);
+
+/* monitor_missing.c: entries that were expected */
+extern void clinical_missing_init(void);
+extern void clinical_missing_source(Datum patient_id, const ClinicalMonitor *monitor, MemoryContext context,
+									StreakSource *source);
 
 #endif							/* CLINICAL_MONITOR_H */

@@ -49,13 +49,6 @@ typedef struct Evaluation
 	int64		done;
 } Evaluation;
 
-/* A patient of it */
-typedef struct Patient
-{
-	Datum		id;
-	int64		project_id;
-} Patient;
-
 /* What was committed, of the evaluation with that id */
 static Evaluation current;
 static TimestampTz told_at = 0;
@@ -157,7 +150,7 @@ end_evaluation(const Evaluation *evaluation, const char *status, const char *det
 
 /* The next patients; how many. */
 static int
-find_patients(const Evaluation *evaluation, Patient *patients)
+find_patients(const Evaluation *evaluation, Datum *patients, int64 *projects)
 {
 	static ClinicalPlan plan = {
 		"SELECT p.id, p.project_id FROM clinical.patient p"
@@ -176,8 +169,8 @@ find_patients(const Evaluation *evaluation, Patient *patients)
 	{
 		bool		isnull;
 
-		patients[i].id = SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1, &isnull);
-		patients[i].project_id = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 2, &isnull));
+		patients[i] = SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1, &isnull);
+		projects[i] = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 2, &isnull));
 	}
 	return count;
 }
@@ -186,8 +179,8 @@ find_patients(const Evaluation *evaluation, Patient *patients)
  * Lock the lanes of the first patients; of how many.  Only for the first lane is
  * waited, holding no other: nobody can wait for us meanwhile.
  */
-static int
-lock_lanes(const Patient *patients, int count)
+int
+clinical_lock_lanes(const Datum *patients, int count)
 {
 	uint64		locked = 0;
 	int			i;
@@ -196,7 +189,7 @@ lock_lanes(const Patient *patients, int count)
 							 true, 0, false);
 	for (i = 0; i < count; i++)
 	{
-		int			lane = clinical_patient_lane(patients[i].id);
+		int			lane = clinical_patient_lane(patients[i]);
 
 		if ((locked & (UINT64CONST(1) << lane)) == 0 && !clinical_stage_lock(CLINICAL_LOCK_LANE + lane, i > 0))
 			break;
@@ -208,7 +201,8 @@ lock_lanes(const Patient *patients, int count)
 
 /* Evaluate patients until the time is up. */
 static void
-evaluate_patients(Evaluation *evaluation, const ClinicalMonitor *monitor, const Patient *patients, int count)
+evaluate_patients(Evaluation *evaluation, const ClinicalMonitor *monitor, const Datum *patients, const int64 *projects,
+				  int count)
 {
 	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "clinical evaluation", ALLOCSET_DEFAULT_SIZES);
 	TimestampTz end = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), TIME_AT_ONCE);
@@ -220,11 +214,11 @@ evaluate_patients(Evaluation *evaluation, const ClinicalMonitor *monitor, const 
 	{
 		MemoryContext caller = MemoryContextSwitchTo(context);
 
-		clinical_evaluation_patient(&patient, patients[i].id, patients[i].project_id, DATEVAL_NOBEGIN);
+		clinical_evaluation_patient(&patient, patients[i], projects[i], DATEVAL_NOBEGIN);
 		clinical_monitor_evaluate(&patient, monitor, NULL, CLINICAL_ALL_DAYS);
 		MemoryContextSwitchTo(caller);
 		MemoryContextReset(context);
-		text_to_cstring_buffer(DatumGetTextPP(patients[i].id), evaluation->last_patient, sizeof(evaluation->last_patient));
+		text_to_cstring_buffer(DatumGetTextPP(patients[i]), evaluation->last_patient, sizeof(evaluation->last_patient));
 		evaluation->done++;
 		CLINICAL_FAULT("rule_evaluated");
 	}
@@ -237,11 +231,12 @@ static void
 go_on(Evaluation *evaluation)
 {
 	const ClinicalMonitor *monitor;
-	Patient		patients[PATIENTS];
-	int			count = find_patients(evaluation, patients);
+	Datum		patients[PATIENTS];
+	int64		projects[PATIENTS];
+	int			count = find_patients(evaluation, patients, projects);
 
 	if (count > 0)
-		count = lock_lanes(patients, count);
+		count = clinical_lock_lanes(patients, count);
 	monitor = clinical_monitor_version(evaluation->rule_id, evaluation->version);
 	if (!monitor->in_force)
 	{
@@ -253,7 +248,7 @@ go_on(Evaluation *evaluation)
 		end_evaluation(evaluation, "done", NULL);
 		return;
 	}
-	evaluate_patients(evaluation, monitor, patients, count);
+	evaluate_patients(evaluation, monitor, patients, projects, count);
 	if (TimestampDifferenceExceeds(told_at, GetCurrentTimestamp(), TELL_INTERVAL))
 	{
 		told_at = GetCurrentTimestamp();

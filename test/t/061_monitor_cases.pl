@@ -208,6 +208,34 @@ $node->safe_psql('postgres', q{SELECT clinical.retire_rule('ANY', 'test')});
 report('X1', on(10, 150), on(20, 150), on(21, 150));
 raises('X1', 'ANY', '2025-03-03 -> 2025-03-04 (2), 2025-03-08 -> 2025-03-09 (3)', 'retired, a rule raises nothing, and its alerts are kept up to date');
 
+# Entries that were expected each day of the last week, and are missing.
+$node->safe_psql('postgres', q{
+SELECT clinical.create_instrument('{"code": "diary", "version": "1", "items": [{"code": "note", "type": "text"}]}');
+SELECT clinical.use_instrument('MON', 'diary');
+SELECT clinical.schedule_entries('MON', 'diary', '{"kind": "daily", "from": "00:00", "to": "23:59"}', '2025-01-01');
+SELECT clinical.enroll_patient('E1', NULL, NULL, 'MON', 1, effective_on => current_date - 6)});
+sub entry { my ($days, $id) = @_; return qq{SELECT clinical.submit_report('E1', '{"note": "here"}', '$id', (current_date - $days + time '12:00') AT TIME ZONE 'Europe/Amsterdam', 'diary'); SELECT clinical.wait_until_drained();} }
+$node->safe_psql('postgres', entry(4, report_id(900001)));
+rule($node, 'postgres', 'ENTRIES', kind => '"missing_entries"', instrument => '"diary"', entries => 2, items => undef, days => undef);
+ok(evaluated($node, 'postgres'), 'evaluated');
+sub missing
+{
+	my ($expected, $name) = @_;
+	return is($node->safe_psql('postgres', q{SELECT string_agg(format('%s to %s', current_date - onset, current_date - last_day), ', ' ORDER BY onset) FROM clinical.alert a JOIN clinical.monitor_rule r ON r.id = a.rule_id
+  WHERE patient_id = 'E1' AND code = 'ENTRIES' AND supported}), $expected, "E1: $name");
+}
+missing('6 to 5, 3 to 1', 'entries are missing');
+$node->safe_psql('postgres', entry(2, report_id(900002)));
+missing('6 to 5', 'one comes late');
+$node->safe_psql('postgres', q{SELECT clinical.withdraw_submission('E1', id, 'test') FROM clinical.submission WHERE patient_id = 'E1' AND local_day = current_date - 2});
+missing('6 to 5, 3 to 1', 'and is withdrawn');
+$node->safe_psql('postgres', q{SELECT clinical.excuse_entries('E1', tstzrange(now() - interval '40 days', (current_date - 4)::timestamp AT TIME ZONE 'Europe/Amsterdam'), 'ill')});
+missing('3 to 1', 'some are excused');
+$node->safe_psql('postgres', q{SELECT clinical.enroll_patient('E2', NULL, NULL, 'MON', 1, effective_on => current_date - 3)});
+$node->restart;
+ok(wait_until($node, 'postgres', q{SELECT count(*) FROM clinical.alert WHERE patient_id = 'E2'}, 1), 'E2: who enrolls later is watched, too');
+is($node->safe_psql('postgres', q{SELECT count(*) FROM clinical.entry_watch WHERE patient_id IN ('E1', 'E2') AND due_at > now() AND due_at < now() + interval '25 hours'}), 2, 'and again when the next window closes');
+
 sound($node, 'postgres', 'cases', 1);
 
 done_testing();
