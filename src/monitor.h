@@ -204,6 +204,8 @@ extern void clinical_escalation_will_be_due(TimestampTz due);
 
 /* monitor_job.c: evaluation of a rule over what is there already */
 extern void clinical_monitor_job_init(void);
+extern bool clinical_job_may_succeed(int sqlerrcode);
+extern int	clinical_job_try(void (*work) (void *arg), void *arg);
 extern int	clinical_lock_lanes(const Datum *patients, int count);
 
 /* monitor_missing.c: entries that were expected */

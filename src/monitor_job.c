@@ -54,6 +54,50 @@ static Evaluation current;
 static TimestampTz told_at = 0;
 static int	failures = 0;
 
+/* May it go well another time? */
+bool
+clinical_job_may_succeed(int sqlerrcode)
+{
+	int			category = ERRCODE_TO_CATEGORY(sqlerrcode);
+
+	return category == ERRCODE_TO_CATEGORY(ERRCODE_TRANSACTION_ROLLBACK) ||
+		category == ERRCODE_TO_CATEGORY(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE) ||
+		category == ERRCODE_TO_CATEGORY(ERRCODE_INSUFFICIENT_RESOURCES);
+}
+
+/*
+ * Do a job's work in a transaction that is begun, and commit it: 0, or the SQLSTATE
+ * of what went wrong, and then nothing was done.  The worker has other jobs, which an
+ * error would end.
+ */
+int
+clinical_job_try(void (*work) (void *arg), void *arg)
+{
+	MemoryContext caller = CurrentMemoryContext;
+	volatile int sqlerrcode = 0;
+
+	PG_TRY();
+	{
+		work(arg);
+		clinical_worker_commit();
+	}
+	PG_CATCH();
+	{
+		ErrorData  *error;
+
+		MemoryContextSwitchTo(caller);
+		error = CopyErrorData();
+		FlushErrorState();
+		sqlerrcode = error->sqlerrcode;
+		if (ERRCODE_TO_CATEGORY(sqlerrcode) == ERRCODE_TO_CATEGORY(ERRCODE_OPERATOR_INTERVENTION))
+			ReThrowError(error);
+		FreeErrorData(error);
+		clinical_worker_abort();
+	}
+	PG_END_TRY();
+	return sqlerrcode;
+}
+
 /* A column of the first row of the last statement; 0: NULL. */
 static Datum
 result_column(int number)
@@ -256,24 +300,13 @@ go_on(Evaluation *evaluation)
 	}
 }
 
-/* May it go well another time? */
-static bool
-is_transient(int sqlerrcode)
-{
-	int			category = ERRCODE_TO_CATEGORY(sqlerrcode);
-
-	return category == ERRCODE_TO_CATEGORY(ERRCODE_TRANSACTION_ROLLBACK) ||
-		category == ERRCODE_TO_CATEGORY(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE) ||
-		category == ERRCODE_TO_CATEGORY(ERRCODE_INSUFFICIENT_RESOURCES);
-}
-
 /* It went wrong, and the transaction was given up: when to try again. */
 static long
 failed(const Evaluation *evaluation, int sqlerrcode)
 {
 	bool		lane = sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE;
 
-	if (lane || (is_transient(sqlerrcode) && ++failures < MAX_FAILURES))
+	if (lane || (clinical_job_may_succeed(sqlerrcode) && ++failures < MAX_FAILURES))
 		return RETRY_DELAY;
 	failures = 0;
 	ereport(LOG,
@@ -287,36 +320,16 @@ failed(const Evaluation *evaluation, int sqlerrcode)
 	return 0;
 }
 
-/* Do some of what has to be done, in a transaction that is begun: the SQLSTATE of what went wrong, or 0. */
-static int
-try_evaluation(Evaluation *evaluation)
+/* Do some of what has to be done. */
+static void
+work(void *arg)
 {
-	MemoryContext caller = CurrentMemoryContext;
-	volatile int sqlerrcode = 0;
+	Evaluation *evaluation = arg;
 
-	PG_TRY();
-	{
-		if (evaluation->queued)
-			begin_evaluation(evaluation);
-		else
-			go_on(evaluation);
-		clinical_worker_commit();
-	}
-	PG_CATCH();
-	{
-		ErrorData  *error;
-
-		MemoryContextSwitchTo(caller);
-		error = CopyErrorData();
-		FlushErrorState();
-		sqlerrcode = error->sqlerrcode;
-		if (ERRCODE_TO_CATEGORY(sqlerrcode) == ERRCODE_TO_CATEGORY(ERRCODE_OPERATOR_INTERVENTION))
-			ReThrowError(error);
-		FreeErrorData(error);
-		clinical_worker_abort();
-	}
-	PG_END_TRY();
-	return sqlerrcode;
+	if (evaluation->queued)
+		begin_evaluation(evaluation);
+	else
+		go_on(evaluation);
 }
 
 /* Job: evaluations that are queued or running. */
@@ -338,7 +351,7 @@ evaluation_job(void)
 		look_at = TimestampTzPlusMilliseconds(now, LOOK_INTERVAL);
 		return -1;
 	}
-	sqlerrcode = try_evaluation(&evaluation);
+	sqlerrcode = clinical_job_try(work, &evaluation);
 	if (sqlerrcode != 0)
 		return failed(&evaluation, sqlerrcode);
 	failures = 0;

@@ -28,6 +28,10 @@ PG_FUNCTION_INFO_V1(clinical_monitor_excused);
 /* So many patients are looked at in one transaction; so often (ms) it is looked for new ones */
 #define PATIENTS 32
 #define LOOK_INTERVAL 60000
+#define RETRY_DELAY 1000
+
+/* So many patients may be looked at together: fewer after something went wrong */
+static int	together = PATIENTS;
 
 /* The closed windows of a patient: the reading of a day is 1 if an entry was made, else 0 */
 typedef struct Windows
@@ -295,7 +299,7 @@ find_due(Datum *patients)
 		" ORDER BY w.due_at, w.patient_id LIMIT $1",
 		1, {INT8OID}
 	};
-	Datum		limit = Int64GetDatum(PATIENTS);
+	Datum		limit = Int64GetDatum(together);
 	int			count;
 
 	clinical_owner_execute(&plan, &limit, NULL, false);
@@ -341,27 +345,71 @@ time_to_next(void)
 	return Min(LOOK_INTERVAL, TimestampDifferenceMilliseconds(GetCurrentTimestamp(), DatumGetTimestampTz(due)) + 1);
 }
 
+/* Look at the patients that are due; the time to the next. */
+static void
+work(void *arg)
+{
+	long	   *delay = arg;
+	Datum		patients[PATIENTS];
+	int			count;
+
+	*delay = LOOK_INTERVAL;
+	if (!watch_patients())
+		return;
+	count = find_due(patients);
+	if (count > 0)
+		count = clinical_lock_lanes(patients, count);
+	evaluate_patients(patients, count, "window");
+	for (int i = 0; i < count; i++)
+		watch_on(patients[i]);
+	*delay = time_to_next();
+}
+
+/* The first patient that is due cannot be looked at: let the others have their turn, and try again tomorrow. */
+static void
+put_off_first(void *arg)
+{
+	static ClinicalPlan plan = {
+		"UPDATE clinical.entry_watch AS w SET due_at = pg_catalog.clock_timestamp() OPERATOR(pg_catalog.+) '1 day'::pg_catalog.interval"
+		"  FROM (SELECT f.patient_id FROM clinical.entry_watch f ORDER BY f.due_at, f.patient_id LIMIT 1) f"
+		" WHERE w.patient_id OPERATOR(pg_catalog.=) f.patient_id"
+	};
+
+	clinical_server_execute(&plan, NULL, NULL);
+}
+
+/* It went wrong: when to try again. */
+static long
+failed(int sqlerrcode)
+{
+	if (clinical_job_may_succeed(sqlerrcode))
+		return RETRY_DELAY;
+	if (together > 1)
+	{
+		together = 1;
+		return 0;
+	}
+	ereport(LOG,
+			(errmsg("looking for missing entries of a patient failed"),
+			 errdetail("SQLSTATE %s.", unpack_sql_state(sqlerrcode))));
+	if (clinical_worker_begin("looking for missing entries"))
+		(void) clinical_job_try(put_off_first, NULL);
+	return RETRY_DELAY;
+}
+
 /* Job: patients whose windows have closed. */
 static long
 entries_job(void)
 {
-	Datum		patients[PATIENTS];
-	long		delay = LOOK_INTERVAL;
-	int			count;
+	long		delay;
+	int			sqlerrcode;
 
 	if (!clinical_worker_begin("looking for missing entries"))
 		return -1;
-	if (watch_patients())
-	{
-		count = find_due(patients);
-		if (count > 0)
-			count = clinical_lock_lanes(patients, count);
-		evaluate_patients(patients, count, "window");
-		for (int i = 0; i < count; i++)
-			watch_on(patients[i]);
-		delay = time_to_next();
-	}
-	clinical_worker_commit();
+	sqlerrcode = clinical_job_try(work, &delay);
+	if (sqlerrcode != 0)
+		return failed(sqlerrcode);
+	together = Min(2 * together, PATIENTS);
 	return delay;
 }
 
