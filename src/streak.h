@@ -65,7 +65,7 @@ typedef struct StreakRule
 	/* hysteresis: the condition is cleared by so many days in a row inside these
 	 * narrower ranges; 0: by the first day that is IN */
 	int			clear_days;
-	const void *clear_ranges[STREAK_MAX_ITEMS];
+	const void *clear_ranges[STREAK_MAX_ITEMS]; /* NULL: clear when it is IN */
 } StreakRule;
 
 typedef struct StreakReading
@@ -106,7 +106,8 @@ typedef struct Streak
 	int			out_days;
 	int			grade;			/* the worst of its days */
 	int			watch_until;	/* a reading after this day does not touch it;
-								 * STREAK_NEVER: any may */
+								 * STREAK_NEVER: any may, as long as it is not
+								 * cleared */
 	bool		cleared;
 	int			cleared_day;	/* the day that cleared the condition, if it was */
 } Streak;
