@@ -178,8 +178,10 @@ typedef struct ClinicalEvaluation
 	ClinicalAlertReader *alert_reader;
 	Datum		patient_id;
 	int64		project_id;
-	List	   *alerts;			/* the live ones that may be touched; what is
-								 * found is kept up to date */
+	List	   *found;			/* the alerts that may be touched, as they were
+								 * found */
+	List	   *alerts;			/* those of them that are live still; they are kept
+								 * up to date */
 	ClinicalCause cause;
 } ClinicalEvaluation;
 
