@@ -31,7 +31,9 @@ const ClinicalInvariant clinical_rule_invariants[] = {
 		"SELECT r.code, 'versions are missing'"
 		"  FROM clinical.monitor_rule r"
 		"  LEFT JOIN clinical.monitor_rule_version v ON v.rule_id OPERATOR(pg_catalog.=) r.id"
-	" GROUP BY r.code HAVING COALESCE(pg_catalog.max(v.version), 0) OPERATOR(pg_catalog.<>) pg_catalog.count(v.id) OR pg_catalog.count(v.id) OPERATOR(pg_catalog.=) 0"},
+		" GROUP BY r.code"
+		" HAVING COALESCE(pg_catalog.max(v.version), 0) OPERATOR(pg_catalog.<>) pg_catalog.count(v.id)"
+	"     OR pg_catalog.count(v.id) OPERATOR(pg_catalog.=) 0"},
 	{"rule's versions are of the rule",
 		"SELECT r.code, pg_catalog.concat('version ', v.version, ' differs from its definition')"
 		"  FROM clinical.monitor_rule r"
