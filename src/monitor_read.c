@@ -597,8 +597,14 @@ next_day(void *arg, int day, bool after, int *found, StreakReading **readings, i
 void
 clinical_reader_source(ClinicalReader *reader, const ClinicalMonitor *monitor, StreakSource *source)
 {
-	Days	   *days = MemoryContextAllocZero(reader->context, sizeof(Days));
+	Days	   *days;
 
+	if (monitor->kind == CLINICAL_MONITOR_MISSING)
+	{
+		clinical_missing_source(reader->patient_id, monitor, reader->context, source);
+		return;
+	}
+	days = MemoryContextAllocZero(reader->context, sizeof(Days));
 	days->reader = reader;
 	days->monitor = monitor;
 	for (int i = 0; i < monitor->rule.nitems; i++)
