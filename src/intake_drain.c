@@ -126,7 +126,11 @@ mark_one(ClinicalBacklog *backlog)
 	crashes = clinical_staged_number(staged, CLINICAL_STAGED_CRASHES);
 	/* marked since the crash: nothing has happened to it yet */
 	if (crashes > 0 && DatumGetTimestampTz(staged->values[CLINICAL_STAGED_NOT_BEFORE]) >= (TimestampTz) pg_atomic_read_u64(&backlog->counted_at))
+	{
+		/* it is still due: who looked for it took the moment away */
+		clinical_intake_put_off_until(backlog, DT_NOBEGIN);
 		return true;
+	}
 	if (clinical_stage_take(backlog, batch->reports, 1) == 0)
 		return true;
 	if (crashes >= MAX_CRASHES)
@@ -170,6 +174,7 @@ process_carefully(ClinicalBacklog *backlog)
 		return false;
 	if (!clinical_worker_begin("processing a report alone"))
 		return false;
+	CLINICAL_FAULT("drain_marked");
 	(void) drain_batch(backlog, 1, true, true);
 	clinical_worker_commit();
 	count_down(&backlog->careful);
