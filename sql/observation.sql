@@ -165,6 +165,68 @@ CREATE FUNCTION clinical.correct_observation(patient_id text, observation_id uui
 COMMENT ON FUNCTION clinical.correct_observation(text, uuid, text, text) IS
 'Adds the next version of an observation, and returns it. value: in the item''s unit and as reports give it (numbers, true or false, codes, dates, texts), checked against the version of the instrument that the report was checked against. Scores are not computed anew: they are corrected the same way. reason: why; NULL takes clinical.reason of the transaction. SQLSTATE: 22023 an argument missing or empty, or a value that the item cannot have; P0002 observation not found; 55000 its report was withdrawn.';
 
+-- A report is counted for one entry: of those in whose window or grace it was captured, one
+-- whose window it was, and of these the one that began last.  So entries behind the period
+-- are looked at, too, as far as they may be on at the same time.
+CREATE FUNCTION clinical.entry_compliance(patient_id text, period daterange, cut_off timestamptz DEFAULT NULL, OUT instrument text, OUT day date,
+    OUT visit text, OUT entry_window tstzrange, OUT closes_at timestamptz, OUT time_zone text, OUT status text, OUT submission_id uuid,
+    OUT captured_at timestamptz, OUT received_at timestamptz) RETURNS SETOF record
+    LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    at timestamptz := coalesce(cut_off, now());
+    behind integer;
+    looked_at daterange := period;
+BEGIN
+    IF NOT (isempty(period) OR lower_inf(period) OR upper_inf(period)) AND isfinite(lower(period)) AND isfinite(upper(period)) THEN
+        SELECT max(coalesce((s.schedule ->> 'grace_minutes')::integer, 0) / 1440 + 2 +
+                   coalesce((SELECT max(coalesce((v.value ->> 'before')::integer, 0)) + max(coalesce((v.value ->> 'after')::integer, 0))
+                               FROM jsonb_array_elements(s.schedule -> 'visits') v), 0))
+          INTO behind
+          FROM clinical.patient p
+          JOIN clinical.entry_schedule s ON s.project_id = p.project_id
+         WHERE p.id = entry_compliance.patient_id;
+        -- no more than expected_entries takes
+        looked_at := daterange(lower(period), greatest(upper(period), least(upper(period) + coalesce(behind, 0), lower(period) + 3660)));
+    END IF;
+    RETURN QUERY
+    WITH entry AS MATERIALIZED (
+        SELECT e.*, row_number() OVER () AS number, lower(e.entry_window) AS begins, upper(e.entry_window) AS ends
+          FROM clinical.expected_entries(entry_compliance.patient_id, looked_at) e),
+    -- the days on which an entry can be made, in UTC: by them reports are brought to their entries at once
+    entry_day AS (
+        SELECT e.number, e.instrument, e.begins, e.ends, e.closes_at, timezone('UTC', e.begins)::date + days AS utc_day
+          FROM entry e CROSS JOIN LATERAL generate_series(0, timezone('UTC', e.closes_at)::date - timezone('UTC', e.begins)::date) AS days),
+    report AS (
+        SELECT v.instrument, s.id, s.captured_at, s.received_at, timezone('UTC', s.captured_at)::date AS utc_day
+          FROM clinical.submission s
+          JOIN clinical.instrument_version v ON v.id = s.version_id
+         WHERE s.patient_id = entry_compliance.patient_id AND s.status = 'accepted' AND s.received_at <= at),
+    counted AS (
+        SELECT DISTINCT ON (r.id) d.number, r.id, r.captured_at, r.received_at, r.captured_at < d.ends AS in_time
+          FROM report r
+          JOIN entry_day d ON d.instrument = r.instrument AND d.utc_day = r.utc_day
+         WHERE r.captured_at >= d.begins AND r.captured_at < d.closes_at
+         ORDER BY r.id, r.captured_at < d.ends DESC, d.begins DESC, d.number DESC),
+    made AS (
+        SELECT DISTINCT ON (c.number) c.*
+          FROM counted c
+         ORDER BY c.number, c.in_time DESC, c.captured_at, c.received_at, c.id)
+    SELECT e.instrument, e.day, e.visit, e.entry_window, e.closes_at, e.time_zone,
+           CASE WHEN e.status = 'excused' THEN 'excused'
+                WHEN m.in_time THEN 'completed'
+                WHEN m.number IS NOT NULL THEN 'late'
+                WHEN e.closes_at > at THEN 'pending'
+                ELSE 'missed' END,
+           m.id, m.captured_at, m.received_at
+      FROM entry e LEFT JOIN made m ON m.number = e.number
+     WHERE e.day <@ period
+     ORDER BY e.number;
+END
+$$;
+COMMENT ON FUNCTION clinical.entry_compliance(text, daterange, timestamptz) IS
+'What became of the entries that expected_entries gives for a patient and a period: its columns, with status excused; or completed: the instrument was answered in the window, by captured_at of an accepted report; late: in the grace after it; missed: not at all, and it is closed; pending: not yet; and the report that was counted, the first one. A report counts for one entry. cut_off: as it was known then, by received_at; NULL: now. SQLSTATE: 22023 an argument missing, or a period without end; P0002 patient not found.';
+
 -- Who sees a patient sees the patient's reports and observations; statisticians no free text.
 ALTER TABLE clinical.submission ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
 ALTER TABLE clinical.observation ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
@@ -188,4 +250,6 @@ GRANT EXECUTE ON FUNCTION
     clinical.withdraw_submission(text, uuid, text),
     clinical.correct_observation(text, uuid, text, text)
     TO clinical_data_manager, clinical_investigator;
+GRANT EXECUTE ON FUNCTION clinical.entry_compliance(text, daterange, timestamptz)
+    TO clinical_investigator, clinical_monitor, clinical_data_manager, clinical_statistician, clinical_auditor;
 GRANT EXECUTE ON FUNCTION clinical.observation_digest(clinical.observation) TO clinical_auditor;

@@ -34,6 +34,10 @@ static const ClinicalInvariant *invariant_lists[16];
 static int	invariant_counts[16];
 static int	invariant_nlists = 0;
 
+/* What else health() asks for */
+static ClinicalProblem problems[4];
+static int	nproblems = 0;
+
 /* Define the settings, and remember how the library was loaded. */
 void
 clinical_core_init(void)
@@ -149,6 +153,15 @@ clinical_register_invariants(const ClinicalInvariant *invariants, int count)
 	invariant_counts[invariant_nlists++] = count;
 }
 
+/* Add to what health() asks for. */
+void
+clinical_register_problem(ClinicalProblem find)
+{
+	if (nproblems == lengthof(problems))
+		elog(ERROR, "too many kinds of problems");
+	problems[nproblems++] = find;
+}
+
 /* Put what breaks one invariant into the result. */
 static void
 check_invariant(const ClinicalInvariant *invariant, ReturnSetInfo *result)
@@ -236,6 +249,16 @@ clinical_health(PG_FUNCTION_ARGS)
 		sound = false;
 		health_row(result, psprintf("the extension has version %s, the library %s", version, CLINICAL_VERSION),
 				   "Run ALTER EXTENSION clinical UPDATE; if the library is the older one, install it anew and restart the server.");
+	}
+	for (int i = 0; i < nproblems; i++)
+	{
+		const char *problem;
+		const char *remedy;
+
+		if (!problems[i] (&problem, &remedy))
+			continue;
+		sound = false;
+		health_row(result, problem, remedy);
 	}
 	if (sound)
 		health_row(result, NULL, NULL);

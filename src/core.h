@@ -50,6 +50,11 @@ typedef struct ClinicalInvariant
 
 extern void clinical_register_invariants(const ClinicalInvariant *invariants, int count);
 
+/* What health() asks a module: is something the matter, and what can be done about it? */
+typedef bool (*ClinicalProblem) (const char **problem, const char **remedy);
+
+extern void clinical_register_problem(ClinicalProblem find);
+
 /*
  * core_fault.c: what a test wants to happen at a point; nothing at all in a
  * build without FAULTS
@@ -118,6 +123,7 @@ extern void clinical_find(ClinicalFinder *finder, const Datum *values);
 extern bool clinical_find_next(ClinicalFinder *finder, bool backward);
 extern bool clinical_find_first(ClinicalFinder *finder, const Datum *values);
 extern Datum clinical_find_column(ClinicalFinder *finder, const char *name);
+extern bool clinical_text_is(Datum value, const char *string);
 extern void clinical_find_close(ClinicalFinder *finder);
 
 /* core_insert.c */

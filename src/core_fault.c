@@ -9,6 +9,7 @@
  *
  *	error	raises an error
  *	wait	waits until it is interrupted
+ *	hold	goes on when nobody holds the advisory lock 1
  *	exit	ends the process as if it were told to
  *	crash	aborts it, so that the server begins anew
  *
@@ -23,6 +24,7 @@
 #include "miscadmin.h"
 #include "storage/ipc.h"
 #include "storage/latch.h"
+#include "utils/fmgrprotos.h"
 #include "utils/guc.h"
 #include "utils/wait_event.h"
 
@@ -60,6 +62,14 @@ wait_for_interrupt(void)
 	}
 }
 
+/* Wait for who holds an advisory lock. */
+static void
+wait_for_lock(void)
+{
+	DirectFunctionCall1(pg_advisory_lock_shared_int8, Int64GetDatum(1));
+	DirectFunctionCall1(pg_advisory_unlock_shared_int8, Int64GetDatum(1));
+}
+
 /* Do what is asked for at this point, if anything is. */
 void
 clinical_inject(const char *point)
@@ -80,6 +90,8 @@ clinical_inject(const char *point)
 				 errmsg("fault at \"%s\"", point)));
 	if (strncmp(action, "wait", 4) == 0)
 		wait_for_interrupt();
+	if (strncmp(action, "hold", 4) == 0)
+		wait_for_lock();
 	if (strncmp(action, "exit", 4) == 0)
 		proc_exit(1);
 	if (strncmp(action, "crash", 5) == 0)

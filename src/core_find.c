@@ -148,3 +148,12 @@ clinical_find_close(ClinicalFinder *finder)
 	table_close(finder->relation, NoLock);
 	finder->relation = NULL;
 }
+
+/* Is a text, as of a column, that one? */
+bool
+clinical_text_is(Datum value, const char *string)
+{
+	text	   *found = DatumGetTextPP(value);
+
+	return VARSIZE_ANY_EXHDR(found) == strlen(string) && memcmp(VARDATA_ANY(found), string, strlen(string)) == 0;
+}

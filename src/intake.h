@@ -63,6 +63,7 @@ typedef enum ClinicalStagedColumn
 
 /* What is locked, of the table above them all */
 #define CLINICAL_LOCK_COUNT 1
+#define CLINICAL_LOCK_TURN 2
 #define CLINICAL_LOCK_LANE 8
 
 /* A scan that has found something looks at no more rows than so many times its limit */
@@ -88,6 +89,8 @@ typedef struct ClinicalStaged
 	ItemPointerData tid;
 	Datum		values[CLINICAL_STAGED_NCOLUMNS];
 	bool		nulls[CLINICAL_STAGED_NCOLUMNS];
+	TimestampTz waits_until;	/* for one of the same id that came first and
+								 * is put off; 0: for none */
 	Jsonb	   *data;
 	TimestampTz captured_at;
 	Datum		digest;
@@ -167,6 +170,7 @@ extern ClinicalBacklog *clinical_intake_backlog(void);
 extern bool clinical_intake_recount(void);
 
 /* intake_empty.c */
+extern void clinical_segments_turn_large(ClinicalBacklog *backlog);
 extern bool clinical_segments_turn(ClinicalBacklog *backlog, bool idle, MemoryContext context, List **result);
 extern void clinical_segments_order(ClinicalBacklog *backlog, int *order);
 extern void clinical_segment_empty(Oid relid);
@@ -196,6 +200,8 @@ extern Datum clinical_submission_digest(const ClinicalSubmission *submission);
 /* intake_judge.c */
 extern bool clinical_same_digest(Datum left, Datum right);
 extern int	clinical_staged_number(const ClinicalStaged *staged, ClinicalStagedColumn column);
+extern int	clinical_compare_ids(const ClinicalStaged *a, const ClinicalStaged *b);
+extern int	clinical_staged_order(const void *left, const void *right);
 extern int	clinical_staged_received(const void *left, const void *right);
 extern void clinical_intake_prepare(ClinicalStaged *staged);
 extern void clinical_intake_order(ClinicalStaged **reports, int count);
@@ -215,6 +221,11 @@ extern void clinical_batch_init(void);
 extern bool clinical_batch_is_due(ClinicalBacklog *backlog);
 extern ClinicalBatch *clinical_batch_find(ClinicalBacklog *backlog, int limit, bool wait, bool marked_only);
 
+/* intake_turn.c */
+extern void clinical_intake_put_off_behind(ClinicalStaged **reports, int count, const ClinicalStaged *staged);
+extern int	clinical_intake_leave_waiting(ClinicalBacklog *backlog, ClinicalStaged **reports, int count);
+extern void clinical_intake_wait_turn(ClinicalBacklog *backlog, ClinicalBatch *batch);
+
 /* intake_try.c */
 typedef enum ClinicalTried
 {
@@ -222,6 +233,7 @@ typedef enum ClinicalTried
 	CLINICAL_TIMED_OUT			/* nothing was done */
 } ClinicalTried;
 
+extern void clinical_intake_put_off(ClinicalBacklog *backlog, ClinicalStaged *staged, TimestampTz moment);
 extern ClinicalTried clinical_intake_try(ClinicalBacklog *backlog, ClinicalStaged **reports, int count, bool can_give_up);
 
 /* intake_drain.c */

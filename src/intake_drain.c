@@ -93,6 +93,7 @@ drain_batch(ClinicalBacklog *backlog, int limit, bool in_worker, bool marked_onl
 		return 0;
 	found = batch->count;
 	batch->count = clinical_stage_take(backlog, batch->reports, batch->count);
+	clinical_intake_wait_turn(backlog, batch);
 	clinical_intake_stat(backlog, CLINICAL_STAT_CLAIM_US, elapsed_us(start));
 	CLINICAL_FAULT("drain_taken");
 	if (clinical_intake_try(backlog, batch->reports, batch->count, in_worker) == CLINICAL_TIMED_OUT)
@@ -126,7 +127,11 @@ mark_one(ClinicalBacklog *backlog)
 	crashes = clinical_staged_number(staged, CLINICAL_STAGED_CRASHES);
 	/* marked since the crash: nothing has happened to it yet */
 	if (crashes > 0 && DatumGetTimestampTz(staged->values[CLINICAL_STAGED_NOT_BEFORE]) >= (TimestampTz) pg_atomic_read_u64(&backlog->counted_at))
+	{
+		/* it is still due: who looked for it took the moment away */
+		clinical_intake_put_off_until(backlog, DT_NOBEGIN);
 		return true;
+	}
 	if (clinical_stage_take(backlog, batch->reports, 1) == 0)
 		return true;
 	if (crashes >= MAX_CRASHES)
@@ -170,6 +175,7 @@ process_carefully(ClinicalBacklog *backlog)
 		return false;
 	if (!clinical_worker_begin("processing a report alone"))
 		return false;
+	CLINICAL_FAULT("drain_marked");
 	(void) drain_batch(backlog, 1, true, true);
 	clinical_worker_commit();
 	count_down(&backlog->careful);
@@ -436,6 +442,21 @@ clinical_intake_drain_init(void)
 	clinical_batch_init();
 }
 
+/*
+ * In the foreground: are reports left to the workers?  After a crash of the server
+ * they process them one by one, so that the one that crashes it is found.
+ */
+static bool
+is_left_to_workers(ClinicalBacklog *backlog)
+{
+	if (pg_atomic_read_u32(&backlog->careful) == 0 || clinical_workers_running() == 0)
+		return false;
+	ereport(NOTICE,
+			(errmsg("reports are left to the background workers"),
+			 errdetail("After a crash of the server they process reports one by one, to find one that may be the cause.")));
+	return true;
+}
+
 /* SQL: process staged reports in the foreground. */
 Datum
 clinical_process_reports(PG_FUNCTION_ARGS)
@@ -459,6 +480,8 @@ clinical_process_reports(PG_FUNCTION_ARGS)
 	CommandCounterIncrement();
 	if (PG_ARGISNULL(0))
 		limit = clinical_intake_waiting(backlog) + clinical_intake_own() + pg_atomic_read_u32(&backlog->rows[CLINICAL_RETRIED]);
+	if (is_left_to_workers(backlog))
+		limit = 0;
 	while (done < limit)
 	{
 		CHECK_FOR_INTERRUPTS();
@@ -468,6 +491,8 @@ clinical_process_reports(PG_FUNCTION_ARGS)
 			break;
 		done += count;
 	}
+	if (clinical_workers_running() == 0)
+		clinical_segments_turn_large(backlog);
 	MemoryContextSwitchTo(caller);
 	MemoryContextDelete(context);
 	PG_RETURN_INT64(done);

@@ -53,12 +53,18 @@ segment_blocks(int table)
 	return nblocks;
 }
 
-/* Let an empty segment take over from the current one, if there is one; it ends a while. */
+/*
+ * Let an empty segment take over from the current one where that is large, or
+ * idle and not small, and there is an empty one; nobody else may do so meanwhile.
+ */
 static void
-turn(ClinicalBacklog *backlog, const BlockNumber *nblocks)
+turn(ClinicalBacklog *backlog, const BlockNumber *nblocks, bool idle)
 {
 	uint32		current = pg_atomic_read_u32(&backlog->current);
 
+	if (nblocks[current] <= LARGE_SEGMENT &&
+		(!idle || nblocks[current] <= SMALL_SEGMENT || pg_atomic_read_u32(&backlog->rows[current]) != 0))
+		return;
 	for (uint32 i = 1; i < CLINICAL_SEGMENTS; i++)
 	{
 		uint32		next = (current + i) % CLINICAL_SEGMENTS;
@@ -88,6 +94,23 @@ clinical_segments_order(ClinicalBacklog *backlog, int *order)
 	}
 }
 
+/*
+ * In the foreground, where no worker does it: turn to another segment where the
+ * current one is large.  What was processed can then be emptied by a VACUUM.
+ */
+void
+clinical_segments_turn_large(ClinicalBacklog *backlog)
+{
+	BlockNumber nblocks[CLINICAL_SEGMENTS];
+
+	if (!clinical_stage_lock(CLINICAL_LOCK_TURN, true))
+		return;
+	for (int table = 0; table < CLINICAL_SEGMENTS; table++)
+		nblocks[table] = segment_blocks(table);
+	turn(backlog, nblocks, false);
+	clinical_stage_unlock(CLINICAL_LOCK_TURN);
+}
+
 /* Can all rows of a segment be removed, and the segment be cut off, at once? */
 static bool
 can_be_emptied(ClinicalBacklog *backlog, int table)
@@ -114,14 +137,13 @@ bool
 clinical_segments_turn(ClinicalBacklog *backlog, bool idle, MemoryContext context, List **result)
 {
 	BlockNumber nblocks[CLINICAL_SEGMENTS];
-	int			current = (int) pg_atomic_read_u32(&backlog->current);
+	int			current;
 	bool		all = true;
 
 	for (int table = 0; table < CLINICAL_SEGMENTS; table++)
 		nblocks[table] = segment_blocks(table);
-	if (nblocks[current] > LARGE_SEGMENT ||
-		(idle && nblocks[current] > SMALL_SEGMENT && pg_atomic_read_u32(&backlog->rows[current]) == 0))
-		turn(backlog, nblocks);
+	if (clinical_stage_lock(CLINICAL_LOCK_TURN, true))
+		turn(backlog, nblocks, idle);
 	current = (int) pg_atomic_read_u32(&backlog->current);
 	for (int table = 0; table < CLINICAL_SEGMENTS; table++)
 	{

@@ -148,8 +148,8 @@ judge_answers(ClinicalStaged *staged)
 }
 
 /* Compare by patient and id; 0: they have one id. */
-static int
-compare_ids(const ClinicalStaged *a, const ClinicalStaged *b)
+int
+clinical_compare_ids(const ClinicalStaged *a, const ClinicalStaged *b)
 {
 	text	   *patient_a = DatumGetTextPP(a->values[CLINICAL_STAGED_PATIENT_ID]);
 	text	   *patient_b = DatumGetTextPP(b->values[CLINICAL_STAGED_PATIENT_ID]);
@@ -177,11 +177,11 @@ clinical_staged_received(const void *left, const void *right)
 	return (received_a > received_b) - (received_a < received_b);
 }
 
-/* Compare by patient, id, and who came first. */
-static int
-compare_staged(const void *left, const void *right)
+/* Compare by patient, id, and who came first.  For sorting. */
+int
+clinical_staged_order(const void *left, const void *right)
 {
-	int			order = compare_ids(*(ClinicalStaged *const *) left, *(ClinicalStaged *const *) right);
+	int			order = clinical_compare_ids(*(ClinicalStaged *const *) left, *(ClinicalStaged *const *) right);
 
 	return order != 0 ? order : clinical_staged_received(left, right);
 }
@@ -243,7 +243,7 @@ clinical_intake_prepare(ClinicalStaged *staged)
 void
 clinical_intake_order(ClinicalStaged **reports, int count)
 {
-	qsort(reports, count, sizeof(ClinicalStaged *), compare_staged);
+	qsort(reports, count, sizeof(ClinicalStaged *), clinical_staged_order);
 	for (int i = 0; i < count; i++)
 	{
 		CHECK_FOR_INTERRUPTS();
@@ -253,7 +253,7 @@ clinical_intake_order(ClinicalStaged **reports, int count)
 	/* who came first in the batch decides for those after it, unless somebody did before */
 	for (int i = 1, first = 0; i < count; i++)
 	{
-		if (compare_ids(reports[first], reports[i]) != 0)
+		if (clinical_compare_ids(reports[first], reports[i]) != 0)
 			first = i;
 		else if (!reports[i]->use.used)
 		{

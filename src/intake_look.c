@@ -19,6 +19,7 @@
 #include "utils/timestamp.h"
 
 #include "intake.h"
+#include "patient.h"
 
 /* So far may a device's clock be ahead */
 #define CLOCK_TOLERANCE (15 * USECS_PER_MINUTE)
@@ -31,9 +32,7 @@ typedef struct Look
 	ClinicalFinder submissions;
 	ClinicalFinder aside;
 	ClinicalFinder patients;
-	ClinicalFinder zones;
-	ClinicalFinder events;
-	ClinicalFinder centers;
+	ClinicalPatientLook zones;
 	ClinicalFinder projects;
 	ClinicalFinder instruments;
 	ClinicalFinder versions;
@@ -43,41 +42,12 @@ static const Look beginning = {
 	.submissions = {.table = "submission", .nkeys = 2, .types = {TEXTOID, UUIDOID}},
 	.aside = {.table = "set_aside", .nkeys = 2, .types = {TEXTOID, UUIDOID}},
 	.patients = {.table = "patient", .nkeys = 1, .types = {TEXTOID}},
-	.zones = {.table = "patient_time_zone", .nkeys = 1, .types = {TEXTOID}},
-	.events = {.table = "enrollment_event", .nkeys = 1, .types = {TEXTOID}},
-	.centers = {.table = "center", .nkeys = 1, .types = {INT8OID}},
+	.zones = CLINICAL_PATIENT_LOOK,
 	.projects = {.table = "project", .nkeys = 1, .types = {INT8OID}},
 	.instruments = {.table = "project_instrument", .nkeys = 1, .types = {INT8OID}},
 	.versions = {.table = "project_instrument_version", .index = "project_instrument_version_idx", .nkeys = 3,
 		.types = {INT8OID, TEXTOID, DATEOID}, .strategies = {0, 0, BTLessEqualStrategyNumber}},
 };
-
-/* An event of a patient, as far as it counts here */
-typedef struct Event
-{
-	int			number;
-	bool		enrolled;
-	DateADT		day;
-	int64		center_id;
-} Event;
-
-/* Is a text that one? */
-static bool
-text_is(Datum value, const char *string)
-{
-	text	   *found = DatumGetTextPP(value);
-
-	return VARSIZE_ANY_EXHDR(found) == strlen(string) && memcmp(VARDATA_ANY(found), string, strlen(string)) == 0;
-}
-
-/* The day of a moment in a time zone. */
-static DateADT
-day_in(Datum zone, TimestampTz moment)
-{
-	Datum		there = DirectFunctionCall2(timestamptz_zone, zone, TimestampTzGetDatum(moment));
-
-	return DatumGetDateADT(DirectFunctionCall1(timestamp_date, there));
-}
 
 /*
  * Was the id used before, by a report that is accepted or in quarantine, and by
@@ -101,7 +71,7 @@ find_use(ClinicalFinder *submissions, ClinicalFinder *aside, const Datum *keys, 
 		bool		same;
 
 		CHECK_FOR_INTERRUPTS();
-		if (!text_is(clinical_find_column(aside, "outcome"), "quarantined"))
+		if (!clinical_text_is(clinical_find_column(aside, "outcome"), "quarantined"))
 			continue;
 		same = clinical_same_digest(digest, clinical_find_column(aside, "digest"));
 		if (clinical_find_column(aside, "requeued_at") != 0)
@@ -127,89 +97,15 @@ clinical_intake_find_use(Datum patient_id, Datum submission_id, Datum digest, Cl
 	clinical_find_close(&look.aside);
 }
 
-/* Read the events of a patient, by their numbers; how many there are. */
-static int
-read_events(Look *look, Datum patient_id, Event **events)
-{
-	int			count = 0;
-	int			room = 8;
-
-	*events = palloc_array(Event, room);
-	clinical_find(&look->events, &patient_id);
-	while (clinical_find_next(&look->events, false))
-	{
-		Event	   *event;
-
-		CHECK_FOR_INTERRUPTS();
-		if (count == room)
-			*events = repalloc_array(*events, Event, room *= 2);
-		event = &(*events)[count++];
-		event->number = DatumGetInt32(clinical_find_column(&look->events, "event_no"));
-		event->enrolled = text_is(clinical_find_column(&look->events, "status"), "enrolled");
-		event->day = DatumGetDateADT(clinical_find_column(&look->events, "effective_on"));
-		event->center_id = DatumGetInt64(clinical_find_column(&look->events, "center_id"));
-	}
-	return count;
-}
-
-/* The time zone that a patient was told to live in at a moment; 0: none. */
-static Datum
-told_zone(Look *look, Datum patient_id, TimestampTz moment)
-{
-	TimestampTz latest = DT_NOBEGIN;
-	Datum		zone = (Datum) 0;
-
-	clinical_find(&look->zones, &patient_id);
-	while (clinical_find_next(&look->zones, false))
-	{
-		TimestampTz from = DatumGetTimestampTz(clinical_find_column(&look->zones, "effective_from"));
-
-		CHECK_FOR_INTERRUPTS();
-		/* of two from one moment on, the one told last */
-		if (from > moment || from < latest)
-			continue;
-		latest = from;
-		zone = datumCopy(clinical_find_column(&look->zones, "time_zone"), false, -1);
-	}
-	return zone;
-}
-
-/* The time zone of a center. */
-static Datum
-center_zone(Look *look, int64 center_id)
-{
-	Datum		key = Int64GetDatum(center_id);
-
-	if (!clinical_find_first(&look->centers, &key))
-		elog(ERROR, "center " INT64_FORMAT " of an event does not exist", center_id);
-	return datumCopy(clinical_find_column(&look->centers, "time_zone"), false, -1);
-}
-
-/* The time zone of a patient at a moment, as time_zone_at gives it. */
-static Datum
-zone_at(Look *look, Datum patient_id, const Event *events, int nevents, TimestampTz moment)
-{
-	Datum		zone = told_zone(look, patient_id, moment);
-
-	for (int i = nevents - 1; i >= 0 && zone == 0; i--)
-	{
-		Datum		there = center_zone(look, events[i].center_id);
-
-		if (events[i].number == 1 || events[i].day <= day_in(there, moment))
-			zone = there;
-	}
-	return zone;
-}
-
 /* Was the patient on study on a day?  Who leaves it on a day reports on that day. */
 static bool
-on_study(const Event *events, int nevents, DateADT day)
+on_study(const ClinicalEvent *events, int nevents, DateADT day)
 {
-	const Event *last = NULL;
+	const ClinicalEvent *last = NULL;
 
 	for (int i = 0; i < nevents; i++)
 	{
-		const Event *event = &events[i];
+		const ClinicalEvent *event = &events[i];
 
 		if (event->day > day || (event->day == day && !event->enrolled))
 			continue;
@@ -221,7 +117,7 @@ on_study(const Event *events, int nevents, DateADT day)
 
 /* The first day on which the patient was enrolled. */
 static DateADT
-first_day(const Event *events, int nevents)
+first_day(const ClinicalEvent *events, int nevents)
 {
 	DateADT		first = NEVER_ENROLLED;
 
@@ -280,12 +176,12 @@ is_closed(Look *look, int64 project_id)
 {
 	Datum		key = Int64GetDatum(project_id);
 
-	return !clinical_find_first(&look->projects, &key) || text_is(clinical_find_column(&look->projects, "status"), "closed");
+	return !clinical_find_first(&look->projects, &key) || clinical_text_is(clinical_find_column(&look->projects, "status"), "closed");
 }
 
 /* Why a report of a patient that is known cannot be accepted; NULL: it may be. */
 static const char *
-find_reason(Look *look, const ClinicalStaged *staged, const Event *events, int nevents)
+find_reason(Look *look, const ClinicalStaged *staged, const ClinicalEvent *events, int nevents)
 {
 	DateADT		day = DatumGetDateADT(staged->local_day);
 	DateADT		first = first_day(events, nevents);
@@ -305,7 +201,7 @@ look_up(Look *look, ClinicalStaged *staged)
 {
 	Datum		keys[2] = {staged->values[CLINICAL_STAGED_PATIENT_ID], staged->values[CLINICAL_STAGED_SUBMISSION_ID]};
 	TimestampTz moment = with_a_day(staged->captured_at);
-	Event	   *events;
+	ClinicalEvent *events;
 	int			nevents;
 	DateADT		day;
 
@@ -315,12 +211,12 @@ look_up(Look *look, ClinicalStaged *staged)
 	if (!staged->known)
 		return;
 	staged->project_id = DatumGetInt64(clinical_find_column(&look->patients, "project_id"));
-	nevents = read_events(look, keys[0], &events);
+	nevents = clinical_patient_events(&look->zones, keys[0], &events);
 	staged->zone = staged->nulls[CLINICAL_STAGED_TIME_ZONE] ?
-		zone_at(look, keys[0], events, nevents, moment) : staged->values[CLINICAL_STAGED_TIME_ZONE];
+		clinical_patient_zone(&look->zones, keys[0], events, nevents, moment) : staged->values[CLINICAL_STAGED_TIME_ZONE];
 	if (staged->zone == 0)
 		elog(ERROR, "patient has no time zone");
-	day = day_in(staged->zone, moment);
+	day = clinical_day_in(staged->zone, moment);
 	staged->local_day = DateADTGetDatum(day);
 	staged->version_id = find_version(look, staged->project_id, staged, day);
 	staged->reason = find_reason(look, staged, events, nevents);
@@ -344,9 +240,7 @@ clinical_intake_look_up(ClinicalStaged **reports, int count)
 	clinical_find_close(&look.submissions);
 	clinical_find_close(&look.aside);
 	clinical_find_close(&look.patients);
-	clinical_find_close(&look.zones);
-	clinical_find_close(&look.events);
-	clinical_find_close(&look.centers);
+	clinical_patient_look_close(&look.zones);
 	clinical_find_close(&look.projects);
 	clinical_find_close(&look.instruments);
 	clinical_find_close(&look.versions);

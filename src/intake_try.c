@@ -37,7 +37,10 @@
 static volatile sig_atomic_t timed_out = false;
 static TimeoutId timeout_id = MAX_TIMEOUTS;
 
-/* The time is up: interrupt what is running, unless it waits for a lock, which is nobody's fault here. */
+/*
+ * The time is up: interrupt what is running, unless it waits for a lock, which is
+ * nobody's fault here.  Then it has as much time again.
+ */
 static void
 time_is_up(void)
 {
@@ -57,7 +60,8 @@ begin_timeout(void)
 		timeout_id = RegisterTimeout(USER_TIMEOUT, time_is_up);
 	timed_out = false;
 	if (clinical_report_timeout > 0)
-		enable_timeout_after(timeout_id, clinical_report_timeout);
+		enable_timeout_every(timeout_id, TimestampTzPlusMilliseconds(GetCurrentTimestamp(), clinical_report_timeout),
+							 clinical_report_timeout);
 }
 
 /* The end of it; a time that was up too late interrupts nothing any more. */
@@ -77,14 +81,18 @@ is_intervention(int sqlerrcode)
 	return ERRCODE_TO_CATEGORY(sqlerrcode) == ERRCODE_TO_CATEGORY(ERRCODE_OPERATOR_INTERVENTION);
 }
 
-/* Is it no fault of the report, so that it is tried again as long as it takes? */
+/*
+ * Is it no fault of the report, so that it is tried again as long as it takes?  A
+ * table, column, function or right that is missing is missing for all.
+ */
 static bool
 is_of_the_server(int sqlerrcode)
 {
 	int			category = ERRCODE_TO_CATEGORY(sqlerrcode);
 
 	return category == ERRCODE_TO_CATEGORY(ERRCODE_INSUFFICIENT_RESOURCES) ||
-		category == ERRCODE_TO_CATEGORY(ERRCODE_SYSTEM_ERROR);
+		category == ERRCODE_TO_CATEGORY(ERRCODE_SYSTEM_ERROR) ||
+		category == ERRCODE_TO_CATEGORY(ERRCODE_SYNTAX_ERROR_OR_ACCESS_RULE_VIOLATION);
 }
 
 /* May it go well another time? */
@@ -154,32 +162,52 @@ try_process(ClinicalStaged **reports, int count)
 	return sqlerrcode;
 }
 
-/* When a report that failed so many times is to be tried again: later each time, and not all at once. */
+/* So long (ms) from now, but for clinical.retry_delay_max, and not all at once. */
 static TimestampTz
-next_attempt(int failures)
+moment_after(double delay)
 {
-	double		delay = Min(FIRST_DELAY * pow(2, failures - 1), (double) clinical_retry_delay_max);
-
-	delay *= 0.5 + pg_prng_double(&pg_global_prng_state) / 2;
+	delay = Min(delay, (double) clinical_retry_delay_max) * (0.5 + pg_prng_double(&pg_global_prng_state) / 2);
 	return TimestampTzPlusMilliseconds(GetCurrentTimestamp(), (int64) delay);
 }
 
-/* Put a report off, of which so many attempts have failed. */
-static void
-put_off(ClinicalBacklog *backlog, ClinicalStaged *staged, int failures)
+/*
+ * When a report that failed is to be tried again: later with each attempt.  What
+ * is of the server is no attempt: then later the longer the report waits.
+ */
+static TimestampTz
+next_attempt(const ClinicalStaged *staged, int failures, bool of_the_server)
 {
-	staged->values[CLINICAL_STAGED_ATTEMPTS] = Int32GetDatum(failures);
-	staged->nulls[CLINICAL_STAGED_ATTEMPTS] = false;
-	staged->values[CLINICAL_STAGED_NOT_BEFORE] = TimestampTzGetDatum(next_attempt(Max(failures, 1)));
+	TimestampTz received_at = DatumGetTimestampTz(staged->values[CLINICAL_STAGED_RECEIVED_AT]);
+	long		age = TimestampDifferenceMilliseconds(received_at, GetCurrentTimestamp());
+
+	return moment_after(of_the_server ? Max(age / 2, FIRST_DELAY) : FIRST_DELAY * pow(2, failures - 1));
+}
+
+/* Put a report off to a moment. */
+void
+clinical_intake_put_off(ClinicalBacklog *backlog, ClinicalStaged *staged, TimestampTz moment)
+{
+	staged->values[CLINICAL_STAGED_NOT_BEFORE] = TimestampTzGetDatum(moment);
 	staged->nulls[CLINICAL_STAGED_NOT_BEFORE] = false;
 	/* whatever it does, it does not crash the server */
 	staged->nulls[CLINICAL_STAGED_CRASHES] = true;
 	clinical_stage_put_off(backlog, staged->values, staged->nulls);
+}
+
+/* Put a report off that failed. */
+static void
+put_off_failed(ClinicalBacklog *backlog, ClinicalStaged *staged, bool of_the_server)
+{
+	int			failures = clinical_staged_number(staged, CLINICAL_STAGED_ATTEMPTS) + !of_the_server;
+
+	staged->values[CLINICAL_STAGED_ATTEMPTS] = Int32GetDatum(failures);
+	staged->nulls[CLINICAL_STAGED_ATTEMPTS] = false;
+	clinical_intake_put_off(backlog, staged, next_attempt(staged, failures, of_the_server));
 	clinical_intake_stat(backlog, CLINICAL_STAT_RETRIED, 1);
 }
 
-/* Put a report that failed alone where it belongs; it is out of its table already. */
-static void
+/* Put a report that failed alone where it belongs; it is out of its table already.  Was it put off? */
+static bool
 report_failed(ClinicalBacklog *backlog, ClinicalStaged *staged, int sqlerrcode)
 {
 	int			attempts = clinical_staged_number(staged, CLINICAL_STAGED_ATTEMPTS);
@@ -191,30 +219,36 @@ report_failed(ClinicalBacklog *backlog, ClinicalStaged *staged, int sqlerrcode)
 	else if (is_of_the_server(sqlerrcode) || (is_transient(sqlerrcode) && attempts + 1 < clinical_max_attempts))
 	{
 		/* if that fails too, as on a full disk, nothing was done */
-		put_off(backlog, staged, attempts + !is_of_the_server(sqlerrcode));
-		return;
+		put_off_failed(backlog, staged, is_of_the_server(sqlerrcode));
+		return true;
 	}
 	else
 		clinical_intake_set_aside(staged, "failed", "sqlstate", unpack_sql_state(sqlerrcode));
 	clinical_intake_store_aside(staged);
+	return false;
 }
 
-/* Process reports, by halves where they fail together. */
+/*
+ * Process reports, by halves where they fail together.  Behind them in the batch
+ * there are so many more: those of the same id wait for one that is put off.
+ */
 static void
-process_by_halves(ClinicalBacklog *backlog, ClinicalStaged **reports, int count)
+process_by_halves(ClinicalBacklog *backlog, ClinicalStaged **reports, int count, int behind)
 {
-	int			sqlerrcode = try_process(reports, count);
-	int			half = count / 2;
+	int			left = clinical_intake_leave_waiting(backlog, reports, count);
+	int			half = left / 2;
+	int			sqlerrcode = left == 0 ? 0 : try_process(reports, left);
 
 	if (sqlerrcode == 0)
 		return;
-	if (count == 1)
+	if (left == 1)
 	{
-		report_failed(backlog, reports[0], sqlerrcode);
+		if (report_failed(backlog, reports[0], sqlerrcode))
+			clinical_intake_put_off_behind(reports + 1, count - 1 + behind, reports[0]);
 		return;
 	}
-	process_by_halves(backlog, reports, half);
-	process_by_halves(backlog, reports + half, count - half);
+	process_by_halves(backlog, reports, half, count - half + behind);
+	process_by_halves(backlog, reports + half, left - half, count - left + behind);
 }
 
 /*
@@ -230,7 +264,7 @@ clinical_intake_try(ClinicalBacklog *backlog, ClinicalStaged **reports, int coun
 	if (sqlerrcode == 0)
 		return CLINICAL_TRIED;
 	if (count == 1)
-		report_failed(backlog, reports[0], sqlerrcode);
+		(void) report_failed(backlog, reports[0], sqlerrcode);
 	else if (timed_out && can_give_up)
 		return CLINICAL_TIMED_OUT;
 	else
@@ -238,7 +272,7 @@ clinical_intake_try(ClinicalBacklog *backlog, ClinicalStaged **reports, int coun
 		int			part = timed_out ? 1 : (count + 1) / 2;
 
 		for (int i = 0; i < count; i += part)
-			process_by_halves(backlog, reports + i, Min(part, count - i));
+			process_by_halves(backlog, reports + i, Min(part, count - i), Max(count - i - part, 0));
 	}
 	return CLINICAL_TRIED;
 }

@@ -12,6 +12,7 @@
 
 #include "catalog/pg_type.h"
 #include "utils/builtins.h"
+#include "utils/timestamp.h"
 
 #include "compat.h"
 #include "patient.h"
@@ -303,29 +304,19 @@ clinical_time_zone_at(PG_FUNCTION_ARGS)
 		"SELECT true FROM clinical.patient p WHERE p.id OPERATOR(pg_catalog.=) $1",
 		1, {TEXTOID}
 	};
-	static ClinicalPlan plan = {
-		"SELECT COALESCE("
-		"       (SELECT z.time_zone FROM clinical.patient_time_zone z"
-		"         WHERE z.patient_id OPERATOR(pg_catalog.=) p.id"
-		"           AND z.effective_from OPERATOR(pg_catalog.<=) $2"
-		"         ORDER BY z.effective_from DESC, z.event_no DESC LIMIT 1),"
-		"       (SELECT c.time_zone FROM clinical.enrollment_event e"
-		"          JOIN clinical.center c ON c.id OPERATOR(pg_catalog.=) e.center_id"
-		"         WHERE e.patient_id OPERATOR(pg_catalog.=) p.id"
-		"           AND (e.event_no OPERATOR(pg_catalog.=) 1 OR e.effective_on OPERATOR(pg_catalog.<=)"
-		"                ($2 AT TIME ZONE c.time_zone)::pg_catalog.date)"
-		"         ORDER BY e.event_no DESC LIMIT 1))"
-		"  FROM clinical.patient p WHERE p.id OPERATOR(pg_catalog.=) $1",
-		2, {TEXTOID, TIMESTAMPTZOID}
-	};
-	Datum		values[2];
+	ClinicalPatientLook zones = CLINICAL_PATIENT_LOOK;
+	Datum		id = patient_arg(fcinfo, 0);
+	ClinicalEvent *events;
+	int			nevents;
 	Datum		zone;
 
-	values[0] = patient_arg(fcinfo, 0);
 	clinical_require_arg(!PG_ARGISNULL(1), "moment is required");
-	values[1] = PG_GETARG_DATUM(1);
-	if (!clinical_fetch(&look, values, NULL, true, &zone) ||
-		!clinical_owner_fetch(&plan, values, NULL, true, &zone))
+	if (!clinical_fetch(&look, &id, NULL, true, &zone))
 		clinical_patient_not_found();
+	nevents = clinical_patient_events(&zones, id, &events);
+	zone = clinical_patient_zone(&zones, id, events, nevents, DatumGetTimestampTz(PG_GETARG_DATUM(1)));
+	clinical_patient_look_close(&zones);
+	if (zone == 0)
+		elog(ERROR, "patient has no time zone");
 	return zone;
 }

@@ -35,6 +35,8 @@ PG_FUNCTION_INFO_V1(clinical_worker_states);
 
 /* How long (ms) stop_workers() waits */
 #define STOP_TIMEOUT 30000
+/* How long (ms) after the start of the server its launcher may not be there yet */
+#define LAUNCHER_DELAY 10000
 
 bool		clinical_workers_on = true;
 int			clinical_max_databases = 64;
@@ -108,6 +110,24 @@ register_launcher(void)
 	RegisterBackgroundWorker(&launcher);
 }
 
+/* For health(): is max_worker_processes too small? */
+static bool
+lacks_slots(const char **problem, const char **remedy)
+{
+	bool		no_launcher = clinical_workers != NULL && clinical_workers->launcher == NULL && !RecoveryInProgress() &&
+		TimestampDifferenceExceeds(PgStartTime, GetCurrentTimestamp(), LAUNCHER_DELAY);
+
+	if (clinical_workers == NULL || (!no_launcher && !clinical_workers->lacks_slot))
+		return false;
+	*problem = no_launcher ? "the launcher of background workers does not run" :
+		"the server had no slot left for a background worker";
+	*remedy = psprintf("Raise max_worker_processes, now %d, and restart the server: clinical takes one, one more for each"
+					   " database that has the extension, and further ones while all workers together are fewer than"
+					   " clinical.max_workers, now %d.",
+					   max_worker_processes, clinical_max_workers);
+	return true;
+}
+
 /* When the library is loaded; only at server start can there be workers. */
 void
 clinical_worker_init(void)
@@ -117,6 +137,7 @@ clinical_worker_init(void)
 		return;
 	clinical_slots_init();
 	clinical_worker_hook_init();
+	clinical_register_problem(lacks_slots);
 	register_launcher();
 }
 
@@ -201,8 +222,10 @@ clinical_start_workers(PG_FUNCTION_ARGS)
 		slot->stopped = false;
 		slot->next_start = 0;
 		slot->failures = 0;
+		slot->sqlerrcode = 0;
 		slot->further.next_start = 0;
 		slot->further.failures = 0;
+		slot->further.sqlerrcode = 0;
 		clinical_launcher_wake();
 	}
 	LWLockRelease(clinical_workers_lock);

@@ -259,6 +259,7 @@ clinical_start_worker(ClinicalStart *start, int slot, const ClinicalWorkerStart 
 	start->handle = NULL;
 	start->generation = meant->generation;
 	registered = RegisterDynamicBackgroundWorker(&worker, &start->handle);
+	clinical_workers->lacks_slot = !registered;
 	if (!registered)
 		start->handle = NULL;
 	MemoryContextSwitchTo(old);

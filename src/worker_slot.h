@@ -106,6 +106,8 @@ typedef struct ClinicalWorkers
 								 * was started */
 	ConditionVariable ended;	/* a worker has ended */
 	TimestampTz no_further_before;	/* PostgreSQL had no slot for one */
+	bool		lacks_slot;		/* nor for the last one that was asked for; the
+								 * launcher's */
 	ClinicalWorkerPlace places[CLINICAL_MAX_WORKERS];
 	int			nslots;
 	ClinicalSlot slots[FLEXIBLE_ARRAY_MEMBER];

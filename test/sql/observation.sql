@@ -119,4 +119,53 @@ SELECT fault, place, detail FROM clinical.verify_audit();
 SELECT invariant, count(*) FROM clinical.check() GROUP BY 1 ORDER BY 1;
 ROLLBACK;
 SELECT fault, place, detail FROM clinical.verify_audit();
+
+-- compliance: what became of expected entries
+SELECT version FROM clinical.create_instrument('{"code": "ob-daily", "version": "1", "items": [{"code": "n", "type": "integer"}]}');
+SELECT version FROM clinical.create_instrument('{"code": "ob-daily", "version": "2", "items": [{"code": "n", "type": "integer"}]}');
+SELECT version FROM clinical.create_instrument('{"code": "ob-visit", "version": "1", "items": [{"code": "n", "type": "integer"}]}');
+SELECT instrument FROM clinical.use_instrument('OBSERVATION', 'ob-daily', version => '1', effective_from => '2026-01-01');
+SELECT instrument FROM clinical.use_instrument('OBSERVATION', 'ob-daily', version => '2', effective_from => '2026-03-04');
+SELECT instrument FROM clinical.use_instrument('OBSERVATION', 'ob-visit');
+SELECT schedule FROM clinical.schedule_entries('OBSERVATION', 'ob-daily', '{"kind": "daily", "from": "18:00", "to": "17:00", "grace_minutes": 120}');
+SELECT schedule FROM clinical.schedule_entries('OBSERVATION', 'ob-visit', '{"kind": "visits", "visits": [{"code": "V1", "day": 1}, {"code": "V2", "day": 5, "before": 2, "after": 2}, {"code": "V3", "day": 8, "before": 2, "after": 9}]}');
+SELECT id FROM clinical.enroll_patient('ob-c', NULL, NULL, 'OBSERVATION', :center, effective_on => '2026-03-01');
+SELECT id FROM clinical.enroll_patient('ob-d', NULL, NULL, 'OBSERVATION', :center, effective_on => '2026-03-01');
+SELECT period FROM clinical.excuse_entries('ob-c', '[2026-03-06 20:00+00,2026-03-06 21:00+00)', 'in hospital');
+-- the daily window is from 18:00 to 17:00, then 2 hours of grace, of which one is in the next window
+CREATE FUNCTION test.answer(patient text, instrument text, number int, captured timestamptz) RETURNS text LANGUAGE sql AS $$
+    SELECT outcome FROM clinical.submit_report(patient, '{"n": 1}', ('00000000-0000-0000-0000-00000000c' || lpad(number::text, 3, '0'))::uuid, captured, instrument)
+$$;
+SELECT string_agg(DISTINCT test.answer('ob-c', v.instrument, v.number, v.captured), ' ') FROM (VALUES
+    ('ob-daily', 1, '2026-03-01 18:00+00'::timestamptz),    -- the first moment of day 1
+    ('ob-daily', 2, '2026-03-01 17:59:59+00'),              -- before any
+    ('ob-daily', 3, '2026-03-02 17:30+00'),                 -- day 1 is completed: of no use
+    ('ob-daily', 4, '2026-03-03 17:00+00'),                 -- the end of day 2 is not in it: late
+    ('ob-daily', 5, '2026-03-04 18:30+00'),                 -- in the grace of day 3, and the window of day 4: day 3 is missed
+    ('ob-daily', 6, '2026-03-05 18:00+00'), ('ob-daily', 7, '2026-03-05 19:00+00'),   -- two for day 5
+    ('ob-daily', 8, '2026-03-06 18:30+00'),                 -- excused, and yet made
+    ('ob-daily', 9, '2026-03-07 18:30+00'),                 -- to be withdrawn
+    ('ob-visit', 10, '2026-03-01 12:00+00'), ('ob-visit', 11, '2026-03-07 12:00+00')  -- the second in V2 and V3: the one that began last
+    ) v (instrument, number, captured);
+SELECT string_agg(DISTINCT test.answer('ob-d', 'ob-daily', 20, '2026-03-02 19:00+00'), ' ');
+SELECT clinical.process_reports();
+SELECT status FROM clinical.withdraw_submission('ob-c', '00000000-0000-0000-0000-00000000c009', 'r');
+SELECT instrument, day, visit, status, right(submission_id::text, 2) AS report, captured_at, received_at IS NOT NULL AS received
+  FROM clinical.entry_compliance('ob-c', '[2026-03-01,2026-03-10)');
+-- a part of it says the same, also where the report for its last day is one of the next
+SELECT day, status FROM clinical.entry_compliance('ob-c', '[2026-03-03,2026-03-04)') WHERE instrument = 'ob-daily';
+SELECT count(*) FROM (SELECT e.* FROM clinical.entry_compliance('ob-c', '[2026-03-01,2026-03-20)') e
+                      EXCEPT SELECT f.* FROM generate_series(0, 18) g, clinical.entry_compliance('ob-c', daterange('2026-03-01'::date + g, '2026-03-02'::date + g)) f) s;
+-- and all columns of the entry are those of expected_entries
+SELECT count(*) FROM (SELECT e.instrument, e.day, e.visit, e.entry_window, e.closes_at, e.time_zone FROM clinical.entry_compliance('ob-c', '[2026-03-01,2026-03-20)') e
+                      EXCEPT SELECT x.instrument, x.day, x.visit, x.entry_window, x.closes_at, x.time_zone FROM clinical.expected_entries('ob-c', '[2026-03-01,2026-03-20)') x) s;
+-- as it was known when nothing had been received, and what is to come
+SELECT status, count(*) FROM clinical.entry_compliance('ob-c', '[2026-03-01,2026-03-10)', '2026-03-05 00:00+00') GROUP BY 1 ORDER BY 1;
+SELECT status, count(*) FROM clinical.entry_compliance('ob-c', '[2098-03-01,2098-03-03)') GROUP BY 1 ORDER BY 1;
+SELECT day, status FROM clinical.entry_compliance('ob-d', '[2026-03-01,2026-03-04)') WHERE instrument = 'ob-daily';
+SELECT count(*) FROM clinical.entry_compliance('ob-1', '[2025-03-01,2025-03-04)');
+SELECT count(*) FROM clinical.entry_compliance('ob-c', '[2026-03-01,2036-03-09)');
+SELECT count(*) FROM clinical.entry_compliance('ob-c', 'empty');
+SELECT p, test.try(format('SELECT clinical.entry_compliance(%L, %L)', p, d)) FROM (VALUES ('nobody', '[2026-03-01,2026-03-04)'), ('', '[2026-03-01,2026-03-04)'), (NULL, '[2026-03-01,2026-03-04)'),
+    ('ob-c', NULL), ('ob-c', '[2026-03-01,)'), ('ob-c', '(,2026-03-01)'), ('ob-c', '[2026-03-01,infinity)'), ('ob-c', '[2026-03-01,2099-01-01)')) v (p, d);
 SELECT clinical.start_workers() IS NOT NULL AS started;

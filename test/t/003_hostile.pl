@@ -111,6 +111,7 @@ SELECT s.schedule FROM clinical.schedule_entries('P', 'pain', '{"kind": "weekly"
 SELECT s.schedule FROM clinical.schedule_entries('P', 'pain', '{"kind": "visits", "visits": [{"code": "V1", "day": 8, "before": 1, "after": 1}]}', '2026-02-01') s;
 SELECT clinical.schedule_entries('P', 'pain', '{"kind": "never"}');
 SELECT e.period, e.reason FROM clinical.excuse_entries('P1', '[2026-01-12,2026-01-13)', 'r') e;
+SELECT * FROM clinical.entry_compliance('P1', '[2026-01-01,2026-02-20)');
 SELECT * FROM clinical.expected_entries('P1', '[2026-01-01,2026-02-20)');
 SELECT * FROM clinical.expected_entries('nobody', '[2026-01-01,2026-02-20)');
 SELECT r.version, r.kind FROM clinical.create_rule('{"code": "R", "project": "P", "kind": "streak", "days": 3, "items": [{"item": "8480-6", "range": "[90,140]"}], "severity": "info"}') r;

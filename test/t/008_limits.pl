@@ -106,6 +106,7 @@ my %plain = (
 	'create_instrument(jsonb)' => q{'{"code":"new","version":"1","items":[{"code":"a","type":"integer"}]}'},
 	'drop_instrument(text,text,date)' => q{'P', 'I', '2026-02-01'},
 	'excuse_entries(text,tstzrange,text)' => q{'P1', '[2026-02-01 00:00+00,2026-02-02 00:00+00)', 'r'},
+	'entry_compliance(text,daterange,timestamp with time zone)' => q{'P1', '[2026-02-01,2026-03-01)', '2026-03-01 00:00+00'},
 	'expected_entries(text,daterange)' => q{'P1', '[2026-02-01,2026-03-01)'},
 	'import_questionnaire(jsonb,text,text)' => q{'{"resourceType":"Questionnaire","item":[{"linkId":"1","type":"string"}]}', 'new', '1'},
 	'instrument_in_force(text,text,date)' => q{'P', 'I', '2026-02-01'},

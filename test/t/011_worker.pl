@@ -129,6 +129,7 @@ is(log_count('permission denied for database "c"', $end), 1, 'with one line in t
 $node->safe_psql('postgres', 'GRANT CONNECT ON DATABASE c TO PUBLIC');
 is($node->safe_psql('c', 'SELECT clinical.start_workers()'), 't', 'start_workers() does not wait');
 workers_are('a b c', 'mended');
+is($node->safe_psql('c', 'SELECT failures, last_error FROM clinical.stat_worker'), '0|', 'and what went wrong is forgotten');
 $node->safe_psql('postgres', q{ALTER SYSTEM RESET clinical.worker_restart_delay; SELECT pg_reload_conf()});
 
 # the extension is of another version: the worker stays, and does nothing

@@ -38,6 +38,20 @@ my $directory = $node->data_dir . '/log';
 
 sub logs { return join '', map { slurp_file("$directory/$_") } grep { -e "$directory/$_" } 'server.log', 'server.csv', 'server.json'; }
 
+# The collector of logs writes them a while after those who log have gone on.
+sub logged
+{
+	my ($pattern, $name, $from) = @_;
+	my $text;
+	for (1 .. 600)
+	{
+		$text = defined $from ? substr(slurp_file("$directory/server.log"), $from) : logs();
+		last if $text =~ $pattern;
+		select undef, undef, undef, 0.1;
+	}
+	return like($text, $pattern, $name);
+}
+
 $node->safe_psql('postgres', q{
 CREATE EXTENSION clinical;
 SELECT clinical.create_center('Center', 'C1'), clinical.create_project_with_centers('P', '{1}', 'P');
@@ -89,8 +103,7 @@ for my $case (@cases)
 	my $before = -s "$directory/server.log";
 	my ($status, $out, $error) = $node->psql('postgres', "\\set VERBOSITY verbose\n$sql;", on_error_stop => 0);
 	like($error, qr/\Q$told\E/, 'the client is told of ' . ($sql =~ s/\n.*//sr));
-	my $log = substr slurp_file("$directory/server.log"), $before;
-	like($log, qr/\b$state\b/, "and the log has its SQLSTATE $state");
+	logged(qr/\b$state\b/, "and the log has its SQLSTATE $state", $before);
 }
 # not failing, but talking
 my ($status, $out, $error) = $node->psql('postgres', "SET client_min_messages = log; SELECT says('$canary'); SELECT '$canary' FROM generate_series(1, 50000) g ORDER BY md5(g::text) LIMIT 1");
@@ -107,22 +120,31 @@ $sessions[0]->query_safe("BEGIN; UPDATE own SET n = 2 WHERE id = 11;");
 $sessions[1]->query_safe("BEGIN; UPDATE own SET n = 2 WHERE id = 12;");
 $sessions[0]->{stdin} .= "UPDATE own SET n = 3 WHERE id = 12 AND t <> '$canary';\n\\echo waited\n";
 $sessions[0]->{run}->pump_nb;
-$node->poll_query_until('postgres', q{SELECT count(*) = 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock'}) or die;
+$node->poll_query_until('postgres', q{SELECT count(*) = 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND backend_type = 'client backend'}) or die;
 $sessions[1]->{stdin} .= "UPDATE own SET n = 3 WHERE id = 11 AND t <> '$canary';\n\\echo waited\n";
 $sessions[1]->{run}->pump_nb;
-$node->poll_query_until('postgres', q{SELECT count(*) = 0 FROM pg_stat_activity WHERE wait_event_type = 'Lock'}) or die;
+$node->poll_query_until('postgres', q{SELECT count(*) = 0 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND backend_type = 'client backend'}) or die;
 $_->quit for @sessions;
-like(logs(), qr/deadlock detected/, 'there was a deadlock');
+logged(qr/deadlock detected/, 'there was a deadlock');
 # a process that fails: the postmaster tells what it was running
 my $victim = $node->background_psql('postgres', on_error_stop => 0);
 my $pid = $victim->query_safe('SELECT pg_backend_pid()');
 $victim->{stdin} .= "SELECT pg_sleep(60), '$canary';\n";
 $victim->{run}->pump_nb;
 $node->poll_query_until('postgres', "SELECT query ~ '$canary' FROM pg_stat_activity WHERE pid = $pid") or die;
+my $starts = () = logs() =~ /database system is ready to accept connections/g;
 kill 'KILL', $pid;
-$node->poll_query_until('postgres', 'SELECT true') or die;
+logged(qr/was terminated by signal 9/, 'a process failed');
+# only then does the server begin anew; not by poll_query_until, which dies of a psql that cannot connect
+my $back = 0;
+for (1 .. 600)
+{
+	$back = 1 if $starts < (() = logs() =~ /database system is ready to accept connections/g) && eval { $node->psql('postgres', 'SELECT true') == 0 };
+	last if $back;
+	select undef, undef, undef, 0.1;
+}
+ok($back, 'and the server is back');
 eval { $victim->quit };
-like(logs(), qr/was terminated by signal 9/, 'a process failed');
 # a session that is ended
 my $ended = $node->background_psql('postgres', on_error_stop => 0);
 $pid = $ended->query_safe('SELECT pg_backend_pid()');
@@ -132,6 +154,9 @@ $node->poll_query_until('postgres', "SELECT query ~ '$canary' FROM pg_stat_activ
 $node->safe_psql('postgres', "SELECT pg_terminate_backend($pid)");
 eval { $ended->quit };
 
+# what comes last is written last
+$node->safe_psql('postgres', q{DO $$ BEGIN RAISE LOG 'all is said' USING ERRCODE = '01007'; END $$});
+logged(qr/01007/, 'the logs are complete', 0);
 my $logs = logs();
 unlike($logs, qr/$canary/, 'the tag is in none of the logs');
 diag join "\n", grep { /$canary/ } (split /\n/, $logs)[ 0 .. 100000 ] if $logs =~ /$canary/;
@@ -165,7 +190,7 @@ ok($known, 'a database without the extension logs as ever');
 $node->safe_psql('postgres', 'ALTER SYSTEM SET clinical.log_values = on; SELECT pg_reload_conf()');
 $node->poll_query_until('postgres', q{SELECT current_setting('clinical.log_values') = 'on'}) or die;
 $node->psql('postgres', "SELECT '${canary}shown'::int");
-like(logs(), qr/${canary}shown/, 'with clinical.log_values the tag is there');
+logged(qr/${canary}shown/, 'with clinical.log_values the tag is there');
 like($node->safe_psql('postgres', 'SELECT problem FROM clinical.health()'), qr/clinical.log_values is on/, 'which health() tells');
 ($status, $out, $error) = $node->psql('postgres', 'CREATE ROLE regress_user; SET ROLE regress_user; SET clinical.log_values = on');
 like($error, qr/permission denied to set parameter/, 'and only a superuser may set');

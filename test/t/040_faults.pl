@@ -30,6 +30,48 @@ SELECT clinical.enroll_patient('P' || g, 'Name', NULL, 'P', 1, '{"a": 1}', effec
 SELECT clinical.create_instrument('{"code": "used", "version": "1", "items": [{"code": "a", "type": "integer"}]}');
 SELECT clinical.use_instrument('P', 'used', true)});
 
+# Waits until a query gives t.  Unlike poll_query_until it minds no psql that cannot connect, of which that dies.
+sub soon
+{
+	my ($query) = @_;
+	for (1 .. 1200)
+	{
+		my $got = eval { my ($status, $out) = $node->psql('postgres', $query); $status == 0 ? $out : undef };
+		return 1 if defined $got && $got eq 't';
+		select undef, undef, undef, 0.05;
+	}
+	return 0;
+}
+
+# Is a pattern in the log, from a place on, within a minute?
+sub logged
+{
+	my ($pattern, $from) = @_;
+	for (1 .. 1200)
+	{
+		return 1 if slurp_file($node->logfile, $from) =~ $pattern;
+		select undef, undef, undef, 0.05;
+	}
+	return 0;
+}
+
+# Runs a statement that meets a fault; what psql was told.  A wait is ended by the timeout, which nothing else has:
+# on a busy machine it takes its time until the point is reached.  After a crash it waits until the server is back:
+# the client notices before the postmaster does, and who connects at once meets the crash.
+sub meet
+{
+	my ($database, $fault, $sql) = @_;
+	my $log = -s $node->logfile;
+	my $timeout = $fault =~ /:wait/ ? '700ms' : 0;
+	my ($status, $out, $error) = $node->psql($database, "\\set VERBOSITY sqlstate\nSET statement_timeout = '$timeout'; SET clinical.fault = '$fault';\n$sql", on_error_stop => 0);
+	if ($fault =~ /:crash/)
+	{
+		logged(qr/terminated by signal 6.*database system is ready to accept connections/s, $log) or diag 'the server did not crash';
+		soon('SELECT true') or die 'the server is not back';
+	}
+	return $error;
+}
+
 # What reaches each point; # is another number each time.
 my %reach = (
 	owner_acts => q{SELECT count(clinical.set_patient_status('P#', 'completed', '2026-02-01'))},
@@ -47,7 +89,7 @@ my %reach = (
 	instrument_compiled => q{SELECT clinical.report_is_valid('used', '{"a": 1}')});
 # in the workers, where a trail begins its next generation, and where reports are processed, whose errors
 # are no errors of the caller
-my %elsewhere = map { $_ => 1 } qw(stage_put stage_find drain_taken drain_judged drain_stored drain_observed drain_monitored rule_compiled worker_begun worker_commit worker_committed seal_done audit_generation
+my %elsewhere = map { $_ => 1 } qw(stage_put stage_find drain_marked drain_taken drain_judged drain_stored drain_observed drain_monitored rule_compiled worker_begun worker_commit worker_committed seal_done audit_generation
   further_start further_attached);
 my %points = map { $_ => 1 } map { slurp_file($_) =~ /CLINICAL_FAULT\("(\w+)"\)/g } glob 'src/*.c';
 is(join(' ', sort keys %points), join(' ', sort keys %reach, keys %elsewhere), 'every point is known');
@@ -77,10 +119,9 @@ for my $point (sort keys %reach)
 		my $n = ++$number;
 		my $sql = $reach{$point} =~ s/#/$n/gr;
 		my $before = stored();
-		my ($status, $out, $error) = $node->psql('postgres', "\\set VERBOSITY sqlstate\nSET statement_timeout = '700ms'; SET clinical.fault = '$point:$action';\n$sql", on_error_stop => 0);
+		my $error = meet('postgres', "$point:$action", $sql);
 		my %expected = (error => qr/ERROR:  09000/, wait => qr/ERROR:  57014/, crash => qr/server closed the connection unexpectedly/);
 		$hits++ if like($error, $expected{$action}, "$point: $action");
-		$node->poll_query_until('postgres', 'SELECT true') if $action eq 'crash';
 		is(stored(), $before, "$point: $action leaves nothing");
 	}
 	# in a savepoint, and the session goes on as who it was
@@ -103,9 +144,8 @@ for my $point (qw(drain_judged drain_stored drain_observed drain_monitored))
 	for my $action (qw(wait crash))
 	{
 		my $before = stored();
-		my ($status, $out, $error) = $node->psql('postgres', "\\set VERBOSITY sqlstate\nSET statement_timeout = '700ms'; SET clinical.fault = '$point:$action';\nSELECT clinical.process_reports()", on_error_stop => 0);
+		my $error = meet('postgres', "$point:$action", q{SELECT clinical.process_reports()});
 		$hits++ if like($error, { wait => qr/ERROR:  57014/, crash => qr/server closed/ }->{$action}, "$point: $action");
-		$node->poll_query_until('postgres', 'SELECT true') if $action eq 'crash';
 		is(stored(), $before, "$point: $action leaves nothing");
 	}
 	is($node->safe_psql('postgres', "SET clinical.fault = '$point:error'; SELECT clinical.process_reports(); $balance"), sprintf("3\n%d|0|0", $accepted += 3), "$point: error");
@@ -119,9 +159,8 @@ for my $point (qw(stage_put stage_find drain_taken))
 	for my $action (qw(error wait crash))
 	{
 		my $before = stored();
-		my ($status, $out, $error) = $node->psql('postgres', "\\set VERBOSITY sqlstate\nSET statement_timeout = '700ms'; SET clinical.fault = '$point:$action';\n$call", on_error_stop => 0);
+		my $error = meet('postgres', "$point:$action", $call);
 		$hits++ if like($error, { error => qr/ERROR:  09000/, wait => qr/ERROR:  57014/, crash => qr/server closed/ }->{$action}, "$point: $action");
-		$node->poll_query_until('postgres', 'SELECT true') if $action eq 'crash';
 		is(stored(), $before, "$point: $action leaves nothing");
 		is($node->safe_psql('postgres', 'SELECT places_taken, waiting FROM clinical.stat_intake'), '3|3', "$point: $action takes no place");
 	}
@@ -133,9 +172,8 @@ sound('after processing');
 $node->safe_psql('postgres', 'CREATE DATABASE other TEMPLATE postgres');
 for my $action (qw(error wait crash))
 {
-	my ($status, $out, $error) = $node->psql('other', "\\set VERBOSITY sqlstate\nSET statement_timeout = '700ms'; SET clinical.fault = 'audit_generation:$action';\nSELECT clinical.amend_record('P40', '{\"a\": 3}', 'r')", on_error_stop => 0);
+	my $error = meet('other', "audit_generation:$action", q{SELECT clinical.amend_record('P40', '{"a": 3}', 'r')});
 	$hits++ if like($error, { error => qr/ERROR:  09000/, wait => qr/ERROR:  57014/, crash => qr/server closed/ }->{$action}, "audit_generation: $action");
-	$node->poll_query_until('postgres', 'SELECT true') if $action eq 'crash';
 	is($node->safe_psql('other', 'SELECT count(*) FROM clinical.audit_generation'), 1, "audit_generation: $action leaves nothing");
 }
 is($node->safe_psql('other', q{SELECT clinical.amend_record('P40', '{"a": 3}', 'r'); SELECT count(*) FROM clinical.audit_generation; SELECT fault FROM clinical.verify_audit()}), "2\n2", 'and it begins');
@@ -153,35 +191,29 @@ for my $point (qw(worker_begun worker_commit worker_committed seal_done))
 		my $log = -s $node->logfile;
 		$node->safe_psql('postgres', q{SELECT clinical.start_workers(); SELECT clinical.amend_record('P' || 1 + floor(random() * 48)::int, jsonb_build_object('n', random()), 'work')
   FROM (SELECT 1) s WHERE true; SELECT pg_sleep(0.3)}) if $action ne 'crash';
-		$node->psql('postgres', q{SELECT clinical.start_workers(); SELECT pg_sleep(1)}) if $action eq 'crash';
+		eval { $node->psql('postgres', q{SELECT clinical.start_workers(); SELECT pg_sleep(1)}) } if $action eq 'crash';
 		if ($action eq 'wait')
 		{
-			$hits++ if ok($node->poll_query_until('postgres', q{SELECT count(*) > 0 FROM pg_stat_activity WHERE backend_type LIKE 'clinical worker%' AND wait_event_type = 'Extension' AND state = 'active'}), "$point: wait");
+			$hits++ if ok(soon(q{SELECT count(*) > 0 FROM pg_stat_activity WHERE backend_type LIKE 'clinical worker%' AND wait_event_type = 'Extension' AND state = 'active'}), "$point: wait");
 			$node->psql('postgres', q{SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE backend_type LIKE 'clinical worker%'});
 		}
 		else
 		{
 			my %said = (error => qr/fault at "$point"/, exit => qr/clinical worker.*exited with exit code 1/, crash => qr/clinical worker.*terminated by signal 6/);
-			my $seen = 0;
-			for (1 .. 100)
-			{
-				last if $seen = slurp_file($node->logfile, $log) =~ $said{$action};
-				select(undef, undef, undef, 0.1);
-			}
-			$hits++ if ok($seen, "$point: $action");
+			$hits++ if ok(logged($said{$action}, $log), "$point: $action");
 		}
 		# where the fault stays asked for, a worker that crashes crashes again
 		my $reset = 0;
-		for (1 .. 100)
+		for (1 .. 600)
 		{
-			last if $reset = $node->psql('postgres', 'ALTER SYSTEM RESET clinical.fault') == 0;
+			last if $reset = eval { $node->psql('postgres', 'ALTER SYSTEM RESET clinical.fault') == 0 };
 			select(undef, undef, undef, 0.1);
 		}
 		ok($reset, "$point: $action: the server is there again");
-		$node->poll_query_until('postgres', 'SELECT pg_reload_conf()');
-		$node->poll_query_until('postgres', 'SELECT true');
-		$node->poll_query_until('postgres', q{SELECT clinical.start_workers() IS NOT NULL});
-		ok($node->poll_query_until('postgres', q{SELECT NOT EXISTS (SELECT FROM clinical.audit_record r WHERE r.xid >= (SELECT max(to_xid) FROM clinical.audit_block)) AND state = 'running' FROM clinical.stat_worker WHERE kind = 'first'}),
+		soon('SELECT pg_reload_conf()');
+		soon(q{SELECT current_setting('clinical.fault') = ''});
+		soon(q{SELECT clinical.start_workers() IS NOT NULL});
+		ok(soon(q{SELECT NOT EXISTS (SELECT FROM clinical.audit_record r WHERE r.xid >= (SELECT max(to_xid) FROM clinical.audit_block)) AND state = 'running' FROM clinical.stat_worker WHERE kind = 'first'}),
 			"$point: $action: the worker comes again and seals what is left");
 	}
 }

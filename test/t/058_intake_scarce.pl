@@ -18,12 +18,15 @@ ok(wait_until($node, 'postgres', 'SELECT state <> \'running\' FROM clinical.stat
 $node->safe_psql('postgres', 'SELECT pg_reload_conf()') for 1 .. 10;
 my $hints = log_count($node, 'HINT:  .*max_worker_processes');
 is($hints, 1, 'and the log, once, with a hint');
+is($node->safe_psql('postgres', q{SELECT problem, remedy ~ 'Raise max_worker_processes, now 2,' FROM clinical.health() WHERE NOT ok AND problem ~ 'slot'}),
+	'the server had no slot left for a background worker|t', 'and health(), with a remedy');
 is($node->safe_psql('postgres', 'SELECT clinical.process_reports(100), clinical.process_reports()'), '100|200', 'process_reports does it');
 exactly_once($node, 'postgres', 1, 300, 'without workers');
 $node->append_conf('postgresql.conf', 'max_worker_processes = 12');
 submit_many($node, 'postgres', 301, 400);
 $node->restart;
 drained($node, 'postgres', 'with slots');
+is($node->safe_psql('postgres', q{SELECT count(*) FROM clinical.health() WHERE problem ~ 'slot|launcher'}), 0, 'with slots: health() has nothing to say of them');
 exactly_once($node, 'postgres', 1, 400, 'with slots');
 
 # Settings by reload, with sessions that are there.
