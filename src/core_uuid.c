@@ -5,7 +5,7 @@
  *
  * UUID version 7 (RFC 9562, section 5.7): 48 bits of Unix time in milliseconds,
  * 12 bits of the microseconds within them (method 3 of section 6.2), 62 random
- * bits.
+ * bits.  Those of one process are in the order in which they were made.
  *
  *-------------------------------------------------------------------------
  */
@@ -39,22 +39,36 @@ set_random(pg_uuid_t *uuid)
 	uuid->data[8] = (unsigned char) (0x80 | (uuid->data[8] & 0x3f));
 }
 
+/*
+ * The time, in parts of 1/4096 of a millisecond: later each time, or those that a
+ * process makes within a microsecond would be in no order.
+ */
+static uint64
+next_moment(void)
+{
+	static uint64 last = 0;
+	struct timeval now;
+	uint64		moment;
+
+	gettimeofday(&now, NULL);
+	moment = ((uint64) now.tv_sec * 1000 + (uint64) now.tv_usec / 1000) * 4096 + (uint64) now.tv_usec % 1000 * 4096 / 1000;
+	last = Max(moment, last + 1);
+	return last;
+}
+
 /* Make one, in the current memory context. */
 Datum
 clinical_uuid7(void)
 {
 	pg_uuid_t  *uuid = palloc_object(pg_uuid_t);
-	struct timeval now;
-	uint64		milliseconds;
-	uint32		fraction;
+	uint64		moment = next_moment();
+	uint64		milliseconds = moment / 4096;
+	uint64		fraction = moment % 4096;
 
-	gettimeofday(&now, NULL);
-	milliseconds = (uint64) now.tv_sec * 1000 + (uint64) now.tv_usec / 1000;
-	fraction = (uint32) (now.tv_usec % 1000) * 4096 / 1000;
+	set_random(uuid);
 	for (int i = 0; i < 6; i++)
 		uuid->data[i] = (unsigned char) (milliseconds >> (8 * (5 - i)));
 	uuid->data[6] = (unsigned char) (0x70 | (fraction >> 8));
 	uuid->data[7] = (unsigned char) fraction;
-	set_random(uuid);
 	return UUIDPGetDatum(uuid);
 }
