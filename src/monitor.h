@@ -111,6 +111,9 @@ extern void clinical_reader_source(ClinicalReader *reader, const ClinicalMonitor
 extern Numeric clinical_reader_baseline(ClinicalReader *reader, const ClinicalMonitor *monitor, int item);
 extern bool clinical_reader_may_be_baseline(ClinicalReader *reader, const ClinicalMonitor *monitor, TimestampTz at, int day);
 extern void clinical_reader_end(ClinicalReader *reader);
+
+/* monitor_baseline.c */
+extern DateADT clinical_first_enrolment(ClinicalFinder *events, Datum patient_id);
 extern Numeric clinical_monitor_change(const ClinicalMonitor *monitor, Numeric value, Numeric baseline);
 
 /* monitor_alert.c: alerts as they stand, and what is told of them */

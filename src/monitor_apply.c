@@ -325,6 +325,24 @@ withdraw_alert(const Applying *applying, const StreakAlert *alert)
 		tell(applying, values[1], "basis_changed", status, 0, (Datum) 0);
 }
 
+/* Who has handled an alert is to look at it again, since it is another's, too, from now on. */
+static void
+flag_survivor(const Applying *applying, const StreakAlert *into)
+{
+	static ClinicalPlan plan = {
+		"UPDATE clinical.alert AS a SET basis_changed = true, events = a.events OPERATOR(pg_catalog.+) 1"
+		" WHERE a.patient_id OPERATOR(pg_catalog.=) $1 AND a.id OPERATOR(pg_catalog.=) $2"
+		"   AND a.status OPERATOR(pg_catalog.<>) 'open' AND NOT a.basis_changed"
+		" RETURNING a.status",
+		2, {TEXTOID, UUIDOID}
+	};
+	Datum		values[2] = {applying->patient_id, ((const ClinicalAlert *) into->tag)->id};
+
+	clinical_server_execute(&plan, values, NULL);
+	if (SPI_processed == 1)
+		tell(applying, values[1], "basis_changed", TextDatumGetCString(changed_column(1)), 0, (Datum) 0);
+}
+
 /* The alert's streak is another's now.  One that was closed stays, and waits for people. */
 static void
 merge_alert(const Applying *applying, const StreakAlert *alert, const StreakAlert *into)
@@ -348,7 +366,10 @@ merge_alert(const Applying *applying, const StreakAlert *alert, const StreakAler
 	status = TextDatumGetCString(changed_column(1));
 	acknowledged = DatumGetBool(changed_column(2));
 	if (strcmp(status, "merged") == 0)
+	{
 		tell(applying, values[1], "merged", acknowledged ? "acknowledged" : "open", 0, (Datum) 0);
+		flag_survivor(applying, into);
+	}
 	else
 		tell(applying, values[1], "basis_changed", status, 0, (Datum) 0);
 }

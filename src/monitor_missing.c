@@ -4,7 +4,7 @@
  *		Entries that were expected and not made.
  *
  * For a rule of missing entries a day is out of range if the window of an entry
- * has closed, and no report of the instrument was captured in it.  Nothing comes
+ * has closed with its grace, and no report of the instrument was captured in them.  Nothing comes
  * in when a window closes, so a worker looks at each patient then; when that is
  * next, is a row of entry_watch.
  *
@@ -33,7 +33,7 @@ PG_FUNCTION_INFO_V1(clinical_monitor_excused);
 /* So many patients may be looked at together: fewer after something went wrong */
 static int	together = PATIENTS;
 
-/* The closed windows of a patient: the reading of a day is 1 if an entry was made, else 0 */
+/* Windows of a patient: the reading of a day is 1 if an entry was made, else 0 */
 typedef struct Windows
 {
 	int			count;
@@ -43,42 +43,16 @@ typedef struct Windows
 
 /* --- the windows of a patient ------------------------------------------------------------------- */
 
-/* The moments in which reports of the instrument were captured, in order; how many. */
-static int
-find_moments(Datum patient_id, const ClinicalMonitor *monitor, TimestampTz **moments)
-{
-	static ClinicalPlan plan = {
-		"SELECT s.captured_at FROM clinical.submission s"
-		"  JOIN clinical.instrument_version v ON v.id OPERATOR(pg_catalog.=) s.version_id"
-		" WHERE s.patient_id OPERATOR(pg_catalog.=) $1 AND v.instrument OPERATOR(pg_catalog.=) $2"
-		"   AND s.status OPERATOR(pg_catalog.=) 'accepted' ORDER BY s.captured_at",
-		2, {TEXTOID, TEXTOID}
-	};
-	Datum		values[2] = {patient_id, CStringGetTextDatum(monitor->instrument)};
-	int			count;
-
-	clinical_owner_execute(&plan, values, NULL, true);
-	count = (int) SPI_processed;
-	*moments = palloc_array(TimestampTz, Max(count, 1));
-	for (int i = 0; i < count; i++)
-	{
-		bool		isnull;
-
-		(*moments)[i] = DatumGetTimestampTz(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1, &isnull));
-	}
-	return count;
-}
-
-/* Find the windows that are closed and not excused. */
+/* Find the windows in which an entry was made, and those that are closed without; excused ones do not count. */
 static void
 find_windows(Datum patient_id, const ClinicalMonitor *monitor)
 {
 	static ClinicalPlan plan = {
-		"SELECT e.day, pg_catalog.lower(e.entry_window), pg_catalog.upper(e.entry_window)"
-		"  FROM clinical.expected_entries($1, pg_catalog.daterange(($3 OPERATOR(pg_catalog.-) '3600 days'::pg_catalog.interval)::pg_catalog.date,"
-		"                                                         ($3 OPERATOR(pg_catalog.+) '2 days'::pg_catalog.interval)::pg_catalog.date)) e"
-		" WHERE e.instrument OPERATOR(pg_catalog.=) $2 AND e.status OPERATOR(pg_catalog.=) 'expected'"
-		"   AND e.closes_at OPERATOR(pg_catalog.<=) $3 AND pg_catalog.lower(e.entry_window) OPERATOR(pg_catalog.>=) $4"
+		"SELECT e.day, e.status OPERATOR(pg_catalog.<>) 'missed'"
+		"  FROM clinical.entry_compliance($1, pg_catalog.daterange(($3 OPERATOR(pg_catalog.-) '3600 days'::pg_catalog.interval)::pg_catalog.date,"
+		"                                                         ($3 OPERATOR(pg_catalog.+) '2 days'::pg_catalog.interval)::pg_catalog.date), $3) e"
+		" WHERE e.instrument OPERATOR(pg_catalog.=) $2 AND e.status OPERATOR(pg_catalog.<>) 'excused'"
+		"   AND e.status OPERATOR(pg_catalog.<>) 'pending' AND pg_catalog.lower(e.entry_window) OPERATOR(pg_catalog.>=) $4"
 		" ORDER BY e.day, pg_catalog.lower(e.entry_window)",
 		4, {TEXTOID, TEXTOID, TIMESTAMPTZOID, TIMESTAMPTZOID}
 	};
@@ -88,25 +62,6 @@ find_windows(Datum patient_id, const ClinicalMonitor *monitor)
 	};
 
 	clinical_owner_execute(&plan, values, NULL, true);
-}
-
-/* Was anything captured in a window, which ends before its upper bound? */
-static bool
-any_moment(const TimestampTz *moments, int count, TimestampTz lower, TimestampTz upper)
-{
-	int			low = 0;
-	int			high = count;
-
-	while (low < high)
-	{
-		int			middle = low + (high - low) / 2;
-
-		if (moments[middle] < lower)
-			low = middle + 1;
-		else
-			high = middle;
-	}
-	return low < count && moments[low] < upper;
 }
 
 /* A column of a window that was found. */
@@ -120,7 +75,7 @@ window_column(int number, int column)
 
 /* Read the windows that were found into the memory context. */
 static Windows *
-read_windows(const TimestampTz *moments, int nmoments, MemoryContext context)
+read_windows(MemoryContext context)
 {
 	MemoryContext caller = MemoryContextSwitchTo(context);
 	Windows    *windows = palloc0_object(Windows);
@@ -130,8 +85,7 @@ read_windows(const TimestampTz *moments, int nmoments, MemoryContext context)
 	windows->days = palloc_array(int, Max(windows->count, 1));
 	for (int i = 0; i < windows->count; i++)
 	{
-		bool		made = any_moment(moments, nmoments, DatumGetTimestampTz(window_column(i, 2)),
-									  DatumGetTimestampTz(window_column(i, 3)));
+		bool		made = DatumGetBool(window_column(i, 2));
 
 		windows->days[i] = DatumGetDateADT(window_column(i, 1));
 		windows->readings[i].at = i;
@@ -166,13 +120,9 @@ next_window(void *arg, int day, bool after, int *found, StreakReading **readings
 void
 clinical_missing_source(Datum patient_id, const ClinicalMonitor *monitor, MemoryContext context, StreakSource *source)
 {
-	TimestampTz *moments;
-	int			nmoments;
-
 	SPI_connect();
-	nmoments = find_moments(patient_id, monitor, &moments);
 	find_windows(patient_id, monitor);
-	source->arg = read_windows(moments, nmoments, context);
+	source->arg = read_windows(context);
 	source->next = next_window;
 	SPI_finish();
 }
