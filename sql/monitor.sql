@@ -372,7 +372,7 @@ CREATE FUNCTION clinical.rule_backtest(definition jsonb, period daterange)
     LANGUAGE C STABLE PARALLEL UNSAFE ROWS 1000
     AS 'MODULE_PATHNAME', 'clinical_rule_backtest';
 COMMENT ON FUNCTION clinical.rule_backtest(jsonb, daterange) IS
-'The streaks for which a version of a rule, a draft or that of rule_json, would have raised alerts on days of the period, by all readings that the caller may see; nothing is stored. grade: of graded rules, the worst. evaluate and the rule''s project do not matter. SQLSTATE: 22023 an argument missing, or definition malformed; 0A000 a rule of missing entries.';
+'The streaks for which a version of a rule, a draft or that of rule_json, would have raised alerts on days of the period, by all readings that the caller may see, of the rule''s project if it names one; nothing is stored. grade: of graded rules, the worst. evaluate does not matter. SQLSTATE: 22023 an argument missing, or definition malformed; P0002 project not found; 0A000 a rule of missing entries.';
 
 
 -- --- access -----------------------------------------------------------------------------------

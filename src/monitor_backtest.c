@@ -27,6 +27,7 @@
 #include "utils/uuid.h"
 
 #include "monitor.h"
+#include "project.h"
 
 PG_FUNCTION_INFO_V1(clinical_rule_backtest);
 
@@ -379,7 +380,7 @@ shut_down(DestReceiver *self)
 
 /* The query that a rule needs: no column more, since all rows may have to be sorted. */
 static char *
-make_query(const ClinicalMonitor *monitor)
+make_query(const ClinicalMonitor *monitor, bool of_project)
 {
 	bool		zones = monitor->day_start != 0;
 	bool		ties = monitor->rule.aggregate == STREAK_LAST;
@@ -388,7 +389,7 @@ make_query(const ClinicalMonitor *monitor)
 	return psprintf("SELECT o.patient_id, o.item, o.captured_at, o.id, o.version, o.local_day,"
 					"       CASE WHEN o.absent IS NULL THEN o.value END, %s, %s, %s"
 					"  FROM clinical.observation o %s"
-					" WHERE o.item OPERATOR(pg_catalog.=) ANY ($1) %s"
+					" WHERE o.item OPERATOR(pg_catalog.=) ANY ($1) %s %s"
 					" ORDER BY o.patient_id",
 					ties ? "o.submission_id" : "NULL::pg_catalog.uuid",
 					zones ? "s.time_zone" : "NULL::pg_catalog.text",
@@ -400,14 +401,31 @@ make_query(const ClinicalMonitor *monitor)
 					zones ? "" : "AND NOT EXISTS (SELECT FROM clinical.submission s"
 					"                              WHERE s.patient_id OPERATOR(pg_catalog.=) o.patient_id"
 					"                                AND s.id OPERATOR(pg_catalog.=) o.submission_id"
-					"                                AND s.status OPERATOR(pg_catalog.<>) 'accepted')");
+					"                                AND s.status OPERATOR(pg_catalog.<>) 'accepted')",
+					of_project ? "AND EXISTS (SELECT FROM clinical.patient p WHERE p.id OPERATOR(pg_catalog.=) o.patient_id"
+					"              AND p.project_id OPERATOR(pg_catalog.=) $2)" : "");
 }
 
-/* The items of a rule, as the argument of the query. */
-static ParamListInfo
-make_params(const ClinicalMonitor *monitor)
+/* The project that a definition names, which the caller must see; 0: none. */
+static int64
+project_of(Jsonb *definition)
 {
-	ParamListInfo params = makeParamList(1);
+	JsonbValue	document;
+	JsonbValue	buffer;
+	JsonbValue *project;
+
+	clinical_json_value(definition, &document);
+	project = clinical_json_get(&document, "project", &buffer);
+	if (project == NULL || project->type != jbvString)
+		return 0;
+	return clinical_project_by_code(cstring_to_text_with_len(project->val.string.val, project->val.string.len), true);
+}
+
+/* The arguments of the query: the rule's items, and the project. */
+static ParamListInfo
+make_params(const ClinicalMonitor *monitor, int64 project_id)
+{
+	ParamListInfo params = makeParamList(2);
 	Datum		items[STREAK_MAX_ITEMS];
 
 	for (int i = 0; i < monitor->rule.nitems; i++)
@@ -416,6 +434,10 @@ make_params(const ClinicalMonitor *monitor)
 	params->params[0].isnull = false;
 	params->params[0].pflags = PARAM_FLAG_CONST;
 	params->params[0].ptype = TEXTARRAYOID;
+	params->params[1].value = Int64GetDatum(project_id);
+	params->params[1].isnull = false;
+	params->params[1].pflags = PARAM_FLAG_CONST;
+	params->params[1].ptype = INT8OID;
 	return params;
 }
 
@@ -442,6 +464,7 @@ clinical_rule_backtest(PG_FUNCTION_ARGS)
 {
 	Backtest	backtest = {.receiver = {receive, start_up, shut_down, shut_down, DestTuplestore}};
 	SPIExecuteOptions options = {.read_only = true};
+	int64		project_id;
 	int			result;
 
 	clinical_require_arg(!PG_ARGISNULL(0), "rule definition is required");
@@ -456,9 +479,10 @@ clinical_rule_backtest(PG_FUNCTION_ARGS)
 	backtest.result = (ReturnSetInfo *) fcinfo->resultinfo;
 	backtest.context = AllocSetContextCreate(CurrentMemoryContext, "clinical backtest", ALLOCSET_DEFAULT_SIZES);
 	SPI_connect();
-	options.params = make_params(backtest.monitor);
+	project_id = project_of(PG_GETARG_JSONB_P(0));
+	options.params = make_params(backtest.monitor, project_id);
 	options.dest = &backtest.receiver;
-	result = SPI_execute_extended(make_query(backtest.monitor), &options);
+	result = SPI_execute_extended(make_query(backtest.monitor, project_id != 0), &options);
 	if (result != SPI_OK_SELECT)
 		elog(ERROR, "SPI_execute_extended failed: %s", SPI_result_code_string(result));
 	SPI_finish();
