@@ -46,4 +46,11 @@ CREATE FUNCTION clinical.check(OUT invariant text, OUT object text, OUT detail t
 COMMENT ON FUNCTION clinical.check() IS
 'Tests what must always hold of the stored data: one row for each object that breaks an invariant, with the object''s key and what is wrong with it; no rows: sound. Reads whole tables. SQLSTATE: none of its own.';
 
+CREATE FUNCTION clinical.progress(OUT pid integer, OUT activity integer, OUT phase integer, OUT started_at timestamptz, OUT number_1 bigint,
+                                  OUT number_2 bigint, OUT number_3 bigint) RETURNS SETOF record
+    LANGUAGE C STABLE STRICT PARALLEL SAFE
+    AS 'MODULE_PATHNAME', 'clinical_progress';
+COMMENT ON FUNCTION clinical.progress() IS
+'How far the calls are that take long in this database; for the views that say what the numbers mean. SQLSTATE: none of its own.';
+
 REVOKE ALL ON ALL FUNCTIONS IN SCHEMA clinical FROM PUBLIC;

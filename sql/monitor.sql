@@ -374,6 +374,17 @@ CREATE FUNCTION clinical.rule_backtest(definition jsonb, period daterange)
 COMMENT ON FUNCTION clinical.rule_backtest(jsonb, daterange) IS
 'The streaks for which a version of a rule, a draft or that of rule_json, would have raised alerts on days of the period, by all readings that the caller may see, of the rule''s project if it names one; nothing is stored. grade: of graded rules, the worst. evaluate does not matter. SQLSTATE: 22023 an argument missing, or definition malformed; P0002 project not found; 0A000 a rule of missing entries.';
 
+CREATE VIEW clinical.backtest_progress WITH (security_invoker = true) AS
+    SELECT p.pid, CASE p.phase WHEN 0 THEN 'reading' ELSE 'evaluating' END AS phase, p.started_at, p.number_1 AS patients, p.number_2 AS patients_done,
+           p.number_3 AS readings,
+           CASE WHEN p.number_1 OPERATOR(pg_catalog.>) 0
+                THEN pg_catalog.round(100.0 OPERATOR(pg_catalog.*) p.number_2::numeric OPERATOR(pg_catalog./) p.number_1::numeric, 1) END AS percent
+      FROM clinical.progress() p
+     WHERE p.activity OPERATOR(pg_catalog.=) 1;
+COMMENT ON VIEW clinical.backtest_progress IS 'The back-tests that are going on: first readings are read and put in order, then patient after patient is evaluated.';
+COMMENT ON COLUMN clinical.backtest_progress.patients IS 'All that the caller sees; not every one has readings.';
+COMMENT ON COLUMN clinical.backtest_progress.readings IS 'Versions of readings that were looked at so far.';
+
 
 -- --- access -----------------------------------------------------------------------------------
 
@@ -406,6 +417,8 @@ GRANT EXECUTE ON FUNCTION
     TO clinical_admin, clinical_data_manager;
 GRANT EXECUTE ON FUNCTION clinical.rule_json(text)
     TO clinical_admin, clinical_investigator, clinical_monitor, clinical_data_manager, clinical_statistician, clinical_auditor;
+GRANT EXECUTE ON FUNCTION clinical.progress() TO clinical_admin, clinical_investigator, clinical_monitor, clinical_data_manager, clinical_statistician, clinical_auditor;
+GRANT SELECT ON clinical.backtest_progress TO clinical_admin, clinical_investigator, clinical_monitor, clinical_data_manager, clinical_statistician, clinical_auditor;
 GRANT EXECUTE ON FUNCTION clinical.rule_backtest(jsonb, daterange)
     TO clinical_investigator, clinical_monitor, clinical_data_manager, clinical_statistician, clinical_auditor;
 GRANT SELECT ON clinical.alert, clinical.alert_event, clinical.alert_worklist

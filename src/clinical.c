@@ -37,6 +37,7 @@ void
 _PG_init(void)
 {
 	clinical_core_init();
+	clinical_progress_init();
 #ifdef CLINICAL_FAULTS
 	clinical_inject_init();
 #endif

@@ -126,6 +126,21 @@ extern Datum clinical_find_column(ClinicalFinder *finder, const char *name);
 extern bool clinical_text_is(Datum value, const char *string);
 extern void clinical_find_close(ClinicalFinder *finder);
 
+/* core_progress.c: how far a call is that takes long; what phases and numbers mean is the caller's */
+
+#define CLINICAL_PROGRESS_NUMBERS 3
+
+typedef enum ClinicalActivity
+{
+	CLINICAL_BACKTEST = 1
+} ClinicalActivity;
+
+extern void clinical_progress_init(void);
+extern void clinical_progress_begin(ClinicalActivity activity);
+extern void clinical_progress_phase(int phase);
+extern void clinical_progress_set(int number, uint64 value);
+extern void clinical_progress_end(void);
+
 /* core_insert.c */
 
 extern void clinical_insert_tuples(Relation relation, CatalogIndexState indexes, HeapTuple *tuples, int count);

@@ -65,7 +65,16 @@ typedef struct Backtest
 	int			count;
 	int			room;
 	Row		   *rows;
+	int64		patients_done;
+	int64		readings;
 } Backtest;
+
+/* What progress tells */
+enum
+{
+	PROGRESS_PATIENTS, PROGRESS_PATIENTS_DONE, PROGRESS_READINGS
+};
+#define PHASE_EVALUATING 1
 
 /* The days of a patient */
 typedef struct Days
@@ -266,7 +275,14 @@ end_patient(Backtest *backtest)
 	MemoryContext caller = MemoryContextSwitchTo(backtest->context);
 
 	if (backtest->patient_id != NULL)
+	{
 		evaluate_patient(backtest);
+		backtest->readings += backtest->count;
+		clinical_progress_set(PROGRESS_PATIENTS_DONE, (uint64) ++backtest->patients_done);
+		clinical_progress_set(PROGRESS_READINGS, (uint64) backtest->readings);
+	}
+	else
+		clinical_progress_phase(PHASE_EVALUATING);
 	MemoryContextReset(backtest->context);
 	MemoryContextSwitchTo(caller);
 	backtest->patient_id = NULL;
@@ -458,14 +474,42 @@ read_period(FunctionCallInfo fcinfo, int argno, Backtest *backtest)
 		backtest->until = DATEVAL_NOBEGIN;
 }
 
+/* How many patients the caller sees, of a project (0: of all). */
+static uint64
+count_patients(int64 project_id)
+{
+	static ClinicalPlan plan = {
+		"SELECT pg_catalog.count(*) FROM clinical.patient p"
+		" WHERE $1 OPERATOR(pg_catalog.=) 0 OR p.project_id OPERATOR(pg_catalog.=) $1",
+		1, {INT8OID}
+	};
+	Datum		value = Int64GetDatum(project_id);
+	Datum		count;
+
+	return clinical_fetch(&plan, &value, NULL, true, &count) ? (uint64) DatumGetInt64(count) : 0;
+}
+
+/* Read all that the rule needs, and evaluate it patient by patient. */
+static void
+run(Backtest *backtest, int64 project_id)
+{
+	SPIExecuteOptions options = {.read_only = true};
+	int			result;
+
+	options.params = make_params(backtest->monitor, project_id);
+	options.dest = &backtest->receiver;
+	result = SPI_execute_extended(make_query(backtest->monitor, project_id != 0), &options);
+	if (result != SPI_OK_SELECT)
+		elog(ERROR, "SPI_execute_extended failed: %s", SPI_result_code_string(result));
+	end_patient(backtest);
+}
+
 /* SQL: what a version of a rule would have raised. */
 Datum
 clinical_rule_backtest(PG_FUNCTION_ARGS)
 {
 	Backtest	backtest = {.receiver = {receive, start_up, shut_down, shut_down, DestTuplestore}};
-	SPIExecuteOptions options = {.read_only = true};
 	int64		project_id;
-	int			result;
 
 	clinical_require_arg(!PG_ARGISNULL(0), "rule definition is required");
 	clinical_require_arg(!PG_ARGISNULL(1), "period is required");
@@ -480,12 +524,17 @@ clinical_rule_backtest(PG_FUNCTION_ARGS)
 	backtest.context = AllocSetContextCreate(CurrentMemoryContext, "clinical backtest", ALLOCSET_DEFAULT_SIZES);
 	SPI_connect();
 	project_id = project_of(PG_GETARG_JSONB_P(0));
-	options.params = make_params(backtest.monitor, project_id);
-	options.dest = &backtest.receiver;
-	result = SPI_execute_extended(make_query(backtest.monitor, project_id != 0), &options);
-	if (result != SPI_OK_SELECT)
-		elog(ERROR, "SPI_execute_extended failed: %s", SPI_result_code_string(result));
+	clinical_progress_begin(CLINICAL_BACKTEST);
+	PG_TRY();
+	{
+		clinical_progress_set(PROGRESS_PATIENTS, count_patients(project_id));
+		run(&backtest, project_id);
+	}
+	PG_FINALLY();
+	{
+		clinical_progress_end();
+	}
+	PG_END_TRY();
 	SPI_finish();
-	end_patient(&backtest);
 	return (Datum) 0;
 }

@@ -61,4 +61,22 @@ ok(evaluated($node, 'postgres'), 'evaluated');
 is($node->safe_psql('postgres', q{SELECT count(*) FROM clinical.alert a JOIN clinical.monitor_rule r ON r.id = a.rule_id WHERE r.code = 'BETWEEN' AND patient_id = 'J150'}), 2, 'both streaks are known');
 sound($node, 'postgres', 'evaluation');
 
+# A back-test tells how far it is, until it ends or is cancelled.
+my $reader = session($node, 'postgres');
+my $blocker = session($node, 'postgres');
+answers($blocker, 'BEGIN; LOCK TABLE clinical.observation IN ACCESS EXCLUSIVE MODE');
+ask($reader, q{SELECT count(*) FROM clinical.rule_backtest(clinical.rule_json('HELD'), '(,)')});
+ok(wait_until($node, 'postgres', q{SELECT string_agg(concat_ws(' ', phase, patients > 0, patients_done, readings, percent), ',') FROM clinical.backtest_progress}, 'reading t 0 0 0.0'), 'a back-test has begun');
+is($node->safe_psql('postgres', q{SELECT count(*) FROM pg_stat_activity a JOIN clinical.backtest_progress p USING (pid) WHERE p.started_at <= now()}), 1, 'in a session that is known');
+$node->safe_psql('postgres', 'SELECT pg_cancel_backend(pid) FROM clinical.backtest_progress');
+answers($reader);
+is($node->safe_psql('postgres', 'SELECT count(*) FROM clinical.backtest_progress'), 0, 'cancelled, it is gone');
+like($reader->{error}, qr/57014/, 'and has failed');
+ask($reader, q{SELECT count(*) FROM clinical.rule_backtest(clinical.rule_json('HELD'), '(,)')});
+ok(wait_until($node, 'postgres', 'SELECT count(*) FROM clinical.backtest_progress', 1), 'the next one has begun');
+$node->safe_psql('postgres', 'SELECT pg_terminate_backend(pid) FROM clinical.backtest_progress');
+ok(wait_until($node, 'postgres', 'SELECT count(*) FROM clinical.backtest_progress', 0), 'of a session that ends nothing is left');
+answers($blocker, 'COMMIT');
+end_session($blocker);
+
 done_testing();
