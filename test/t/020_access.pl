@@ -39,7 +39,7 @@ my @roles = sort keys %may;
 # Who may read the views; nobody may write them.
 my %views = (audit_export => ['auditor'], stat_worker => [ 'admin', 'auditor' ], stat_intake => [ 'admin', 'data_manager', 'auditor' ],
 	(map { $_ => [ 'data_manager', 'auditor' ] } qw(quarantine intake_balance)), (map { $_ => [qw(investigator monitor data_manager auditor)] } qw(current_observation alert_worklist)),
-	analysis_observation => [qw(investigator monitor data_manager auditor statistician)], (map { $_ => [qw(admin investigator monitor data_manager auditor statistician)] } qw(instrument_item rule_evaluation_progress)));
+	analysis_observation => [qw(investigator monitor data_manager auditor statistician)], (map { $_ => [qw(admin investigator monitor data_manager auditor statistician)] } qw(instrument_item rule_evaluation_progress backtest_progress)));
 
 # Centers of projects.  Project 7004 has none, center 9005 is in none, and 9004 has no patients.
 my %centers_of = (7001 => [ 9001, 9002 ], 7002 => [ 9002, 9003 ], 7003 => [ 9003, 9004 ], 7004 => []);
@@ -588,7 +588,11 @@ $node->safe_psql('postgres', "SET client_min_messages = warning; BEGIN;\n$fixtur
 # ---------------------------------------------------------------------------------------------
 # The matrix.
 is($node->safe_psql('postgres', q{SELECT relname FROM pg_class WHERE relnamespace = 'clinical'::regnamespace AND relkind NOT IN ('i', 'S', 'I') ORDER BY 1}),
-	join("\n", sort(keys %tables, keys %views, 'submit_response')), 'the model knows all tables and views');
+	join("\n", sort(keys %tables, keys %views, 'submit_response', 'entry_watch')), 'the model knows all tables and views');
+# what is the server's alone: nobody else has any right to it
+is($node->safe_psql('postgres', q{SELECT relrowsecurity, relforcerowsecurity, (SELECT string_agg(polname, ',') FROM pg_policy WHERE polrelid = c.oid),
+	(SELECT count(*) FROM pg_roles r WHERE r.rolname LIKE 'clinical%' AND r.rolname <> 'clinical_owner' AND (has_any_column_privilege(r.oid, c.oid, 'SELECT, INSERT, UPDATE, REFERENCES') OR has_table_privilege(r.oid, c.oid, 'DELETE, TRUNCATE, TRIGGER')))
+  FROM pg_class c WHERE c.oid = 'clinical.entry_watch'::regclass}), 't|t|owner|0', 'entry_watch is nobody\'s');
 is($node->safe_psql('postgres', qq{SELECT string_agg(key, ' ' ORDER BY key COLLATE "C") FROM test.base, jsonb_each_text(rows) WHERE tbl = '$_'}),
 	join(' ', sort keys %{ $rows{$_} }), "the model knows all rows of $_") for sort keys %tables;
 
@@ -657,6 +661,7 @@ SELECT relname, 'r_' || r || '_all',
  WHERE relnamespace = 'clinical'::regnamespace AND relkind = 'r'
    AND (relname !~ '^staged_report' OR p <> 'REFERENCES')
 ORDER BY 3});
+@breaks = grep { $_->[0] ne 'entry_watch' } @breaks;
 # what the event triggers do about it is not what is to be noticed
 my $untold = join '', map { "ALTER EVENT TRIGGER clinical_$_ DISABLE; " } qw(ddl drop);
 my @noticed = mismatches(map { [ "c.sql !~ '^ALTER TABLE .* (DISABLE|NO FORCE)' AND c.tbl = '$_->[0]' AND " . ($_->[1] eq 'every' ? q{l.name ~ '^(r_\w+_(site|all|none)|clinical_owner|r_spare)$'} : "l.name = '$_->[1]'"), "$untold$_->[2]" ] } @breaks);
@@ -718,7 +723,7 @@ my %functions = (
 	(map { $_ => $members } 'instrument_json(text,text)', 'questionnaire_fhir(text,text,text)', 'instrument_in_force(text,text,date)', 'shipped_instruments()',
 		'validate_report(text,jsonb,text)', 'report_is_valid(text,jsonb,text)'),
 	(map { $_ => 'admin data_manager' } 'create_rule(jsonb)', 'change_rule(text,jsonb,text)', 'retire_rule(text,text)', 'cancel_rule_evaluation(text)'),
-	'rule_json(text)' => $members, 'rule_backtest(jsonb,daterange)' => "$readers statistician",
+	'rule_json(text)' => $members, 'progress()' => $members, 'rule_backtest(jsonb,daterange)' => "$readers statistician",
 	(map { $_ => 'investigator monitor' } 'acknowledge_alert(text,uuid,text)', 'close_alert(text,uuid,text)'),
 	(map { $_ => 'investigator' } 'enroll_patient(text,text,date,text,bigint,jsonb,text,text,text,date,integer,text,text,integer)',
 		'set_patient_status(text,text,date,text)', 'set_patient_time_zone(text,text,timestamp with time zone)', 'transfer_patient(text,bigint,date,text)'),
@@ -740,7 +745,7 @@ my %functions = (
 	(map { $_ => 'investigator data_manager' } 'withdraw_submission(text,uuid,text)', 'correct_observation(text,uuid,text,text)'),
 	'health()' => 'admin auditor', 'check()' => 'auditor', 'role_sees(oid,bigint,bigint)' => '',
 	(map { $_ . '()' => '' } qw(audit_ddl audit_guard audit_head audit_row audit_truncate center_check center_history enrollment_event_apply enrollment_event_check entry_excuse_check entry_schedule_check history_guard
-		submission_check alert_check intake_check staged_check monitor_corrected monitor_withdrawn monitor_rule_check monitor_rule_changed rule_evaluation_check queue_share_changed instrument_version_changed instrument_version_check project_instrument_check membership_changed membership_check
+		submission_check alert_check intake_check staged_check monitor_corrected monitor_withdrawn monitor_excused monitor_rule_check monitor_rule_changed rule_evaluation_check queue_share_changed instrument_version_changed instrument_version_check project_instrument_check membership_changed membership_check
 		patient_check patient_created patient_time_zone_apply patient_time_zone_check project_center_check project_center_history project_check project_history record_changed)));
 is(join("\n", sort split /\n/, $node->safe_psql('postgres', q{SELECT substr(replace(oid::regprocedure::text, '"', ''), 10) FROM pg_proc WHERE pronamespace = 'clinical'::regnamespace})),
 	join("\n", sort keys %functions), 'the model knows all functions');
@@ -846,7 +851,7 @@ my @calls = (
 		[ q{'clinical.instrument', '{"code": "INS-C"}', '{created_at}'}, undef ],
 		[ q{'clinical.center', '{"id": C}', '{name}'}, undef ], [ q{'clinical.project_center', '{"project_id": 7001, "center_id": C}', '{planned_enrolment}'}, undef ],
 		[ q{'clinical.audit_record', '{"generation": 1, "xid": "3", "id": C}', '{reason}'}, undef ], [ q{'pg_catalog.pg_authid', '{"oid": C}', '{rolpassword}'}, '22023' ]),
-	(map { [ $_, $_, '00000' ] } 'audit_digest()', 'seal_audit()', 'audit_columns()', 'audit_unguarded()', 'worker_states()', 'stop_workers()', 'start_workers()'),
+	(map { [ $_, $_, '00000' ] } 'audit_digest()', 'seal_audit()', 'audit_columns()', 'audit_unguarded()', 'worker_states()', 'progress()', 'stop_workers()', 'start_workers()'),
 	[ 'verify_audit(text)', 'verify_audit()', '00000' ], [ 'audit_head()', 'audit_head()' ],
 	[ 'audit_redact_row(text,jsonb,text[],text)', q{audit_redact_row('patient', '{"id": "P"}', '{name}', 'P')} ],
 	[ 'audit_key_condition(text,jsonb)', q{audit_key_condition('patient', '{"id": "P"}')} ]);
