@@ -26,7 +26,7 @@ sub busy_database
 	my ($database, $reports) = @_;
 	$node->safe_psql('postgres', "CREATE DATABASE $database");
 	make_study($node, $database);
-	slow_down($node, $database, 0.002);
+	slow_down($node, $database, 0.01);
 	is(submit_many($node, $database, 1, $reports), "queued $reports", "$database has a queue");
 	wait_until($node, $database, 'SELECT count(*) > 0 FROM clinical.submission') or die "nothing happens in $database";
 }
