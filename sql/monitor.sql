@@ -138,7 +138,7 @@ COMMENT ON TABLE clinical.alert_event IS 'Everything that happened to an alert, 
 COMMENT ON COLUMN clinical.alert_event.kind IS 'opened, moved, raised (its grade), cleared, recurred (what had cleared is back), acknowledged, closed, escalated, retracted, merged, basis_changed.';
 COMMENT ON COLUMN clinical.alert_event.other IS 'Of merged: the alert that it is part of now.';
 COMMENT ON COLUMN clinical.alert_event.evidence IS 'The readings of its days: ids of observation, at most 100 (the last).';
-COMMENT ON COLUMN clinical.alert_event.cause IS 'report, correction, withdrawal, rule (evaluated over what was there), window (of an entry that closed), user, time.';
+COMMENT ON COLUMN clinical.alert_event.cause IS 'report, correction, withdrawal, excuse, rule (evaluated over what was there), window (of an entry that closed), user, time.';
 
 SELECT pg_catalog.pg_extension_config_dump('clinical.monitor_rule', '');
 SELECT pg_catalog.pg_extension_config_dump('clinical.monitor_rule_id_seq', '');
@@ -148,6 +148,14 @@ SELECT pg_catalog.pg_extension_config_dump('clinical.rule_evaluation', '');
 SELECT pg_catalog.pg_extension_config_dump('clinical.rule_evaluation_id_seq', '');
 SELECT pg_catalog.pg_extension_config_dump('clinical.alert', '');
 SELECT pg_catalog.pg_extension_config_dump('clinical.alert_event', '');
+
+CREATE TABLE clinical.entry_watch (
+    patient_id text COLLATE "C" PRIMARY KEY REFERENCES clinical.patient (id),
+    due_at     timestamptz NOT NULL
+);
+CREATE INDEX entry_watch_idx ON clinical.entry_watch (due_at);
+COMMENT ON TABLE clinical.entry_watch IS 'When a worker next looks at a patient for missing entries: the next window closes, or a day is over. Written by the server.';
+SELECT pg_catalog.pg_extension_config_dump('clinical.entry_watch', '');
 
 -- --- functions of rules -----------------------------------------------------------------------
 
@@ -343,6 +351,21 @@ CREATE CONSTRAINT TRIGGER monitor_withdrawn AFTER UPDATE OF status ON clinical.s
     FOR EACH ROW EXECUTE FUNCTION clinical.monitor_withdrawn();
 ALTER TABLE clinical.observation ENABLE ALWAYS TRIGGER monitor_corrected, ENABLE ALWAYS TRIGGER monitor_redacted;
 ALTER TABLE clinical.submission ENABLE ALWAYS TRIGGER monitor_withdrawn;
+
+CREATE FUNCTION clinical.monitor_excused() RETURNS trigger
+    LANGUAGE C AS 'MODULE_PATHNAME', 'clinical_monitor_excused';
+COMMENT ON FUNCTION clinical.monitor_excused() IS
+'Trigger, at commit: alerts of missing entries become what the patient''s excuses now say. SQLSTATE: 40001, 40P01 as others evaluate the patient.';
+CREATE CONSTRAINT TRIGGER monitor_excused AFTER INSERT OR DELETE ON clinical.entry_excuse DEFERRABLE INITIALLY DEFERRED
+    FOR EACH ROW EXECUTE FUNCTION clinical.monitor_excused();
+ALTER TABLE clinical.entry_excuse ENABLE ALWAYS TRIGGER monitor_excused;
+ALTER TABLE clinical.entry_watch ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
+CREATE POLICY owner ON clinical.entry_watch TO clinical_owner USING (true);
+CREATE TRIGGER audit AFTER INSERT OR UPDATE OR DELETE ON clinical.entry_watch
+    FOR EACH ROW EXECUTE FUNCTION clinical.audit_row('digest', 'patient_id');
+CREATE TRIGGER audit_truncate BEFORE TRUNCATE ON clinical.entry_watch
+    FOR EACH STATEMENT EXECUTE FUNCTION clinical.audit_truncate();
+ALTER TABLE clinical.entry_watch ENABLE ALWAYS TRIGGER audit, ENABLE ALWAYS TRIGGER audit_truncate;
 
 CREATE FUNCTION clinical.rule_backtest(definition jsonb, period daterange)
     RETURNS TABLE (patient_id text, onset date, trigger_day date, last_day date, out_days integer, grade integer)

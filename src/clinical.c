@@ -61,6 +61,7 @@ _PG_init(void)
 	clinical_register_invariants(clinical_rule_invariants, clinical_rule_ninvariants);
 	clinical_monitor_init();
 	clinical_monitor_job_init();
+	clinical_missing_init();
 	clinical_escalate_init();
 	clinical_register_invariants(clinical_monitor_invariants, clinical_monitor_ninvariants);
 #ifdef CLINICAL_FAULTS

@@ -14,6 +14,7 @@
 #include "postgres.h"
 
 #include "miscadmin.h"
+#include "utils/uuid.h"
 
 #include "monitor.h"
 
@@ -33,7 +34,8 @@ clinical_evaluation_patient(ClinicalEvaluation *evaluation, Datum patient_id, in
 	evaluation->patient_id = patient_id;
 	evaluation->project_id = project_id;
 	clinical_reader_patient(evaluation->reader, patient_id);
-	evaluation->alerts = clinical_alerts_of(evaluation->alert_reader, patient_id, from);
+	evaluation->found = clinical_alerts_of(evaluation->alert_reader, patient_id, from);
+	evaluation->alerts = list_copy(evaluation->found);
 }
 
 /* The end of it. */
@@ -112,6 +114,35 @@ has_alert(List *alerts, const ClinicalMonitor *monitor, const Streak *streak)
 	return false;
 }
 
+/* Is an alert among those that the evaluation has found? */
+static bool
+is_found(const ClinicalEvaluation *evaluation, const ClinicalAlert *alert)
+{
+	ListCell   *cell;
+
+	foreach(cell, evaluation->found)
+	{
+		if (memcmp(DatumGetUUIDP(((ClinicalAlert *) lfirst(cell))->id)->data, DatumGetUUIDP(alert->id)->data, UUID_LEN) == 0)
+			return true;
+	}
+	return false;
+}
+
+/* The other live alerts whose watch did not end before a day: the days that were touched are later. */
+static List *
+other_alerts(const ClinicalEvaluation *evaluation, int from)
+{
+	List	   *others = clinical_alerts_of(evaluation->alert_reader, evaluation->patient_id, from);
+	ListCell   *cell;
+
+	foreach(cell, others)
+	{
+		if (is_found(evaluation, lfirst(cell)))
+			others = foreach_delete_current(others, cell);
+	}
+	return others;
+}
+
 /*
  * May an alert be opened for a streak?  Only by the version in force, and not
  * where another version has one: nobody is told twice.
@@ -123,9 +154,8 @@ may_open(const ClinicalEvaluation *evaluation, const ClinicalMonitor *monitor, c
 		return false;
 	if (monitor->version == 1)
 		return true;
-	/* one that no longer watches the days that were touched is not among those of the evaluation */
 	return !has_alert(evaluation->alerts, monitor, streak) &&
-		!has_alert(clinical_alerts_of(evaluation->alert_reader, evaluation->patient_id, streak->onset), monitor, streak);
+		!has_alert(other_alerts(evaluation, streak->onset), monitor, streak);
 }
 
 /* Leave out what may not be done; how many actions remain. */

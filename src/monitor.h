@@ -111,6 +111,9 @@ extern void clinical_reader_source(ClinicalReader *reader, const ClinicalMonitor
 extern Numeric clinical_reader_baseline(ClinicalReader *reader, const ClinicalMonitor *monitor, int item);
 extern bool clinical_reader_may_be_baseline(ClinicalReader *reader, const ClinicalMonitor *monitor, TimestampTz at, int day);
 extern void clinical_reader_end(ClinicalReader *reader);
+
+/* monitor_baseline.c */
+extern DateADT clinical_first_enrolment(ClinicalFinder *events, Datum patient_id);
 extern Numeric clinical_monitor_change(const ClinicalMonitor *monitor, Numeric value, Numeric baseline);
 
 /* monitor_alert.c: alerts as they stand, and what is told of them */
@@ -178,8 +181,10 @@ typedef struct ClinicalEvaluation
 	ClinicalAlertReader *alert_reader;
 	Datum		patient_id;
 	int64		project_id;
-	List	   *alerts;			/* the live ones that may be touched; what is
-								 * found is kept up to date */
+	List	   *found;			/* the alerts that may be touched, as they were
+								 * found */
+	List	   *alerts;			/* those of them that are live still; they are kept
+								 * up to date */
 	ClinicalCause cause;
 } ClinicalEvaluation;
 
@@ -202,5 +207,13 @@ extern void clinical_escalation_will_be_due(TimestampTz due);
 
 /* monitor_job.c: evaluation of a rule over what is there already */
 extern void clinical_monitor_job_init(void);
+extern bool clinical_job_may_succeed(int sqlerrcode);
+extern int	clinical_job_try(void (*work) (void *arg), void *arg);
+extern int	clinical_lock_lanes(const Datum *patients, int count);
+
+/* monitor_missing.c: entries that were expected */
+extern void clinical_missing_init(void);
+extern void clinical_missing_source(Datum patient_id, const ClinicalMonitor *monitor, MemoryContext context,
+									StreakSource *source);
 
 #endif							/* CLINICAL_MONITOR_H */

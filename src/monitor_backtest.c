@@ -84,6 +84,7 @@ next_day(void *arg, int day, bool after, int *found, StreakReading **readings, i
 	int			low = 0;
 	int			high = days->ndays;
 
+	CHECK_FOR_INTERRUPTS();
 	while (low < high)			/* the first one after the day, or not before it */
 	{
 		int			middle = low + (high - low) / 2;

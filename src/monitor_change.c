@@ -49,6 +49,7 @@ typedef struct Changes
 	int			count;
 	Change	   *changes;
 	const ClinicalStored *stored;	/* NULL: it is not new */
+	int			last_report;
 } Changes;
 
 /* Days that lost an alert of an older version, and may get one of the version in force */
@@ -205,6 +206,16 @@ evaluate_version(ClinicalEvaluation *evaluation, const ClinicalMonitor *monitor,
 {
 	Touched		touched;
 
+	if (monitor->kind == CLINICAL_MONITOR_MISSING)
+	{
+		/* an entry that came late makes nothing worse, one that was withdrawn does */
+		if (changes->stored == NULL || has_alert(evaluation, monitor))
+		{
+			set_cause(evaluation, changes->stored, changes->last_report);
+			clinical_monitor_evaluate(evaluation, monitor, NULL, CLINICAL_ALL_DAYS);
+		}
+		return;
+	}
 	find_touched(evaluation, monitor, changes, &touched);
 	touch_lost(monitor, lost, &touched);
 	if (touched.count == 0 || (!touched.matters && !touched.all && !has_alert(evaluation, monitor)))
@@ -263,6 +274,20 @@ evaluate_former(ClinicalEvaluation *evaluation, const Changes *changes)
 	foreach(cell, done)
 		evaluate_version(evaluation, lfirst(cell), changes, NIL);
 	return find_lost(evaluation, changed, before, NIL);
+}
+
+/* From which day on alerts have to be known: rules of missing entries are evaluated over all days. */
+static DateADT
+alerts_from(List *monitors, DateADT earliest)
+{
+	ListCell   *cell;
+
+	foreach(cell, monitors)
+	{
+		if (((const ClinicalMonitor *) lfirst(cell))->kind == CLINICAL_MONITOR_MISSING)
+			return DATEVAL_NOBEGIN;
+	}
+	return earliest - 1;
 }
 
 /* Evaluate all rules for what has changed of a patient. */
@@ -352,6 +377,9 @@ gather(const ClinicalStored *stored, const PatientRows *group, Changes *changes)
 	int			report = group->from;
 
 	changes->stored = stored;
+	changes->last_report = group->to - 1;
+	for (int row = group->from; row < group->to; row++)
+		earliest = Min(earliest, DatumGetDateADT(stored->submissions->values[stored->local_day][row]));
 	changes->count = 0;
 	changes->changes = palloc_array(Change, Max(group->observations_to - group->observations_from, 1));
 	for (int row = group->observations_from; row < group->observations_to; row++)
@@ -369,7 +397,6 @@ gather(const ClinicalStored *stored, const PatientRows *group, Changes *changes)
 		change->local_day = DatumGetDateADT(rows->values[OBSERVED_LOCAL_DAY][row]);
 		change->value = DatumGetNumeric(rows->values[OBSERVED_VALUE][row]);
 		change->report = report;
-		earliest = Min(earliest, change->local_day);
 		changes->count++;
 	}
 	return earliest;
@@ -398,7 +425,7 @@ evaluate_group(Batch *batch, const PatientRows *group)
 	if (monitors == NIL && !batch->any_alert)
 		return;
 	earliest = gather(batch->stored, group, &changes);
-	if (changes.count == 0)
+	if (changes.count == 0 && !batch->any_alert)
 		return;
 	if (!batch->begun)
 	{
@@ -410,7 +437,7 @@ evaluate_group(Batch *batch, const PatientRows *group)
 		MemoryContextSwitchTo(caller);
 	}
 	clinical_evaluation_patient(&batch->evaluation, rows->values[batch->stored->patient_id][group->from], project_id,
-								earliest - 1);
+								alerts_from(monitors, earliest));
 	evaluate_changes(&batch->evaluation, monitors, &changes);
 }
 
@@ -477,6 +504,7 @@ evaluate_change(const ClinicalRow *row, const char *kind, Datum submission_id, C
 	MemoryContext outer = AllocSetContextCreate(CurrentMemoryContext, "clinical evaluation", ALLOCSET_DEFAULT_SIZES);
 	MemoryContext caller = MemoryContextSwitchTo(outer);
 	int64		project_id;
+	List	   *monitors;
 
 	change->at = DatumGetTimestampTz(new_column(row, "captured_at"));
 	change->local_day = DatumGetDateADT(new_column(row, "local_day"));
@@ -489,8 +517,9 @@ evaluate_change(const ClinicalRow *row, const char *kind, Datum submission_id, C
 	evaluation.cause.submission_id = submission_id;
 	evaluation.cause.actor = PointerGetDatum(clinical_actor_in_force());
 	project_id = project_of(patient_id);
-	clinical_evaluation_patient(&evaluation, patient_id, project_id, change->local_day - 1);
-	evaluate_changes(&evaluation, clinical_monitors_in_force(project_id), &changes);
+	monitors = clinical_monitors_in_force(project_id);
+	clinical_evaluation_patient(&evaluation, patient_id, project_id, alerts_from(monitors, change->local_day));
+	evaluate_changes(&evaluation, monitors, &changes);
 	clinical_evaluation_end(&evaluation);
 	SPI_finish();
 	MemoryContextSwitchTo(caller);

@@ -49,17 +49,54 @@ typedef struct Evaluation
 	int64		done;
 } Evaluation;
 
-/* A patient of it */
-typedef struct Patient
-{
-	Datum		id;
-	int64		project_id;
-} Patient;
-
 /* What was committed, of the evaluation with that id */
 static Evaluation current;
 static TimestampTz told_at = 0;
 static int	failures = 0;
+
+/* May it go well another time? */
+bool
+clinical_job_may_succeed(int sqlerrcode)
+{
+	int			category = ERRCODE_TO_CATEGORY(sqlerrcode);
+
+	return category == ERRCODE_TO_CATEGORY(ERRCODE_TRANSACTION_ROLLBACK) ||
+		category == ERRCODE_TO_CATEGORY(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE) ||
+		category == ERRCODE_TO_CATEGORY(ERRCODE_INSUFFICIENT_RESOURCES);
+}
+
+/*
+ * Do a job's work in a transaction that is begun, and commit it: 0, or the SQLSTATE
+ * of what went wrong, and then nothing was done.  The worker has other jobs, which an
+ * error would end.
+ */
+int
+clinical_job_try(void (*work) (void *arg), void *arg)
+{
+	MemoryContext caller = CurrentMemoryContext;
+	volatile int sqlerrcode = 0;
+
+	PG_TRY();
+	{
+		work(arg);
+		clinical_worker_commit();
+	}
+	PG_CATCH();
+	{
+		ErrorData  *error;
+
+		MemoryContextSwitchTo(caller);
+		error = CopyErrorData();
+		FlushErrorState();
+		sqlerrcode = error->sqlerrcode;
+		if (ERRCODE_TO_CATEGORY(sqlerrcode) == ERRCODE_TO_CATEGORY(ERRCODE_OPERATOR_INTERVENTION))
+			ReThrowError(error);
+		FreeErrorData(error);
+		clinical_worker_abort();
+	}
+	PG_END_TRY();
+	return sqlerrcode;
+}
 
 /* A column of the first row of the last statement; 0: NULL. */
 static Datum
@@ -157,7 +194,7 @@ end_evaluation(const Evaluation *evaluation, const char *status, const char *det
 
 /* The next patients; how many. */
 static int
-find_patients(const Evaluation *evaluation, Patient *patients)
+find_patients(const Evaluation *evaluation, Datum *patients, int64 *projects)
 {
 	static ClinicalPlan plan = {
 		"SELECT p.id, p.project_id FROM clinical.patient p"
@@ -176,8 +213,8 @@ find_patients(const Evaluation *evaluation, Patient *patients)
 	{
 		bool		isnull;
 
-		patients[i].id = SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1, &isnull);
-		patients[i].project_id = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 2, &isnull));
+		patients[i] = SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1, &isnull);
+		projects[i] = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 2, &isnull));
 	}
 	return count;
 }
@@ -186,8 +223,8 @@ find_patients(const Evaluation *evaluation, Patient *patients)
  * Lock the lanes of the first patients; of how many.  Only for the first lane is
  * waited, holding no other: nobody can wait for us meanwhile.
  */
-static int
-lock_lanes(const Patient *patients, int count)
+int
+clinical_lock_lanes(const Datum *patients, int count)
 {
 	uint64		locked = 0;
 	int			i;
@@ -196,7 +233,7 @@ lock_lanes(const Patient *patients, int count)
 							 true, 0, false);
 	for (i = 0; i < count; i++)
 	{
-		int			lane = clinical_patient_lane(patients[i].id);
+		int			lane = clinical_patient_lane(patients[i]);
 
 		if ((locked & (UINT64CONST(1) << lane)) == 0 && !clinical_stage_lock(CLINICAL_LOCK_LANE + lane, i > 0))
 			break;
@@ -208,7 +245,8 @@ lock_lanes(const Patient *patients, int count)
 
 /* Evaluate patients until the time is up. */
 static void
-evaluate_patients(Evaluation *evaluation, const ClinicalMonitor *monitor, const Patient *patients, int count)
+evaluate_patients(Evaluation *evaluation, const ClinicalMonitor *monitor, const Datum *patients, const int64 *projects,
+				  int count)
 {
 	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "clinical evaluation", ALLOCSET_DEFAULT_SIZES);
 	TimestampTz end = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), TIME_AT_ONCE);
@@ -220,11 +258,11 @@ evaluate_patients(Evaluation *evaluation, const ClinicalMonitor *monitor, const 
 	{
 		MemoryContext caller = MemoryContextSwitchTo(context);
 
-		clinical_evaluation_patient(&patient, patients[i].id, patients[i].project_id, DATEVAL_NOBEGIN);
+		clinical_evaluation_patient(&patient, patients[i], projects[i], DATEVAL_NOBEGIN);
 		clinical_monitor_evaluate(&patient, monitor, NULL, CLINICAL_ALL_DAYS);
 		MemoryContextSwitchTo(caller);
 		MemoryContextReset(context);
-		text_to_cstring_buffer(DatumGetTextPP(patients[i].id), evaluation->last_patient, sizeof(evaluation->last_patient));
+		text_to_cstring_buffer(DatumGetTextPP(patients[i]), evaluation->last_patient, sizeof(evaluation->last_patient));
 		evaluation->done++;
 		CLINICAL_FAULT("rule_evaluated");
 	}
@@ -237,11 +275,12 @@ static void
 go_on(Evaluation *evaluation)
 {
 	const ClinicalMonitor *monitor;
-	Patient		patients[PATIENTS];
-	int			count = find_patients(evaluation, patients);
+	Datum		patients[PATIENTS];
+	int64		projects[PATIENTS];
+	int			count = find_patients(evaluation, patients, projects);
 
 	if (count > 0)
-		count = lock_lanes(patients, count);
+		count = clinical_lock_lanes(patients, count);
 	monitor = clinical_monitor_version(evaluation->rule_id, evaluation->version);
 	if (!monitor->in_force)
 	{
@@ -253,23 +292,12 @@ go_on(Evaluation *evaluation)
 		end_evaluation(evaluation, "done", NULL);
 		return;
 	}
-	evaluate_patients(evaluation, monitor, patients, count);
+	evaluate_patients(evaluation, monitor, patients, projects, count);
 	if (TimestampDifferenceExceeds(told_at, GetCurrentTimestamp(), TELL_INTERVAL))
 	{
 		told_at = GetCurrentTimestamp();
 		tell_progress(evaluation);
 	}
-}
-
-/* May it go well another time? */
-static bool
-is_transient(int sqlerrcode)
-{
-	int			category = ERRCODE_TO_CATEGORY(sqlerrcode);
-
-	return category == ERRCODE_TO_CATEGORY(ERRCODE_TRANSACTION_ROLLBACK) ||
-		category == ERRCODE_TO_CATEGORY(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE) ||
-		category == ERRCODE_TO_CATEGORY(ERRCODE_INSUFFICIENT_RESOURCES);
 }
 
 /* It went wrong, and the transaction was given up: when to try again. */
@@ -278,7 +306,7 @@ failed(const Evaluation *evaluation, int sqlerrcode)
 {
 	bool		lane = sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE;
 
-	if (lane || (is_transient(sqlerrcode) && ++failures < MAX_FAILURES))
+	if (lane || (clinical_job_may_succeed(sqlerrcode) && ++failures < MAX_FAILURES))
 		return RETRY_DELAY;
 	failures = 0;
 	ereport(LOG,
@@ -292,36 +320,16 @@ failed(const Evaluation *evaluation, int sqlerrcode)
 	return 0;
 }
 
-/* Do some of what has to be done, in a transaction that is begun: the SQLSTATE of what went wrong, or 0. */
-static int
-try_evaluation(Evaluation *evaluation)
+/* Do some of what has to be done. */
+static void
+work(void *arg)
 {
-	MemoryContext caller = CurrentMemoryContext;
-	volatile int sqlerrcode = 0;
+	Evaluation *evaluation = arg;
 
-	PG_TRY();
-	{
-		if (evaluation->queued)
-			begin_evaluation(evaluation);
-		else
-			go_on(evaluation);
-		clinical_worker_commit();
-	}
-	PG_CATCH();
-	{
-		ErrorData  *error;
-
-		MemoryContextSwitchTo(caller);
-		error = CopyErrorData();
-		FlushErrorState();
-		sqlerrcode = error->sqlerrcode;
-		if (ERRCODE_TO_CATEGORY(sqlerrcode) == ERRCODE_TO_CATEGORY(ERRCODE_OPERATOR_INTERVENTION))
-			ReThrowError(error);
-		FreeErrorData(error);
-		clinical_worker_abort();
-	}
-	PG_END_TRY();
-	return sqlerrcode;
+	if (evaluation->queued)
+		begin_evaluation(evaluation);
+	else
+		go_on(evaluation);
 }
 
 /* Job: evaluations that are queued or running. */
@@ -343,7 +351,7 @@ evaluation_job(void)
 		look_at = TimestampTzPlusMilliseconds(now, LOOK_INTERVAL);
 		return -1;
 	}
-	sqlerrcode = try_evaluation(&evaluation);
+	sqlerrcode = clinical_job_try(work, &evaluation);
 	if (sqlerrcode != 0)
 		return failed(&evaluation, sqlerrcode);
 	failures = 0;

@@ -12,15 +12,12 @@
  */
 #include "postgres.h"
 
-#include "access/tableam.h"
 #include "catalog/pg_type.h"
-#include "executor/tuptable.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
 #include "utils/hsearch.h"
 #include "utils/memutils.h"
-#include "utils/numeric.h"
 #include "utils/snapmgr.h"
 #include "utils/uuid.h"
 
@@ -187,8 +184,6 @@ find_series(ClinicalReader *reader, const char *item)
 	MemoryContextSwitchTo(caller);
 	return series;
 }
-
-/* --- from the table ------------------------------------------------------------------------- */
 
 /* Begin to look for observations of an item that stand so to a moment. */
 static void
@@ -597,8 +592,14 @@ next_day(void *arg, int day, bool after, int *found, StreakReading **readings, i
 void
 clinical_reader_source(ClinicalReader *reader, const ClinicalMonitor *monitor, StreakSource *source)
 {
-	Days	   *days = MemoryContextAllocZero(reader->context, sizeof(Days));
+	Days	   *days;
 
+	if (monitor->kind == CLINICAL_MONITOR_MISSING)
+	{
+		clinical_missing_source(reader->patient_id, monitor, reader->context, source);
+		return;
+	}
+	days = MemoryContextAllocZero(reader->context, sizeof(Days));
 	days->reader = reader;
 	days->monitor = monitor;
 	for (int i = 0; i < monitor->rule.nitems; i++)
@@ -607,25 +608,13 @@ clinical_reader_source(ClinicalReader *reader, const ClinicalMonitor *monitor, S
 	source->next = next_day;
 }
 
-/* --- the baseline --------------------------------------------------------------------------------- */
-
 /* The first day of the patient's enrolment; DATEVAL_NOBEGIN: never. */
 static DateADT
 enrolment(ClinicalReader *reader)
 {
-	if (reader->enrolment_known)
-		return reader->enrolment;
+	if (!reader->enrolment_known)
+		reader->enrolment = clinical_first_enrolment(&reader->events, reader->patient_id);
 	reader->enrolment_known = true;
-	reader->enrolment = DATEVAL_NOBEGIN;
-	clinical_find(&reader->events, &reader->patient_id);
-	while (clinical_find_next(&reader->events, false))
-	{
-		char	   *status = TextDatumGetCString(clinical_find_column(&reader->events, "status"));
-		DateADT		day = DatumGetDateADT(clinical_find_column(&reader->events, "effective_on"));
-
-		if (strcmp(status, "enrolled") == 0 && (reader->enrolment == DATEVAL_NOBEGIN || day < reader->enrolment))
-			reader->enrolment = day;
-	}
 	return reader->enrolment;
 }
 
@@ -707,22 +696,4 @@ clinical_reader_may_be_baseline(ClinicalReader *reader, const ClinicalMonitor *m
 			return true;
 	}
 	return false;
-}
-
-/* How a value has changed since the baseline; NULL: that cannot be said. */
-Numeric
-clinical_monitor_change(const ClinicalMonitor *monitor, Numeric value, Numeric baseline)
-{
-	Numeric		change;
-
-	if (baseline == NULL)
-		return NULL;
-	change = DatumGetNumeric(DirectFunctionCall2(numeric_sub, NumericGetDatum(value), NumericGetDatum(baseline)));
-	if (!monitor->percent)
-		return change;
-	if (DatumGetBool(DirectFunctionCall2(numeric_eq, NumericGetDatum(baseline), NumericGetDatum(int64_to_numeric(0)))))
-		return NULL;
-	change = DatumGetNumeric(DirectFunctionCall2(numeric_mul, NumericGetDatum(change),
-												 NumericGetDatum(int64_to_numeric(100))));
-	return DatumGetNumeric(DirectFunctionCall2(numeric_div, NumericGetDatum(change), NumericGetDatum(baseline)));
 }

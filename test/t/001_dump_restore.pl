@@ -39,6 +39,10 @@ SELECT clinical.excuse_entries('P8', '[2026-02-10 00:00+00,)', 'in hospital');
 SELECT clinical.create_rule('{"code": "over", "project": "S-1", "kind": "streak", "days": 3, "items": [{"item": "a", "range": "[0,7]"}], "severity": "serious", "evaluate": false}');
 SELECT clinical.create_rule('{"code": "all", "kind": "threshold", "items": [{"item": "a", "range": "[0,9.50]"}], "severity": "info", "evaluate": false}');
 SELECT clinical.change_rule('over', clinical.rule_json('over') || '{"days": 2, "evaluate": false}', E'earlier\n'), clinical.retire_rule('all', 'no use');
+SELECT clinical.create_rule('{"code": "ten", "project": "S-1", "kind": "threshold", "items": [{"item": "a", "range": "[0,9.50]"}], "severity": "info"}');
+SELECT clinical.submit_report('P1', '{"a": 10.25}', captured_at => '2026-07-01 12:00+00'), clinical.submit_report('P2', '{"a": 11}', captured_at => '2026-07-01 12:00+00');
+SELECT clinical.wait_until_drained();
+SELECT clinical.acknowledge_alert(patient_id, id, 'seen') FROM clinical.alert WHERE patient_id = 'P1';
 SELECT clinical.set_center_status(2, 'suspended', 'audit'), clinical.set_center_status(2, 'closed', 'left');
 SELECT clinical.set_project_status('S-1', 'suspended', 'interim analysis');
 CREATE ROLE regress_kept;
@@ -48,6 +52,7 @@ DROP ROLE regress_gone;
 SELECT clinical.seal_audit();
 SELECT clinical.amend_record('P9', '{"not": "sealed yet"}', 'later');
 });
+$node->poll_query_until('source', q{SELECT count(*) = 0 FROM clinical.rule_evaluation WHERE status IN ('queued', 'running')}) or die 'a rule is not evaluated';
 my $digest = $node->safe_psql('source', 'SELECT clinical.audit_digest()');
 is($node->safe_psql('source', "SELECT * FROM clinical.verify_audit('$digest')"), '', 'the trail is sound');
 
@@ -109,8 +114,10 @@ SELECT clinical.report_is_valid('diary', '{"a": 10}', '1'), clinical.report_is_v
 SELECT version FROM clinical.instrument_in_force('S-1', on_day => '2026-07-01');
 SELECT status, count(*) FROM clinical.expected_entries('P8', '[2026-02-01,2026-03-01)') GROUP BY 1 ORDER BY 1;
 SELECT clinical.rule_json('over') -> 'days', clinical.rule_json('all') -> 'status', (clinical.change_rule('over', clinical.rule_json('over') || '{"evaluate": false}', 'r')).id;
+SELECT status, (clinical.close_alert(patient_id, id, 'r')).status FROM clinical.alert ORDER BY patient_id;
+SELECT kind, count(*) FROM clinical.alert_event GROUP BY 1 ORDER BY 1;
 SELECT (clinical.create_instrument('{"code": "diary", "version": "3", "items": [{"code": "a", "type": "decimal"}]}')).id}),
-		"t|f|t\n2\nexcused|19\nexpected|9\n2|\"retired\"|4\n6", "restore, $format: questionnaires, schedules, excuses and rules too");
+		"t|f|t\n2\nexcused|19\nexpected|9\n2|\"retired\"|5\nacknowledged|closed\nopen|closed\nacknowledged|1\nclosed|2\nopened|2\n6", "restore, $format: questionnaires, schedules, excuses, rules and alerts too");
 	is($node->safe_psql("copy_$format", q{
 SELECT id FROM clinical.create_center('New', '703');
 SELECT code FROM clinical.create_project_with_centers('New', '{4}');

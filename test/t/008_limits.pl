@@ -83,6 +83,7 @@ $$;
 # A call of each function that succeeds; function and argument types, as PostgreSQL prints them.
 my %plain = (
 	'acknowledge_alert(text,uuid,text)' => q{'P1', (SELECT id FROM clinical.alert), 'c'},
+	'rule_backtest(jsonb,daterange)' => q{'{"code":"x","kind":"threshold","severity":"info","items":[{"item":"a","range":"[2,9]"}]}', '[2026-01-01,2027-01-01)'},
 	'close_alert(text,uuid,text)' => q{'P1', (SELECT id FROM clinical.alert), 'r'},
 	'add_center(text,bigint)' => q{'P', 3},
 	'amend_record(text,jsonb,text,integer)' => q{'P1', '{"b": 1}', 'r', 1},

@@ -717,7 +717,7 @@ my %functions = (
 	(map { $_ => $members } 'instrument_json(text,text)', 'questionnaire_fhir(text,text,text)', 'instrument_in_force(text,text,date)', 'shipped_instruments()',
 		'validate_report(text,jsonb,text)', 'report_is_valid(text,jsonb,text)'),
 	(map { $_ => 'admin data_manager' } 'create_rule(jsonb)', 'change_rule(text,jsonb,text)', 'retire_rule(text,text)', 'cancel_rule_evaluation(text)'),
-	'rule_json(text)' => $members,
+	'rule_json(text)' => $members, 'rule_backtest(jsonb,daterange)' => "$readers statistician",
 	(map { $_ => 'investigator monitor' } 'acknowledge_alert(text,uuid,text)', 'close_alert(text,uuid,text)'),
 	(map { $_ => 'investigator' } 'enroll_patient(text,text,date,text,bigint,jsonb,text,text,text,date,integer,text,text,integer)',
 		'set_patient_status(text,text,date,text)', 'set_patient_time_zone(text,text,timestamp with time zone)', 'transfer_patient(text,bigint,date,text)'),
@@ -739,7 +739,7 @@ my %functions = (
 	(map { $_ => 'investigator data_manager' } 'withdraw_submission(text,uuid,text)', 'correct_observation(text,uuid,text,text)'),
 	'health()' => 'admin auditor', 'check()' => 'auditor', 'role_sees(oid,bigint,bigint)' => '',
 	(map { $_ . '()' => '' } qw(audit_ddl audit_guard audit_head audit_row audit_truncate center_check center_history enrollment_event_apply enrollment_event_check entry_excuse_check entry_schedule_check history_guard
-		submission_check alert_check intake_check staged_check monitor_rule_check monitor_rule_changed rule_evaluation_check queue_share_changed instrument_version_changed instrument_version_check project_instrument_check membership_changed membership_check
+		submission_check alert_check intake_check staged_check monitor_corrected monitor_withdrawn monitor_rule_check monitor_rule_changed rule_evaluation_check queue_share_changed instrument_version_changed instrument_version_check project_instrument_check membership_changed membership_check
 		patient_check patient_created patient_time_zone_apply patient_time_zone_check project_center_check project_center_history project_check project_history record_changed)));
 is(join("\n", sort split /\n/, $node->safe_psql('postgres', q{SELECT substr(replace(oid::regprocedure::text, '"', ''), 10) FROM pg_proc WHERE pronamespace = 'clinical'::regnamespace})),
 	join("\n", sort keys %functions), 'the model knows all functions');
@@ -823,6 +823,7 @@ my @calls = (
 	[ 'requeue(text,uuid,text,jsonb)', q{requeue('P', '00000000-0000-0000-0000-000000000002', 'r')} ],
 	[ 'withdraw_submission(text,uuid,text)', q{withdraw_submission('P', '00000000-0000-0000-0000-000000000001', 'r')} ],
 	[ 'correct_observation(text,uuid,text,text)', q{correct_observation('P', (SELECT id FROM test.observed WHERE patient_id = 'P'), '2', 'r')} ],
+	[ 'rule_backtest(jsonb,daterange)', q{rule_backtest('{"code": "x", "kind": "threshold", "severity": "info", "items": [{"item": "a", "range": "[2,9]"}]}', '[2026-01-01,2027-01-01)')}, '00000' ],
 	[ 'acknowledge_alert(text,uuid,text)', q{acknowledge_alert('P', (SELECT id FROM test.alerted WHERE patient_id = 'P'))} ],
 	[ 'close_alert(text,uuid,text)', q{close_alert('P', (SELECT id FROM test.alerted WHERE patient_id = 'P'), 'r')} ],
 	[ 'create_rule(jsonb)', q{create_rule(('{"code": "new", "kind": "threshold", "severity": "info", "items": [{"item": "a", "range": "[0,1]"}], "project": "' || 'J' || '"}')::jsonb)}, '00000' ],

@@ -38,7 +38,7 @@ sub report
 	{
 		my ($at, $systolic, %more) = @$report;
 		my @data = defined $systolic ? "systolic, $systolic" : ();
-		push @data, "diastolic, $more{diastolic}" if $more{diastolic};
+		push @data, map { "$_, $more{$_}" } grep { $more{$_} } qw(diastolic weight);
 		my $data = join ', ', map { my ($key, $value) = split /, /; qq("$key": $value) } @data;
 		my $zone = $more{zone} ? "'$more{zone}'" : 'NULL';
 		my $id = report_id($more{number} // ++$number);
@@ -149,6 +149,93 @@ SELECT count(*) FROM clinical.rule_backtest(clinical.rule_json('ANY'), '[2025-03
  WHERE a.patient_id IS NULL OR b.patient_id IS NULL}), 0, 'back-test');
 is($node->safe_psql('postgres', q{SELECT patient_id, onset FROM clinical.rule_backtest(clinical.rule_json('FOUR'), '[2025-03-02,2025-03-04)') WHERE patient_id = 'V13'}),
 	'V13|2025-03-01', 'back-test where days begin at four');
+# The change of a weight since enrolment, and since the first one.
+my @weight = (kind => '"baseline_change"', items => '[{"item": "weight"}]');
+rule($node, 'postgres', 'PERCENT', @weight, percent => '"[-5,5]"', days => 2);
+rule($node, 'postgres', 'FIRST', @weight, absolute => '"[-3,3]"', baseline => '"first"', days => undef);
+sub weigh { my ($day, $weight) = @_; return [ "$day 08:00+01", undef, weight => $weight ] }
+report(patient('B1'), weigh('2025-01-10', 80), weigh('2025-03-01', 84), weigh('2025-03-02', 85), weigh('2025-03-03', 86));
+raises('B1', 'PERCENT', '2025-03-02 -> 2025-03-03 (2)', 'more than 5 percent');
+sub correct
+{
+	my ($patient, $day, $value) = @_;
+	$node->safe_psql('postgres', qq{SELECT clinical.correct_observation(patient_id, id, '$value', 'test') FROM clinical.observation WHERE patient_id = '$patient' AND local_day = '$day' AND version = 1});
+}
+correct('B1', '2025-01-10', 84);
+raises('B1', 'PERCENT', '', 'the baseline was another');
+correct('B1', '2025-01-10', 79);
+raises('B1', 'PERCENT', '2025-03-01 -> 2025-03-02 (3)', 'and another again');
+$node->safe_psql('postgres', q{SELECT clinical.withdraw_submission(patient_id, id, 'test') FROM clinical.submission WHERE patient_id = 'B1' AND local_day = '2025-01-10'});
+raises('B1', 'PERCENT', '', 'without baseline');
+raises('B1', 'FIRST', '', 'the first is the next one then');
+report(patient('B2'), weigh('2025-03-06', 72), weigh('2025-03-05', 70));
+raises('B2', 'FIRST', '', 'little changes');
+report('B2', weigh('2025-03-04', 66));
+raises('B2', 'FIRST', '2025-03-05 -> 2025-03-05 (2)', 'a late report is the first one');
+is($node->safe_psql('postgres', q{SELECT patient_id, onset, out_days FROM clinical.rule_backtest(clinical.rule_json('FIRST'), '(,)')}), 'B2|2025-03-05|2', 'B2: back-test');
+is($node->safe_psql('postgres', q{SELECT count(*) FROM clinical.rule_backtest(clinical.rule_json('PERCENT'), '(,)')}), 0, 'B1: back-test');
+
+# Grades, k of w days, and what clears a condition.
+rule($node, 'postgres', 'GRADE', kind => '"graded"', grades => '["[90,140]", "[80,160]", "[70,180]"]', items => '[{"item": "systolic"}]', days => 2);
+rule($node, 'postgres', 'KOFW', kind => '"k_of_w"', k => 3, w => 5, days => undef);
+rule($node, 'postgres', 'CLEAR', days => 2, clear => '{"items": [{"item": "systolic", "range": "[100,130]"}], "days": 2}');
+ok(evaluated($node, 'postgres'), 'evaluated');
+report(patient('G1'), on(1, 150), on(2, 150));
+is($node->safe_psql('postgres', q{SELECT a.grade FROM clinical.alert a JOIN clinical.monitor_rule r ON r.id = a.rule_id WHERE patient_id = 'G1' AND code = 'GRADE'}), 1, 'G1: the first grade');
+report('G1', on(3, 190));
+is($node->safe_psql('postgres', q{SELECT a.grade, e.kind, e.grade FROM clinical.alert a JOIN clinical.monitor_rule r ON r.id = a.rule_id
+  JOIN clinical.alert_event e ON e.patient_id = a.patient_id AND e.alert_id = a.id AND e.event_no = a.events WHERE a.patient_id = 'G1' AND code = 'GRADE'}), '3|raised|3', 'G1: the third');
+is($node->safe_psql('postgres', q{SELECT grade FROM clinical.rule_backtest(clinical.rule_json('GRADE'), '(,)') WHERE patient_id = 'G1'}), 3, 'G1: back-test');
+report(patient('K1'), map { on($_, $_ % 2 ? 150 : 120) } 1 .. 5);
+raises('K1', 'KOFW', '2025-03-01 -> 2025-03-05 (3)', 'three of five days');
+report(patient('C1'), on(1, 150), on(2, 150), on(3, 135), on(4, 150), on(5, 120));
+raises('C1', 'CLEAR', '2025-03-01 -> 2025-03-02 (3)', 'one alert until it is cleared');
+is($node->safe_psql('postgres', q{SELECT cleared_day FROM clinical.alert a JOIN clinical.monitor_rule r ON r.id = a.rule_id WHERE patient_id = 'C1' AND code = 'CLEAR'}), '', 'C1: not cleared by one day');
+report('C1', on(6, 125), on(7, 150), on(8, 150));
+raises('C1', 'CLEAR', '2025-03-01 -> 2025-03-02 (3), 2025-03-07 -> 2025-03-08 (2)', 'another one afterwards');
+is($node->safe_psql('postgres', q{SELECT cleared_day FROM clinical.alert a JOIN clinical.monitor_rule r ON r.id = a.rule_id WHERE patient_id = 'C1' AND code = 'CLEAR' ORDER BY onset LIMIT 1}), '2025-03-06', 'C1: cleared');
+
+# A changed rule raises nothing for a streak that has an alert of the version before; that one is kept up to date.
+report(patient('X1'), map { on($_, 150) } 1 .. 3);
+$node->safe_psql('postgres', q{SELECT clinical.change_rule('ANY', clinical.rule_json('ANY') || '{"days": 2}', 'earlier')});
+ok(evaluated($node, 'postgres'), 'evaluated');
+raises('X1', 'ANY', '2025-03-01 -> 2025-03-03 (3)', 'the alert of the version before');
+report('X1', on(4, 150), on(8, 150), on(9, 150));
+raises('X1', 'ANY', '2025-03-01 -> 2025-03-03 (4), 2025-03-08 -> 2025-03-09 (2)', 'it grows, and the new version raises another');
+correct('X1', '2025-03-02', 120);
+raises('X1', 'ANY', '2025-03-03 -> 2025-03-04 (2), 2025-03-08 -> 2025-03-09 (2)', 'retracted, it makes way for one of the new version');
+$node->safe_psql('postgres', q{SELECT clinical.retire_rule('ANY', 'test')});
+report('X1', on(10, 150), on(20, 150), on(21, 150));
+raises('X1', 'ANY', '2025-03-03 -> 2025-03-04 (2), 2025-03-08 -> 2025-03-09 (3)', 'retired, a rule raises nothing, and its alerts are kept up to date');
+
+# Entries that were expected each day of the last week, and are missing.
+$node->safe_psql('postgres', q{
+SELECT clinical.create_instrument('{"code": "diary", "version": "1", "items": [{"code": "note", "type": "text"}]}');
+SELECT clinical.use_instrument('MON', 'diary');
+SELECT clinical.schedule_entries('MON', 'diary', '{"kind": "daily", "from": "00:00", "to": "23:59"}', '2025-01-01');
+SELECT clinical.enroll_patient('E1', NULL, NULL, 'MON', 1, effective_on => current_date - 6)});
+sub entry { my ($days, $id) = @_; return qq{SELECT clinical.submit_report('E1', '{"note": "here"}', '$id', (current_date - $days + time '12:00') AT TIME ZONE 'Europe/Amsterdam', 'diary'); SELECT clinical.wait_until_drained();} }
+$node->safe_psql('postgres', entry(4, report_id(900001)));
+rule($node, 'postgres', 'ENTRIES', kind => '"missing_entries"', instrument => '"diary"', entries => 2, items => undef, days => undef);
+ok(evaluated($node, 'postgres'), 'evaluated');
+sub missing
+{
+	my ($expected, $name) = @_;
+	return is($node->safe_psql('postgres', q{SELECT string_agg(format('%s to %s', current_date - onset, current_date - last_day), ', ' ORDER BY onset) FROM clinical.alert a JOIN clinical.monitor_rule r ON r.id = a.rule_id
+  WHERE patient_id = 'E1' AND code = 'ENTRIES' AND supported}), $expected, "E1: $name");
+}
+missing('6 to 5, 3 to 1', 'entries are missing');
+$node->safe_psql('postgres', entry(2, report_id(900002)));
+missing('6 to 5', 'one comes late');
+$node->safe_psql('postgres', q{SELECT clinical.withdraw_submission('E1', id, 'test') FROM clinical.submission WHERE patient_id = 'E1' AND local_day = current_date - 2});
+missing('6 to 5, 3 to 1', 'and is withdrawn');
+$node->safe_psql('postgres', q{SELECT clinical.excuse_entries('E1', tstzrange(now() - interval '40 days', (current_date - 4)::timestamp AT TIME ZONE 'Europe/Amsterdam'), 'ill')});
+missing('3 to 1', 'some are excused');
+$node->safe_psql('postgres', q{SELECT clinical.enroll_patient('E2', NULL, NULL, 'MON', 1, effective_on => current_date - 3)});
+$node->restart;
+ok(wait_until($node, 'postgres', q{SELECT count(*) FROM clinical.alert WHERE patient_id = 'E2'}, 1), 'E2: who enrolls later is watched, too');
+is($node->safe_psql('postgres', q{SELECT count(*) FROM clinical.entry_watch WHERE patient_id IN ('E1', 'E2') AND due_at > now() AND due_at < now() + interval '25 hours'}), 2, 'and again when the next window closes');
+
 sound($node, 'postgres', 'cases', 1);
 
 done_testing();

@@ -1,0 +1,64 @@
+# Evaluation of a new rule over what is there: it waits for nobody who has a patient for long, tells how far it
+# is, goes on after a crash, and ends when it is cancelled.
+use strict;
+use warnings;
+use FindBin;
+use lib "$FindBin::RealBin/../perl";
+use Intake;
+use Monitor;
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+my $node = monitor_node('monitor_job');
+$node->safe_psql('postgres', q{
+SELECT clinical.enroll_patient('J' || lpad(g::text, 3, '0'), NULL, NULL, 'MON', 1, effective_on => '2025-01-10') FROM generate_series(1, 300) g;
+SELECT clinical.submit_reports(jsonb_agg(jsonb_build_object('patient_id', 'J' || lpad(g::text, 3, '0'), 'captured_at', timestamptz '2025-03-01 08:00+01' + d * interval '1 day',
+    'report_data', '{"systolic": 150}'::jsonb))) FROM generate_series(1, 300) g, generate_series(1, 3) d;
+SELECT clinical.wait_until_drained()});
+
+# Somebody processes reports of the patient in the middle, and does not commit.
+sub hold
+{
+	my $session = session($node, 'postgres');
+	answers($session, q{BEGIN; SELECT clinical.submit_report('J150', '{"systolic": 120}', NULL, '2025-03-20 08:00+01'); SELECT clinical.process_reports()});
+	return $session;
+}
+sub status { my ($code) = @_; return $node->safe_psql('postgres', "SELECT e.status FROM clinical.rule_evaluation e JOIN clinical.monitor_rule r ON r.id = e.rule_id WHERE r.code = '$code'") }
+sub raised { my ($code) = @_; return $node->safe_psql('postgres', "SELECT count(*) FROM clinical.alert a JOIN clinical.monitor_rule r ON r.id = a.rule_id WHERE r.code = '$code'") }
+
+my $holder = hold();
+rule($node, 'postgres', 'HELD');
+ok(wait_until($node, 'postgres', q{SELECT count(*) BETWEEN 1 AND 149 FROM clinical.alert}), 'those before are evaluated');
+is(status('HELD'), 'running', 'it is not through');
+$node->safe_psql('postgres', q{SELECT clinical.submit_report('J001', '{"systolic": 150}', NULL, '2025-03-05 08:00+01')});
+ok(wait_until($node, 'postgres', q{SELECT count(*) FROM clinical.submission WHERE patient_id = 'J001'}, 4), 'reports of others are processed meanwhile');
+kill_postmaster($node);
+start_again($node);
+ok(evaluated($node, 'postgres'), 'after a crash it goes on, and is through');
+is(status('HELD'), 'done', 'and says so');
+is(raised('HELD'), 300, 'each patient has an alert');
+is($node->safe_psql('postgres', q{SELECT patients, patients_done FROM clinical.rule_evaluation}), '300|300', 'all are counted once');
+
+$holder = hold();
+rule($node, 'postgres', 'CANCELLED');
+ok(wait_until($node, 'postgres', q{SELECT count(*) > 0 FROM clinical.alert a JOIN clinical.monitor_rule r ON r.id = a.rule_id WHERE r.code = 'CANCELLED'}), 'it has begun');
+$node->safe_psql('postgres', q{SELECT clinical.cancel_rule_evaluation('CANCELLED')});
+is(status('CANCELLED'), 'cancelled', 'it is cancelled');
+answers($holder, 'COMMIT');
+end_session($holder);
+rule($node, 'postgres', 'NEXT');
+ok(evaluated($node, 'postgres'), 'the next one is evaluated');
+cmp_ok(raised('CANCELLED'), '<', 150, 'the cancelled one went no further');
+is(raised('NEXT'), 300, 'the next one did');
+
+# What somebody writes who has the patients for long is evaluated by the rule, whenever it was made.
+$holder = hold();
+rule($node, 'postgres', 'BETWEEN', days => 1);
+answers($holder, q{SELECT clinical.submit_report('J150', '{"systolic": 60}', NULL, '2025-04-20 08:00+01'); SELECT clinical.process_reports(); COMMIT});
+end_session($holder);
+ok(evaluated($node, 'postgres'), 'evaluated');
+is($node->safe_psql('postgres', q{SELECT count(*) FROM clinical.alert a JOIN clinical.monitor_rule r ON r.id = a.rule_id WHERE r.code = 'BETWEEN' AND patient_id = 'J150'}), 2, 'both streaks are known');
+sound($node, 'postgres', 'evaluation');
+
+done_testing();
