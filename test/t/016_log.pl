@@ -154,11 +154,46 @@ $node->poll_query_until('postgres', "SELECT query ~ '$canary' FROM pg_stat_activ
 $node->safe_psql('postgres', "SELECT pg_terminate_backend($pid)");
 eval { $ended->quit };
 
+# monitoring: a patient whose id and readings are tagged has alerts, people comment on them, and things fail
+my $reading = 739125173;
+$node->safe_psql('postgres', qq{
+SELECT clinical.create_instrument('{"code": "i", "version": "1", "items": [{"code": "a", "type": "integer"}]}');
+SELECT clinical.use_instrument('P', 'i', true);
+SELECT clinical.enroll_patient('$canary', NULL, NULL, 'P', 1, effective_on => '2026-01-10');
+SELECT clinical.create_rule('{"code": "R", "project": "P", "kind": "threshold", "severity": "serious", "items": [{"item": "a", "range": "[0,10]"}], "escalate_after": ["1 second"], "evaluate": false}');
+SELECT clinical.change_rule('R', clinical.rule_json('R') || '{"evaluate": true}', 'all count')});
+my $listener = $node->background_psql('postgres', on_error_stop => 0);
+$listener->query_safe('LISTEN clinical_alert');
+$node->safe_psql('postgres', qq{SELECT clinical.submit_report('$canary', '{"a": $reading}', captured_at => '2026-02-01 12:00+00')});
+$node->poll_query_until('postgres', q{SELECT escalation_level = 1 FROM clinical.alert}) or die 'no alert';
+my $heard = $listener->query_safe('SELECT 1');
+like($heard, qr/"event": "opened".*"event": "escalated"/s, 'listeners hear of an alert');
+unlike($heard, qr/$canary|$reading/, 'and nothing of the patient');
+$listener->quit;
+($status, $out, $error) = $node->psql('postgres', qq{SELECT (clinical.acknowledge_alert('$canary', id, 'called $canary: $reading')).status FROM clinical.alert;
+SELECT (clinical.close_alert('$canary', id, 'visited $canary')).status FROM clinical.alert;
+SELECT clinical.close_alert('$canary', id, 'again $canary') FROM clinical.alert;
+SELECT clinical.acknowledge_alert('$canary', '00000000-0000-0000-0000-000000000000', '$canary');
+UPDATE clinical.alert SET close_reason = '$canary'; DELETE FROM clinical.alert_event WHERE patient_id = '$canary';
+SELECT clinical.rule_backtest('{"code": "$canary", "$reading": 1}', '(,)');
+SELECT clinical.correct_observation('$canary', id, '$reading', '$canary') FROM clinical.observation}, on_error_stop => 0);
+is($out =~ s/\n\(.*//sr, "acknowledged\nclosed", 'somebody handles it');
+is(() = $error =~ /ERROR/g, 5, 'and what is not possible fails');
+$node->safe_psql('postgres', q{CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'not for % by %', NEW.patient_id, NEW USING DETAIL = NEW.patient_id; END $$;
+CREATE TRIGGER refuse BEFORE INSERT OR UPDATE ON clinical.alert FOR EACH ROW EXECUTE FUNCTION refuse(); ALTER TABLE clinical.alert ENABLE ALWAYS TRIGGER refuse});
+$node->safe_psql('postgres', q{SELECT clinical.create_rule('{"code": "S", "kind": "threshold", "severity": "info", "items": [{"item": "a", "range": "[0,20]"}]}')});
+$node->poll_query_until('postgres', q{SELECT status = 'failed' AND detail = 'P0001' FROM clinical.rule_evaluation ORDER BY id DESC LIMIT 1}) or die 'it did not fail';
+$node->safe_psql('postgres', qq{SELECT clinical.submit_report('$canary', '{"a": $reading}', captured_at => '2026-02-03 12:00+00')});
+$node->poll_query_until('postgres', q{SELECT count(*) = 1 FROM clinical.set_aside}) or die 'it was not set aside';
+like($node->safe_psql('postgres', q{SELECT outcome || ' ' || reason_code FROM clinical.set_aside}), qr/^quarantined /, 'a report whose alert cannot be stored is in quarantine');
+logged(qr/evaluation of a rule failed/, 'the log tells of an evaluation that fails');
+
 # what comes last is written last
 $node->safe_psql('postgres', q{DO $$ BEGIN RAISE LOG 'all is said' USING ERRCODE = '01007'; END $$});
 logged(qr/01007/, 'the logs are complete', 0);
 my $logs = logs();
 unlike($logs, qr/$canary/, 'the tag is in none of the logs');
+unlike($logs, qr/$reading/, 'nor is the reading');
 diag join "\n", grep { /$canary/ } (split /\n/, $logs)[ 0 .. 100000 ] if $logs =~ /$canary/;
 like($logs, qr/LOG:  22P02: ERROR 22P02: message kept out of the log/, 'a line stands for a message');
 like($logs, qr/duplicate key value violates unique constraint "own_t_key"/, 'harmless messages stay');
