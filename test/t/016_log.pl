@@ -89,7 +89,14 @@ for my $case (@cases)
 	my $before = -s "$directory/server.log";
 	my ($status, $out, $error) = $node->psql('postgres', "\\set VERBOSITY verbose\n$sql;", on_error_stop => 0);
 	like($error, qr/\Q$told\E/, 'the client is told of ' . ($sql =~ s/\n.*//sr));
-	my $log = substr slurp_file("$directory/server.log"), $before;
+	# the collector writes it a moment later
+	my $log = '';
+	for (1 .. 100)
+	{
+		$log = substr slurp_file("$directory/server.log"), $before;
+		last if $log =~ /\b$state\b/;
+		select undef, undef, undef, 0.1;
+	}
 	like($log, qr/\b$state\b/, "and the log has its SQLSTATE $state");
 }
 # not failing, but talking
