@@ -172,6 +172,23 @@ SELECT outcome FROM clinical.submit_report('F2', '{"weight": 40}', captured_at =
 SELECT count(*) FROM clinical.alert WHERE patient_id = 'F2' AND onset = '2026-04-01'}), "1\nqueued\n1\n1\nqueued\n1\n0", 'a rule of the own transaction counts in it, and not when that was rolled back');
 end_session($other);
 
+# --- listeners hear at the commit, and of nothing that was rolled back
+my $listener = session($node, 'postgres');
+my $processor = session($node, 'postgres');
+answers($listener, 'LISTEN clinical_alert');
+rule($node, 'postgres', 'HEARD', kind => '"threshold"', days => undef, severity => '"critical"', items => '[{"item": "weight", "range": "[50,90]"}]');
+$node->safe_psql('postgres', q{SELECT clinical.submit_report('F3', '{"weight": 40}', captured_at => '2026-04-01 12:00+00')});
+for my $end (qw(ROLLBACK COMMIT))
+{
+	is(answers($processor, q{BEGIN; SELECT clinical.process_reports(); SELECT count(*) FROM clinical.alert WHERE patient_id = 'F3' AND onset = '2026-04-01'}), "1\n1", 'a report is processed, and has raised an alert');
+	unlike(answers($listener, 'SELECT 1'), qr/clinical_alert/, 'nobody hears of it yet');
+	answers($processor, $end);
+	my $heard = answers($listener, 'SELECT 1');
+	$end eq 'COMMIT' ? like($heard, qr/"rule": "HEARD", "severity": "critical", "event": "opened"\}/, 'at the commit') : unlike($heard, qr/clinical_alert/, 'nor when it is rolled back');
+	unlike($heard, qr/F3|weight|40/, 'nothing of the patient') if $end eq 'COMMIT' && $heard =~ s/"alert": "[^"]*"|PID \d+//g;
+}
+end_session($_) for $listener, $processor;
+
 # --- dumped with an evaluation that waits, and restored: the same rows, and it goes on
 rule($node, 'postgres', 'WAITS', days => 2, items => '[{"item": "systolic", "range": "[100,140]"}]');
 $node->safe_psql('postgres', q{INSERT INTO test.watch VALUES ('WAITS', 'systolic', '[100,140]', 2, 'any', 0, '0', 1);
