@@ -22,8 +22,12 @@
 #include "monitor.h"
 #include "worker.h"
 
-/* A worker waits so long (ms) for somebody who handles an alert; the report is put off then */
-#define WAIT_FOR_PEOPLE "2000"
+/*
+ * A worker waits so long (ms) for somebody who handles an alert; the report is put off
+ * then.  The reports of others in the batch wait as well, and again with each half that
+ * it is tried by.
+ */
+#define WAIT_FOR_PEOPLE "10"
 /* So many readings are named as evidence, the last ones, and so many days are looked through for them */
 #define MAX_EVIDENCE 100
 #define MAX_EVIDENCE_DAYS 400
@@ -38,7 +42,7 @@ typedef struct Applying
 	const StreakSource *source;
 } Applying;
 
-/* Let a worker not wait for people for long; the level of settings to go back to. */
+/* Let a worker hardly wait for people; the level of settings to go back to. */
 static int
 begin_waiting(void)
 {
