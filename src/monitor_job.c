@@ -32,8 +32,8 @@
 /* So often (ms) it is written down how far it is, and looked whether there is something to do */
 #define TELL_INTERVAL 500
 #define LOOK_INTERVAL 50
-/* So long (ms) a lane is waited for; and until the next try, of at most so many */
-#define LANE_TIMEOUT 200
+/* So long (ms) a lock is waited for; and until the next try, of at most so many */
+#define LOCK_TIMEOUT "200"
 #define RETRY_DELAY 1000
 #define MAX_FAILURES 10
 
@@ -47,6 +47,7 @@ typedef struct Evaluation
 	bool		queued;
 	char		last_patient[1024]; /* empty: none yet */
 	int64		done;
+	int			sqlerrcode;		/* why it failed; 0: it did not */
 } Evaluation;
 
 /* What was committed, of the evaluation with that id */
@@ -68,7 +69,7 @@ clinical_job_may_succeed(int sqlerrcode)
 /*
  * Do a job's work in a transaction that is begun, and commit it: 0, or the SQLSTATE
  * of what went wrong, and then nothing was done.  The worker has other jobs, which an
- * error would end.
+ * error would end, and which wait as long as this one waits for a lock.
  */
 int
 clinical_job_try(void (*work) (void *arg), void *arg)
@@ -78,6 +79,7 @@ clinical_job_try(void (*work) (void *arg), void *arg)
 
 	PG_TRY();
 	{
+		(void) set_config_option("lock_timeout", LOCK_TIMEOUT, PGC_USERSET, PGC_S_SESSION, GUC_ACTION_LOCAL, true, 0, false);
 		work(arg);
 		clinical_worker_commit();
 	}
@@ -138,6 +140,19 @@ find_evaluation(Evaluation *evaluation)
 	return true;
 }
 
+/*
+ * An evaluation was changed; if not, somebody who is about to cancel it or to change the
+ * rule has it locked, who may take as long as he likes.
+ */
+static void
+require_changed(void)
+{
+	if (SPI_processed == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_LOCK_NOT_AVAILABLE),
+				 errmsg("could not obtain lock on the evaluation of a rule")));
+}
+
 /* Begin it: count the patients. */
 static void
 begin_evaluation(Evaluation *evaluation)
@@ -146,12 +161,15 @@ begin_evaluation(Evaluation *evaluation)
 		"UPDATE clinical.rule_evaluation AS e SET status = 'running', started_at = pg_catalog.clock_timestamp(),"
 		"       patients = (SELECT pg_catalog.count(*) FROM clinical.patient p"
 		"                    WHERE $2 OPERATOR(pg_catalog.=) 0 OR p.project_id OPERATOR(pg_catalog.=) $2)"
-		" WHERE e.id OPERATOR(pg_catalog.=) $1 AND e.status OPERATOR(pg_catalog.=) 'queued'",
+		"  FROM (SELECT r.id FROM clinical.rule_evaluation r"
+		"         WHERE r.id OPERATOR(pg_catalog.=) $1 AND r.status OPERATOR(pg_catalog.=) 'queued' FOR NO KEY UPDATE SKIP LOCKED) l"
+		" WHERE e.id OPERATOR(pg_catalog.=) l.id",
 		2, {INT8OID, INT8OID}
 	};
 	Datum		values[2] = {Int64GetDatum(evaluation->id), Int64GetDatum(evaluation->project_id)};
 
 	clinical_server_execute(&plan, values, NULL);
+	require_changed();
 	evaluation->queued = false;
 }
 
@@ -175,20 +193,24 @@ tell_progress(const Evaluation *evaluation)
 
 /* It is at its end. */
 static void
-end_evaluation(const Evaluation *evaluation, const char *status, const char *detail)
+end_evaluation(const Evaluation *evaluation, const char *status)
 {
 	static ClinicalPlan plan = {
 		"UPDATE clinical.rule_evaluation AS e SET status = $2, detail = $3, patients_done = $4, ended_at = pg_catalog.clock_timestamp()"
-		" WHERE e.id OPERATOR(pg_catalog.=) $1"
-		"   AND (e.status OPERATOR(pg_catalog.=) 'queued' OR e.status OPERATOR(pg_catalog.=) 'running')",
+		"  FROM (SELECT r.id FROM clinical.rule_evaluation r"
+		"         WHERE r.id OPERATOR(pg_catalog.=) $1"
+		"           AND (r.status OPERATOR(pg_catalog.=) 'queued' OR r.status OPERATOR(pg_catalog.=) 'running')"
+		"           FOR NO KEY UPDATE SKIP LOCKED) l"
+		" WHERE e.id OPERATOR(pg_catalog.=) l.id",
 		4, {INT8OID, TEXTOID, TEXTOID, INT8OID}
 	};
 	Datum		values[4] = {Int64GetDatum(evaluation->id), CStringGetTextDatum(status), (Datum) 0, Int64GetDatum(evaluation->done)};
-	char		nulls[4] = {' ', ' ', detail == NULL ? 'n' : ' ', ' '};
+	char		nulls[4] = {' ', ' ', evaluation->sqlerrcode == 0 ? 'n' : ' ', ' '};
 
-	if (detail != NULL)
-		values[2] = CStringGetTextDatum(detail);
+	if (evaluation->sqlerrcode != 0)
+		values[2] = CStringGetTextDatum(unpack_sql_state(evaluation->sqlerrcode));
 	clinical_server_execute(&plan, values, nulls);
+	require_changed();
 	memset(&current, 0, sizeof(current));
 }
 
@@ -229,8 +251,6 @@ clinical_lock_lanes(const Datum *patients, int count)
 	uint64		locked = 0;
 	int			i;
 
-	(void) set_config_option("lock_timeout", psprintf("%d", LANE_TIMEOUT), PGC_USERSET, PGC_S_SESSION, GUC_ACTION_LOCAL,
-							 true, 0, false);
 	for (i = 0; i < count; i++)
 	{
 		int			lane = clinical_patient_lane(patients[i]);
@@ -284,12 +304,12 @@ go_on(Evaluation *evaluation)
 	monitor = clinical_monitor_version(evaluation->rule_id, evaluation->version);
 	if (!monitor->in_force)
 	{
-		end_evaluation(evaluation, "cancelled", NULL);
+		end_evaluation(evaluation, "cancelled");
 		return;
 	}
 	if (count == 0)
 	{
-		end_evaluation(evaluation, "done", NULL);
+		end_evaluation(evaluation, "done");
 		return;
 	}
 	evaluate_patients(evaluation, monitor, patients, projects, count);
@@ -300,24 +320,30 @@ go_on(Evaluation *evaluation)
 	}
 }
 
+/* It has failed, for good. */
+static void
+give_up(void *arg)
+{
+	end_evaluation(arg, "failed");
+}
+
 /* It went wrong, and the transaction was given up: when to try again. */
 static long
-failed(const Evaluation *evaluation, int sqlerrcode)
+failed(Evaluation *evaluation, int sqlerrcode)
 {
-	bool		lane = sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE;
+	bool		locked = sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE;
 
-	if (lane || (clinical_job_may_succeed(sqlerrcode) && ++failures < MAX_FAILURES))
+	if (locked || (clinical_job_may_succeed(sqlerrcode) && ++failures < MAX_FAILURES))
 		return RETRY_DELAY;
 	failures = 0;
 	ereport(LOG,
 			(errmsg("evaluation of a rule failed"),
 			 errdetail("Rule " INT64_FORMAT ", version %d: SQLSTATE %s.", evaluation->rule_id, evaluation->version,
 					   unpack_sql_state(sqlerrcode))));
+	evaluation->sqlerrcode = sqlerrcode;
 	if (!clinical_worker_begin("evaluating rules"))
 		return -1;
-	end_evaluation(evaluation, "failed", unpack_sql_state(sqlerrcode));
-	clinical_worker_commit();
-	return 0;
+	return clinical_job_try(give_up, evaluation) == 0 ? 0 : RETRY_DELAY;
 }
 
 /* Do some of what has to be done. */
