@@ -15,6 +15,7 @@
 #include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "miscadmin.h"
+#include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/inval.h"
@@ -48,12 +49,82 @@ typedef struct Evaluation
 	char		last_patient[1024]; /* empty: none yet */
 	int64		done;
 	int			sqlerrcode;		/* why it failed; 0: it did not */
+	bool		ended;
 } Evaluation;
 
-/* What was committed, of the evaluation with that id */
-static Evaluation current;
+/* What the worker knows of an evaluation that it has begun to do */
+typedef struct Known
+{
+	Evaluation	reached;		/* what was committed; id 0: this is free */
+	TimestampTz rests_until;	/* it could not go on: let others have their turn */
+	int			failures;
+} Known;
+
+/* Of more it knows what is written down */
+#define MAX_KNOWN 16
+static Known known[MAX_KNOWN];
+static int64 told_id = 0;
 static TimestampTz told_at = 0;
-static int	failures = 0;
+
+/* What is known of an evaluation; NULL: nothing. */
+static Known *
+find_known(int64 id)
+{
+	for (int i = 0; i < MAX_KNOWN; i++)
+	{
+		if (known[i].reached.id == id)
+			return &known[i];
+	}
+	return NULL;
+}
+
+/* The same; if nothing is known, a place for it: a free one, or that of the one that needs it least. */
+static Known *
+know(const Evaluation *evaluation)
+{
+	Known	   *place = find_known(evaluation->id);
+
+	if (place != NULL)
+		return place;
+	place = &known[0];
+	for (int i = 1; i < MAX_KNOWN; i++)
+	{
+		if (place->reached.id != 0 && (known[i].reached.id == 0 || known[i].rests_until < place->rests_until))
+			place = &known[i];
+	}
+	memset(place, 0, sizeof(*place));
+	place->reached.id = evaluation->id;
+	return place;
+}
+
+/* Those that rest: an array of ids. */
+static Datum
+find_resting(TimestampTz now)
+{
+	Datum		ids[MAX_KNOWN];
+	int			count = 0;
+
+	for (int i = 0; i < MAX_KNOWN; i++)
+	{
+		if (known[i].reached.id != 0 && known[i].rests_until > now)
+			ids[count++] = Int64GetDatum(known[i].reached.id);
+	}
+	return PointerGetDatum(construct_array(ids, count, INT8OID, sizeof(int64), FLOAT8PASSBYVAL, TYPALIGN_DOUBLE));
+}
+
+/* So long (ms) until the first of them may go on; -1: there is none. */
+static long
+rest_of_all(TimestampTz now)
+{
+	TimestampTz first = DT_NOEND;
+
+	for (int i = 0; i < MAX_KNOWN; i++)
+	{
+		if (known[i].reached.id != 0 && known[i].rests_until > now)
+			first = Min(first, known[i].rests_until);
+	}
+	return first == DT_NOEND ? -1 : TimestampDifferenceMilliseconds(now, first) + 1;
+}
 
 /* May it go well another time? */
 bool
@@ -110,7 +181,7 @@ result_column(int number)
 	return isnull ? (Datum) 0 : value;
 }
 
-/* Find what has to be done first; false if nothing. */
+/* Find what has to be done first, but for those that rest; false if nothing. */
 static bool
 find_evaluation(Evaluation *evaluation)
 {
@@ -118,14 +189,16 @@ find_evaluation(Evaluation *evaluation)
 		"SELECT e.id, e.rule_id, e.version, COALESCE(r.project_id, 0), e.status OPERATOR(pg_catalog.=) 'queued', e.last_patient,"
 		"       e.patients_done"
 		"  FROM clinical.rule_evaluation e JOIN clinical.monitor_rule r ON r.id OPERATOR(pg_catalog.=) e.rule_id"
-		" WHERE e.status OPERATOR(pg_catalog.=) 'queued' OR e.status OPERATOR(pg_catalog.=) 'running'"
-		" ORDER BY e.id LIMIT 1"
+		" WHERE (e.status OPERATOR(pg_catalog.=) 'queued' OR e.status OPERATOR(pg_catalog.=) 'running')"
+		"   AND e.id OPERATOR(pg_catalog.<>) ALL ($1) ORDER BY e.id LIMIT 1",
+		1, {INT8ARRAYOID}
 	};
+	Datum		resting = find_resting(GetCurrentTimestamp());
+	const Known *before;
 
-	clinical_owner_execute(&plan, NULL, NULL, true);
+	clinical_owner_execute(&plan, &resting, NULL, true);
 	if (SPI_processed == 0)
 		return false;
-	memset(evaluation, 0, sizeof(*evaluation));
 	evaluation->id = DatumGetInt64(result_column(1));
 	evaluation->rule_id = DatumGetInt64(result_column(2));
 	evaluation->version = DatumGetInt32(result_column(3));
@@ -135,8 +208,9 @@ find_evaluation(Evaluation *evaluation)
 		text_to_cstring_buffer(DatumGetTextPP(result_column(6)), evaluation->last_patient, sizeof(evaluation->last_patient));
 	evaluation->done = DatumGetInt64(result_column(7));
 	/* it may be farther than was written down */
-	if (evaluation->id == current.id && !evaluation->queued && current.done > evaluation->done)
-		*evaluation = current;
+	before = find_known(evaluation->id);
+	if (before != NULL && !evaluation->queued && before->reached.done > evaluation->done)
+		*evaluation = before->reached;
 	return true;
 }
 
@@ -193,7 +267,7 @@ tell_progress(const Evaluation *evaluation)
 
 /* It is at its end. */
 static void
-end_evaluation(const Evaluation *evaluation, const char *status)
+end_evaluation(Evaluation *evaluation, const char *status)
 {
 	static ClinicalPlan plan = {
 		"UPDATE clinical.rule_evaluation AS e SET status = $2, detail = $3, patients_done = $4, ended_at = pg_catalog.clock_timestamp()"
@@ -211,7 +285,7 @@ end_evaluation(const Evaluation *evaluation, const char *status)
 		values[2] = CStringGetTextDatum(unpack_sql_state(evaluation->sqlerrcode));
 	clinical_server_execute(&plan, values, nulls);
 	require_changed();
-	memset(&current, 0, sizeof(current));
+	evaluation->ended = true;
 }
 
 /* The next patients; how many. */
@@ -313,8 +387,9 @@ go_on(Evaluation *evaluation)
 		return;
 	}
 	evaluate_patients(evaluation, monitor, patients, projects, count);
-	if (TimestampDifferenceExceeds(told_at, GetCurrentTimestamp(), TELL_INTERVAL))
+	if (told_id != evaluation->id || TimestampDifferenceExceeds(told_at, GetCurrentTimestamp(), TELL_INTERVAL))
 	{
+		told_id = evaluation->id;
 		told_at = GetCurrentTimestamp();
 		tell_progress(evaluation);
 	}
@@ -327,23 +402,39 @@ give_up(void *arg)
 	end_evaluation(arg, "failed");
 }
 
-/* It went wrong, and the transaction was given up: when to try again. */
-static long
-failed(Evaluation *evaluation, int sqlerrcode)
+/* It has come so far, and that is committed. */
+static void
+note_reached(const Evaluation *evaluation)
 {
+	Known	   *place = know(evaluation);
+
+	memset(place, 0, sizeof(*place));
+	if (!evaluation->ended)
+		place->reached = *evaluation;
+}
+
+/*
+ * It went wrong, and the transaction was given up: it rests for a while, and others
+ * have their turn.  What may go well another time is tried as long as it takes if
+ * somebody has locked what it needs, else so many times.
+ */
+static void
+note_failure(Evaluation *evaluation, int sqlerrcode)
+{
+	Known	   *place = know(evaluation);
 	bool		locked = sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE;
 
-	if (locked || (clinical_job_may_succeed(sqlerrcode) && ++failures < MAX_FAILURES))
-		return RETRY_DELAY;
-	failures = 0;
+	place->rests_until = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), RETRY_DELAY);
+	if (locked || (clinical_job_may_succeed(sqlerrcode) && ++place->failures < MAX_FAILURES))
+		return;
+	place->failures = 0;
 	ereport(LOG,
 			(errmsg("evaluation of a rule failed"),
 			 errdetail("Rule " INT64_FORMAT ", version %d: SQLSTATE %s.", evaluation->rule_id, evaluation->version,
 					   unpack_sql_state(sqlerrcode))));
 	evaluation->sqlerrcode = sqlerrcode;
-	if (!clinical_worker_begin("evaluating rules"))
-		return -1;
-	return clinical_job_try(give_up, evaluation) == 0 ? 0 : RETRY_DELAY;
+	if (clinical_worker_begin("evaluating rules") && clinical_job_try(give_up, evaluation) == 0)
+		note_reached(evaluation);
 }
 
 /* Do some of what has to be done. */
@@ -352,6 +443,8 @@ work(void *arg)
 {
 	Evaluation *evaluation = arg;
 
+	if (!find_evaluation(evaluation))
+		return;
 	if (evaluation->queued)
 		begin_evaluation(evaluation);
 	else
@@ -363,7 +456,7 @@ static long
 evaluation_job(void)
 {
 	static TimestampTz look_at = 0;
-	Evaluation	evaluation;
+	Evaluation	evaluation = {0};
 	TimestampTz now = GetCurrentTimestamp();
 	int			sqlerrcode;
 
@@ -371,17 +464,20 @@ evaluation_job(void)
 		return TimestampDifferenceMilliseconds(now, look_at) + 1;
 	if (!clinical_worker_begin("evaluating rules"))
 		return -1;
-	if (!find_evaluation(&evaluation))
-	{
-		clinical_worker_commit();
-		look_at = TimestampTzPlusMilliseconds(now, LOOK_INTERVAL);
-		return -1;
-	}
 	sqlerrcode = clinical_job_try(work, &evaluation);
+	if (evaluation.id == 0)
+	{
+		if (sqlerrcode != 0 && !clinical_job_may_succeed(sqlerrcode))
+			ereport(LOG,
+					(errmsg("looking for evaluations of rules failed"),
+					 errdetail("SQLSTATE %s.", unpack_sql_state(sqlerrcode))));
+		look_at = TimestampTzPlusMilliseconds(now, LOOK_INTERVAL);
+		return sqlerrcode != 0 ? RETRY_DELAY : rest_of_all(now);
+	}
 	if (sqlerrcode != 0)
-		return failed(&evaluation, sqlerrcode);
-	failures = 0;
-	current = evaluation;
+		note_failure(&evaluation, sqlerrcode);
+	else
+		note_reached(&evaluation);
 	return 0;
 }
 
