@@ -3,8 +3,8 @@
  * monitor_job.c
  *		The worker's job: new versions of rules over what was observed before.
  *
- * A transaction evaluates some patients, in order of their ids, whose lanes it has
- * locked: what batches stored by the rules of before is seen, since they hold the
+ * A transaction evaluates some patients, in order of their ids, whose lanes it locks
+ * one after the other: what batches stored by the rules of before is seen, since they hold the
  * lanes until they commit, and those that come later know the version.  How far it
  * is, is written down now and then; from there it goes on after a restart.
  *
@@ -316,51 +316,67 @@ find_patients(const Evaluation *evaluation, Datum *patients, int64 *projects)
 }
 
 /*
- * Lock the lanes of the first patients; of how many.  Only for the first lane is
- * waited, holding no other: nobody can wait for us meanwhile.
+ * Lock a patient's lane.  Only for the first one is waited, holding no other: nobody
+ * can wait for us meanwhile.  If not at once, is it ours?
  */
+static bool
+lock_lane(Datum patient_id, bool first)
+{
+	bool		locked = clinical_stage_lock(CLINICAL_LOCK_LANE + clinical_patient_lane(patient_id), !first);
+
+	AcceptInvalidationMessages();
+	return locked;
+}
+
+/* Lock the lanes of the first patients; of how many. */
 int
 clinical_lock_lanes(const Datum *patients, int count)
 {
-	uint64		locked = 0;
-	int			i;
+	int			i = 0;
 
-	for (i = 0; i < count; i++)
-	{
-		int			lane = clinical_patient_lane(patients[i]);
-
-		if ((locked & (UINT64CONST(1) << lane)) == 0 && !clinical_stage_lock(CLINICAL_LOCK_LANE + lane, i > 0))
-			break;
-		locked |= UINT64CONST(1) << lane;
-	}
-	AcceptInvalidationMessages();
+	while (i < count && lock_lane(patients[i], i == 0))
+		i++;
 	return i;
 }
 
-/* Evaluate patients until the time is up. */
+/* Evaluate a patient whose lane is locked, by what was committed before that. */
 static void
-evaluate_patients(Evaluation *evaluation, const ClinicalMonitor *monitor, const Datum *patients, const int64 *projects,
-				  int count)
+evaluate_patient(const ClinicalMonitor *monitor, Datum patient_id, int64 project_id)
 {
-	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "clinical evaluation", ALLOCSET_DEFAULT_SIZES);
-	TimestampTz end = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), TIME_AT_ONCE);
 	ClinicalEvaluation patient;
 
 	clinical_evaluation_begin(&patient);
 	patient.cause.kind = "rule";
-	for (int i = 0; i < count && (i == 0 || GetCurrentTimestamp() < end); i++)
+	clinical_evaluation_patient(&patient, patient_id, project_id, DATEVAL_NOBEGIN);
+	clinical_monitor_evaluate(&patient, monitor, NULL, CLINICAL_ALL_DAYS);
+	clinical_evaluation_end(&patient);
+}
+
+/*
+ * Evaluate patients until the time is up, or somebody else is at the next one.  Who
+ * waits for one of them waits for those that follow, so none is locked before its turn.
+ */
+static void
+evaluate_patients(Evaluation *evaluation, const Datum *patients, const int64 *projects, int count)
+{
+	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "clinical evaluation", ALLOCSET_DEFAULT_SIZES);
+	TimestampTz end = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), TIME_AT_ONCE);
+
+	for (int i = 0; i < count && (i == 0 || GetCurrentTimestamp() < end) && lock_lane(patients[i], i == 0); i++)
 	{
+		const ClinicalMonitor *monitor = clinical_monitor_version(evaluation->rule_id, evaluation->version);
 		MemoryContext caller = MemoryContextSwitchTo(context);
 
-		clinical_evaluation_patient(&patient, patients[i], projects[i], DATEVAL_NOBEGIN);
-		clinical_monitor_evaluate(&patient, monitor, NULL, CLINICAL_ALL_DAYS);
+		if (monitor->in_force)
+			evaluate_patient(monitor, patients[i], projects[i]);
 		MemoryContextSwitchTo(caller);
 		MemoryContextReset(context);
+		if (!monitor->in_force)
+			break;
 		text_to_cstring_buffer(DatumGetTextPP(patients[i]), evaluation->last_patient, sizeof(evaluation->last_patient));
 		evaluation->done++;
 		CLINICAL_FAULT("rule_evaluated");
 	}
-	clinical_evaluation_end(&patient);
 	MemoryContextDelete(context);
 }
 
@@ -368,15 +384,11 @@ evaluate_patients(Evaluation *evaluation, const ClinicalMonitor *monitor, const 
 static void
 go_on(Evaluation *evaluation)
 {
-	const ClinicalMonitor *monitor;
 	Datum		patients[PATIENTS];
 	int64		projects[PATIENTS];
 	int			count = find_patients(evaluation, patients, projects);
 
-	if (count > 0)
-		count = clinical_lock_lanes(patients, count);
-	monitor = clinical_monitor_version(evaluation->rule_id, evaluation->version);
-	if (!monitor->in_force)
+	if (!clinical_monitor_version(evaluation->rule_id, evaluation->version)->in_force)
 	{
 		end_evaluation(evaluation, "cancelled");
 		return;
@@ -386,7 +398,7 @@ go_on(Evaluation *evaluation)
 		end_evaluation(evaluation, "done");
 		return;
 	}
-	evaluate_patients(evaluation, monitor, patients, projects, count);
+	evaluate_patients(evaluation, patients, projects, count);
 	if (told_id != evaluation->id || TimestampDifferenceExceeds(told_at, GetCurrentTimestamp(), TELL_INTERVAL))
 	{
 		told_id = evaluation->id;

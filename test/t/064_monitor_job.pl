@@ -78,6 +78,17 @@ end_session($canceller);
 ok(evaluated($node, 'postgres'), 'now one does');
 is(status('KEPT'), 'done', 'it is through');
 
+# A patient who takes long: others are not locked meanwhile.
+$node->safe_psql('postgres', q{
+CREATE FUNCTION public.slow_alert() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_catalog.pg_sleep(5); RETURN NEW; END $$;
+CREATE TRIGGER slow BEFORE INSERT ON clinical.alert FOR EACH ROW WHEN (NEW.patient_id = 'J001') EXECUTE FUNCTION public.slow_alert();
+ALTER TABLE clinical.alert ENABLE ALWAYS TRIGGER slow});
+rule($node, 'postgres', 'SLOW');
+ok(wait_until($node, 'postgres', qq{SELECT count(*) FROM pg_stat_activity JOIN pg_locks l USING (pid)
+ WHERE $Intake::WORKERS AND wait_event = 'PgSleep' AND l.locktype = 'object' AND l.classid = 'pg_class'::regclass AND l.mode = 'ExclusiveLock'}, 1, 30), 'one lane is locked for one patient');
+ok(evaluated($node, 'postgres'), 'all are evaluated');
+$node->safe_psql('postgres', 'DROP TRIGGER slow ON clinical.alert');
+
 # What somebody writes who has the patients for long is evaluated by the rule, whenever it was made.
 $holder = hold();
 rule($node, 'postgres', 'BETWEEN', days => 1);
