@@ -227,7 +227,11 @@ require_changed(void)
 				 errmsg("could not obtain lock on the evaluation of a rule")));
 }
 
-/* Begin it: count the patients. */
+/*
+ * Begin it: count the patients.  Batches that still go by the rules of before are over
+ * when we get their patients' lanes; that none is begun later, all sessions must have
+ * been told of the version.
+ */
 static void
 begin_evaluation(Evaluation *evaluation)
 {
@@ -242,6 +246,7 @@ begin_evaluation(Evaluation *evaluation)
 	};
 	Datum		values[2] = {Int64GetDatum(evaluation->id), Int64GetDatum(evaluation->project_id)};
 
+	clinical_monitor_wait_told(evaluation->rule_id);
 	clinical_server_execute(&plan, values, NULL);
 	require_changed();
 	evaluation->queued = false;
