@@ -146,6 +146,7 @@ read_alert(ClinicalFinder *alerts)
 	found->opened_at = DatumGetTimestampTz(clinical_find_column(alerts, "opened_at"));
 	found->alert.alert.supported = DatumGetBool(clinical_find_column(alerts, "supported"));
 	found->alert.alert.handled = strcmp(status, "open") != 0;
+	found->alert.alert.closed = strcmp(status, "closed") == 0;
 	found->alert.alert.tag = &found->alert;
 	read_basis(alerts, &found->alert.alert.basis);
 	return found;

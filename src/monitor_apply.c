@@ -347,7 +347,7 @@ flag_survivor(const Applying *applying, const StreakAlert *into)
 		tell(applying, values[1], "basis_changed", TextDatumGetCString(changed_column(1)), 0, (Datum) 0);
 }
 
-/* The alert's streak is another's now.  One that was closed stays, and waits for people. */
+/* The alert's streak is another's now.  One that somebody closes meanwhile stays, and waits for people. */
 static void
 merge_alert(const Applying *applying, const StreakAlert *alert, const StreakAlert *into)
 {

@@ -380,6 +380,10 @@ SELECT test.close('al-4', 'r');
 SELECT test.bp('al-4', '2026-02-04', 150);
 SELECT * FROM test.alerts WHERE patient_id = 'al-4';
 SELECT test.acknowledge('al-4', 'looked');
+-- once they have looked, it is told of no further day
+SELECT test.bp('al-4', '2026-02-08', 150);
+SELECT test.bp('al-4', '2026-02-09', 150);
+SELECT n, status, supported, basis_changed, days, watch_until, events FROM test.alerts WHERE patient_id = 'al-4';
 -- the younger was acknowledged
 SELECT test.bp('al-5', '2026-02-01', 150, 150, 150);
 SELECT test.bp('al-5', '2026-02-05', 150, 150, 150);
