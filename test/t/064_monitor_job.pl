@@ -64,10 +64,10 @@ my $waiters = "SELECT count(*) FROM pg_stat_activity WHERE $Intake::WORKERS AND 
 ok(!wait_until($node, 'postgres', "$waiters AND wait_event = 'transactionid'", 1, 2), 'no worker waits');
 is(status('KEPT'), 'queued', 'the evaluation does');
 rule($node, 'postgres', 'OTHER');
-ok(wait_until($node, 'postgres', q{SELECT status FROM clinical.rule_evaluation e JOIN clinical.monitor_rule r ON r.id = e.rule_id WHERE r.code = 'OTHER'}, 'done', 30), 'another rule is evaluated meanwhile');
+ok(wait_until($node, 'postgres', q{SELECT e.status FROM clinical.rule_evaluation e JOIN clinical.monitor_rule r ON r.id = e.rule_id WHERE r.code = 'OTHER'}, 'done', 30), 'another rule is evaluated meanwhile');
 answers($canceller, 'ROLLBACK');
 $holder = hold();
-ok(wait_until($node, 'postgres', q{SELECT status FROM clinical.rule_evaluation e JOIN clinical.monitor_rule r ON r.id = e.rule_id WHERE r.code = 'KEPT'}, 'running'), 'it begins');
+ok(wait_until($node, 'postgres', q{SELECT e.status FROM clinical.rule_evaluation e JOIN clinical.monitor_rule r ON r.id = e.rule_id WHERE r.code = 'KEPT'}, 'running'), 'it begins');
 answers($canceller, q{BEGIN; SELECT status FROM clinical.cancel_rule_evaluation('KEPT')});
 answers($holder, 'ROLLBACK');
 end_session($holder);
