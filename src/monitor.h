@@ -155,7 +155,8 @@ typedef struct ClinicalAlertEvent
 	const char *cause;
 	int			later;			/* so many events of the same change are told
 								 * after this one */
-	Datum		evidence;		/* these may be 0: none */
+	Datum		other;			/* these may be 0: none */
+	Datum		evidence;
 	Datum		submission_id;
 	Datum		reason;
 	Datum		trace_parent;
