@@ -111,7 +111,7 @@ test-versions:
 test-upgrade:
 	@test/upgrade.sh
 test-faults:
-	@FAULTS=1 test/run.sh test/t/040_faults.pl test/t/014_worker_pool.pl test/t/059_intake_races.pl
+	@FAULTS=1 test/run.sh test/t/040_faults.pl test/t/014_worker_pool.pl test/t/059_intake_races.pl test/t/066_monitor_races.pl
 soak:
 	@CLINICAL_KILL_CYCLES=$${CLINICAL_KILL_CYCLES:-1000} test/run.sh test/t/050_intake_kill.pl
 fuzz:

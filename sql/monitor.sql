@@ -136,7 +136,7 @@ CREATE TABLE clinical.alert_event (
 );
 COMMENT ON TABLE clinical.alert_event IS 'Everything that happened to an alert, in order; never changed.';
 COMMENT ON COLUMN clinical.alert_event.kind IS 'opened, moved, raised (its grade), cleared, recurred (what had cleared is back), acknowledged, closed, escalated, retracted, merged, basis_changed.';
-COMMENT ON COLUMN clinical.alert_event.other IS 'Of merged: the alert that it is part of now.';
+COMMENT ON COLUMN clinical.alert_event.other IS 'Of merged: the alert that it is part of now. Of basis_changed: the alert that is part of it now.';
 COMMENT ON COLUMN clinical.alert_event.evidence IS 'The readings of its days: ids of observation, at most 100 (the last).';
 COMMENT ON COLUMN clinical.alert_event.cause IS 'report, correction, withdrawal, excuse, rule (evaluated over what was there), window (of an entry that closed), user, time.';
 

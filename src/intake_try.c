@@ -5,8 +5,8 @@
  *
  * Reports that fail together are tried again by halves, until the one that fails
  * is alone.  It goes into quarantine, or, where it may go well another time, is
- * put off; what is no fault of the report (no memory, a full disk) uses up no
- * attempt.  If it was cancelled, or the server shuts down, that is passed on:
+ * put off; what is no fault of the report (no memory, a full disk, a row that
+ * somebody has locked) uses up no attempt.  If it was cancelled, or the server shuts down, that is passed on:
  * nothing was done then.
  *
  *-------------------------------------------------------------------------
@@ -83,14 +83,16 @@ is_intervention(int sqlerrcode)
 
 /*
  * Is it no fault of the report, so that it is tried again as long as it takes?  A
- * table, column, function or right that is missing is missing for all.
+ * table, column, function or right that is missing is missing for all, and a row that
+ * somebody has locked is free again some time.
  */
 static bool
 is_of_the_server(int sqlerrcode)
 {
 	int			category = ERRCODE_TO_CATEGORY(sqlerrcode);
 
-	return category == ERRCODE_TO_CATEGORY(ERRCODE_INSUFFICIENT_RESOURCES) ||
+	return sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE ||
+		category == ERRCODE_TO_CATEGORY(ERRCODE_INSUFFICIENT_RESOURCES) ||
 		category == ERRCODE_TO_CATEGORY(ERRCODE_SYSTEM_ERROR) ||
 		category == ERRCODE_TO_CATEGORY(ERRCODE_SYNTAX_ERROR_OR_ACCESS_RULE_VIOLATION);
 }

@@ -97,6 +97,7 @@ extern ClinicalMonitor *clinical_monitor_compile(Jsonb *definition, MemoryContex
 extern void clinical_monitor_cache_init(void);
 extern List *clinical_monitors_in_force(int64 project_id);	/* of ClinicalMonitor *, those for all projects too */
 extern ClinicalMonitor *clinical_monitor_version(int64 rule_id, int version);
+extern void clinical_monitor_wait_told(int64 rule_id);
 
 /* monitor_rule.c: rules are made, changed and retired */
 extern const ClinicalInvariant clinical_rule_invariants[];
@@ -154,7 +155,8 @@ typedef struct ClinicalAlertEvent
 	const char *cause;
 	int			later;			/* so many events of the same change are told
 								 * after this one */
-	Datum		evidence;		/* these may be 0: none */
+	Datum		other;			/* these may be 0: none */
+	Datum		evidence;
 	Datum		submission_id;
 	Datum		reason;
 	Datum		trace_parent;

@@ -146,6 +146,7 @@ read_alert(ClinicalFinder *alerts)
 	found->opened_at = DatumGetTimestampTz(clinical_find_column(alerts, "opened_at"));
 	found->alert.alert.supported = DatumGetBool(clinical_find_column(alerts, "supported"));
 	found->alert.alert.handled = strcmp(status, "open") != 0;
+	found->alert.alert.closed = strcmp(status, "closed") == 0;
 	found->alert.alert.tag = &found->alert;
 	read_basis(alerts, &found->alert.alert.basis);
 	return found;
@@ -204,13 +205,13 @@ clinical_alert_tell(Datum patient_id, Datum alert_id, const ClinicalAlertEvent *
 		"       recorded_at, recorded_by, actor)"
 		" SELECT a.patient_id, a.id, a.events OPERATOR(pg_catalog.-) $3, $4, $5, a.status, a.rule_version, a.onset,"
 		"        a.trigger_day, a.last_day, a.out_days, a.grade,"
-		"        CASE WHEN $4 OPERATOR(pg_catalog.=) 'escalated' THEN a.escalation_level END, a.merged_into, $6, $7, $8, $9, $10,"
+		"        CASE WHEN $4 OPERATOR(pg_catalog.=) 'escalated' THEN a.escalation_level END, $12, $6, $7, $8, $9, $10,"
 		"        pg_catalog.clock_timestamp(), SESSION_USER, $11"
 		"   FROM clinical.alert a WHERE a.patient_id OPERATOR(pg_catalog.=) $1 AND a.id OPERATOR(pg_catalog.=) $2",
-		11, {TEXTOID, UUIDOID, INT4OID, TEXTOID, TEXTOID, UUIDARRAYOID, TEXTOID, UUIDOID, TEXTOID, TEXTOID, TEXTOID}
+		12, {TEXTOID, UUIDOID, INT4OID, TEXTOID, TEXTOID, UUIDARRAYOID, TEXTOID, UUIDOID, TEXTOID, TEXTOID, TEXTOID, UUIDOID}
 	};
-	Datum		values[11] = {patient_id, alert_id, Int32GetDatum(event->later), CStringGetTextDatum(event->kind)};
-	char		nulls[11];
+	Datum		values[12] = {patient_id, alert_id, Int32GetDatum(event->later), CStringGetTextDatum(event->kind)};
+	char		nulls[12];
 
 	memset(nulls, ' ', sizeof(nulls));
 	pass(values, nulls, 4, event->status_from == NULL ? (Datum) 0 : CStringGetTextDatum(event->status_from));
@@ -220,6 +221,7 @@ clinical_alert_tell(Datum patient_id, Datum alert_id, const ClinicalAlertEvent *
 	pass(values, nulls, 8, event->reason);
 	pass(values, nulls, 9, event->trace_parent);
 	pass(values, nulls, 10, event->actor != 0 ? event->actor : PointerGetDatum(clinical_actor_in_force()));
+	pass(values, nulls, 11, event->other);
 	clinical_server_execute(&plan, values, nulls);
 	if (SPI_processed != 1)
 		elog(ERROR, "an event is of no alert");

@@ -22,8 +22,12 @@
 #include "monitor.h"
 #include "worker.h"
 
-/* A worker waits so long (ms) for somebody who handles an alert; the report is put off then */
-#define WAIT_FOR_PEOPLE "2000"
+/*
+ * A worker waits so long (ms) for somebody who handles an alert; the report is put off
+ * then.  The reports of others in the batch wait as well, and again with each half that
+ * it is tried by.
+ */
+#define WAIT_FOR_PEOPLE "10"
 /* So many readings are named as evidence, the last ones, and so many days are looked through for them */
 #define MAX_EVIDENCE 100
 #define MAX_EVIDENCE_DAYS 400
@@ -38,7 +42,7 @@ typedef struct Applying
 	const StreakSource *source;
 } Applying;
 
-/* Let a worker not wait for people for long; the level of settings to go back to. */
+/* Let a worker hardly wait for people; the level of settings to go back to. */
 static int
 begin_waiting(void)
 {
@@ -111,17 +115,25 @@ find_evidence(const Applying *applying, const Streak *streak)
 	return PointerGetDatum(construct_array(&ids[first], MAX_EVIDENCE - first, UUIDOID, UUID_LEN, false, TYPALIGN_CHAR));
 }
 
+/* Tell of a change of an alert that has to do with another; 0: it has not. */
+static void
+tell_of_other(const Applying *applying, Datum id, const char *kind, const char *status_from, int later, Datum evidence,
+			  Datum other)
+{
+	ClinicalAlertEvent event = {
+		.kind = kind, .status_from = status_from, .cause = applying->cause->kind, .later = later, .other = other,
+		.evidence = evidence, .submission_id = applying->cause->submission_id,
+		.trace_parent = applying->cause->trace_parent, .actor = applying->cause->actor
+	};
+
+	clinical_alert_tell(applying->patient_id, id, &event);
+}
+
 /* Tell of a change of an alert. */
 static void
 tell(const Applying *applying, Datum id, const char *kind, const char *status_from, int later, Datum evidence)
 {
-	ClinicalAlertEvent event = {
-		.kind = kind, .status_from = status_from, .cause = applying->cause->kind, .later = later, .evidence = evidence,
-		.submission_id = applying->cause->submission_id, .trace_parent = applying->cause->trace_parent,
-		.actor = applying->cause->actor
-	};
-
-	clinical_alert_tell(applying->patient_id, id, &event);
+	tell_of_other(applying, id, kind, status_from, later, evidence, (Datum) 0);
 }
 
 /* An earlier alert that a new one follows: one retracted, of the same onset, or one closed within the cooldown; 0: none. */
@@ -325,14 +337,14 @@ withdraw_alert(const Applying *applying, const StreakAlert *alert)
 		tell(applying, values[1], "basis_changed", status, 0, (Datum) 0);
 }
 
-/* Who has handled an alert is to look at it again, since it is another's, too, from now on. */
+/* Who has handled an alert is to look at it again, since it stands for another, too, from now on. */
 static void
-flag_survivor(const Applying *applying, const StreakAlert *into)
+flag_survivor(const Applying *applying, const StreakAlert *into, Datum other)
 {
 	static ClinicalPlan plan = {
 		"UPDATE clinical.alert AS a SET basis_changed = true, events = a.events OPERATOR(pg_catalog.+) 1"
 		" WHERE a.patient_id OPERATOR(pg_catalog.=) $1 AND a.id OPERATOR(pg_catalog.=) $2"
-		"   AND a.status OPERATOR(pg_catalog.<>) 'open' AND NOT a.basis_changed"
+		"   AND a.status OPERATOR(pg_catalog.<>) 'open'"
 		" RETURNING a.status",
 		2, {TEXTOID, UUIDOID}
 	};
@@ -340,10 +352,10 @@ flag_survivor(const Applying *applying, const StreakAlert *into)
 
 	clinical_server_execute(&plan, values, NULL);
 	if (SPI_processed == 1)
-		tell(applying, values[1], "basis_changed", TextDatumGetCString(changed_column(1)), 0, (Datum) 0);
+		tell_of_other(applying, values[1], "basis_changed", TextDatumGetCString(changed_column(1)), 0, (Datum) 0, other);
 }
 
-/* The alert's streak is another's now.  One that was closed stays, and waits for people. */
+/* The alert's streak is another's now.  One that somebody closes meanwhile stays, and waits for people. */
 static void
 merge_alert(const Applying *applying, const StreakAlert *alert, const StreakAlert *into)
 {
@@ -367,8 +379,8 @@ merge_alert(const Applying *applying, const StreakAlert *alert, const StreakAler
 	acknowledged = DatumGetBool(changed_column(2));
 	if (strcmp(status, "merged") == 0)
 	{
-		tell(applying, values[1], "merged", acknowledged ? "acknowledged" : "open", 0, (Datum) 0);
-		flag_survivor(applying, into);
+		tell_of_other(applying, values[1], "merged", acknowledged ? "acknowledged" : "open", 0, (Datum) 0, values[2]);
+		flag_survivor(applying, into, values[1]);
 	}
 	else
 		tell(applying, values[1], "basis_changed", status, 0, (Datum) 0);

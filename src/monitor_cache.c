@@ -15,6 +15,7 @@
 #include "catalog/namespace.h"
 #include "catalog/pg_type.h"
 #include "miscadmin.h"
+#include "storage/lmgr.h"
 #include "utils/builtins.h"
 #include "utils/hsearch.h"
 #include "utils/inval.h"
@@ -29,6 +30,8 @@ PG_FUNCTION_INFO_V1(clinical_monitor_rule_changed);
 
 /* More than a session is likely to need; then it begins anew */
 #define MAX_CACHED 10000
+/* So many locks say that sessions are told of a rule */
+#define TOLD_LOCKS 256
 
 typedef struct VersionKey
 {
@@ -287,13 +290,42 @@ clinical_monitor_version(int64 rule_id, int version)
 	return monitor;
 }
 
+/*
+ * Lock that sessions are told of a rule.  By number, so that one transaction may make
+ * as many rules as it likes.
+ */
+static void
+lock_told(int64 rule_id, LOCKMODE mode)
+{
+	LockDatabaseObject(get_relname_relid("monitor_rule", get_namespace_oid("clinical", false)),
+					   (Oid) (rule_id % TOLD_LOCKS), 0, mode);
+}
+
+/*
+ * A change of a rule is seen; wait until all sessions have been told of it, too.  Who
+ * changed it sends that after others can see it, and lets go of locks after that.  Not
+ * to be called with a lane locked: he may wait for it.
+ */
+void
+clinical_monitor_wait_told(int64 rule_id)
+{
+	lock_told(rule_id, ExclusiveLock);
+	UnlockDatabaseObject(get_relname_relid("monitor_rule", get_namespace_oid("clinical", false)),
+						 (Oid) (rule_id % TOLD_LOCKS), 0, ExclusiveLock);
+}
+
 /* Trigger: all sessions read the rules anew. */
 Datum
 clinical_monitor_rule_changed(PG_FUNCTION_ARGS)
 {
 	ClinicalRow row;
+	bool		is_rule;
+	bool		isnull;
 
 	clinical_load_row(fcinfo, &row, NULL, 0);
+	is_rule = strcmp(RelationGetRelationName(row.trigger->tg_relation), "monitor_rule") == 0;
+	lock_told(DatumGetInt64(clinical_column(&row, row.new_tuple != NULL ? row.new_tuple : row.old_tuple,
+											is_rule ? "id" : "rule_id", &isnull)), ShareLock);
 	CacheInvalidateRelcache(row.trigger->tg_relation);
 	return PointerGetDatum(NULL);
 }

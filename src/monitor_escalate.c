@@ -80,6 +80,7 @@ transaction_ends(XactEvent event, void *arg)
 {
 	if (event != XACT_EVENT_COMMIT && event != XACT_EVENT_ABORT && event != XACT_EVENT_PREPARE)
 		return;
+	CLINICAL_FAULT("alerts_end");
 	if (event == XACT_EVENT_COMMIT && pending != DT_NOEND && clinical_backlog() != NULL &&
 		lower_due(clinical_backlog(), pending))
 		clinical_wake_worker();

@@ -3,8 +3,8 @@
  * monitor_job.c
  *		The worker's job: new versions of rules over what was observed before.
  *
- * A transaction evaluates some patients, in order of their ids, whose lanes it has
- * locked: what batches stored by the rules of before is seen, since they hold the
+ * A transaction evaluates some patients, in order of their ids, whose lanes it locks
+ * one after the other: what batches stored by the rules of before is seen, since they hold the
  * lanes until they commit, and those that come later know the version.  How far it
  * is, is written down now and then; from there it goes on after a restart.
  *
@@ -15,6 +15,7 @@
 #include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "miscadmin.h"
+#include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/inval.h"
@@ -32,8 +33,8 @@
 /* So often (ms) it is written down how far it is, and looked whether there is something to do */
 #define TELL_INTERVAL 500
 #define LOOK_INTERVAL 50
-/* So long (ms) a lane is waited for; and until the next try, of at most so many */
-#define LANE_TIMEOUT 200
+/* So long (ms) a lock is waited for; and until the next try, of at most so many */
+#define LOCK_TIMEOUT "200"
 #define RETRY_DELAY 1000
 #define MAX_FAILURES 10
 
@@ -47,12 +48,83 @@ typedef struct Evaluation
 	bool		queued;
 	char		last_patient[1024]; /* empty: none yet */
 	int64		done;
+	int			sqlerrcode;		/* why it failed; 0: it did not */
+	bool		ended;
 } Evaluation;
 
-/* What was committed, of the evaluation with that id */
-static Evaluation current;
+/* What the worker knows of an evaluation that it has begun to do */
+typedef struct Known
+{
+	Evaluation	reached;		/* what was committed; id 0: this is free */
+	TimestampTz rests_until;	/* it could not go on: let others have their turn */
+	int			failures;
+} Known;
+
+/* Of more it knows what is written down */
+#define MAX_KNOWN 16
+static Known known[MAX_KNOWN];
+static int64 told_id = 0;
 static TimestampTz told_at = 0;
-static int	failures = 0;
+
+/* What is known of an evaluation; NULL: nothing. */
+static Known *
+find_known(int64 id)
+{
+	for (int i = 0; i < MAX_KNOWN; i++)
+	{
+		if (known[i].reached.id == id)
+			return &known[i];
+	}
+	return NULL;
+}
+
+/* The same; if nothing is known, a place for it: a free one, or that of the one that needs it least. */
+static Known *
+know(const Evaluation *evaluation)
+{
+	Known	   *place = find_known(evaluation->id);
+
+	if (place != NULL)
+		return place;
+	place = &known[0];
+	for (int i = 1; i < MAX_KNOWN; i++)
+	{
+		if (place->reached.id != 0 && (known[i].reached.id == 0 || known[i].rests_until < place->rests_until))
+			place = &known[i];
+	}
+	memset(place, 0, sizeof(*place));
+	place->reached.id = evaluation->id;
+	return place;
+}
+
+/* Those that rest: an array of ids. */
+static Datum
+find_resting(TimestampTz now)
+{
+	Datum		ids[MAX_KNOWN];
+	int			count = 0;
+
+	for (int i = 0; i < MAX_KNOWN; i++)
+	{
+		if (known[i].reached.id != 0 && known[i].rests_until > now)
+			ids[count++] = Int64GetDatum(known[i].reached.id);
+	}
+	return PointerGetDatum(construct_array(ids, count, INT8OID, sizeof(int64), FLOAT8PASSBYVAL, TYPALIGN_DOUBLE));
+}
+
+/* So long (ms) until the first of them may go on; -1: there is none. */
+static long
+rest_of_all(TimestampTz now)
+{
+	TimestampTz first = DT_NOEND;
+
+	for (int i = 0; i < MAX_KNOWN; i++)
+	{
+		if (known[i].reached.id != 0 && known[i].rests_until > now)
+			first = Min(first, known[i].rests_until);
+	}
+	return first == DT_NOEND ? -1 : TimestampDifferenceMilliseconds(now, first) + 1;
+}
 
 /* May it go well another time? */
 bool
@@ -68,7 +140,7 @@ clinical_job_may_succeed(int sqlerrcode)
 /*
  * Do a job's work in a transaction that is begun, and commit it: 0, or the SQLSTATE
  * of what went wrong, and then nothing was done.  The worker has other jobs, which an
- * error would end.
+ * error would end, and which wait as long as this one waits for a lock.
  */
 int
 clinical_job_try(void (*work) (void *arg), void *arg)
@@ -78,6 +150,7 @@ clinical_job_try(void (*work) (void *arg), void *arg)
 
 	PG_TRY();
 	{
+		(void) set_config_option("lock_timeout", LOCK_TIMEOUT, PGC_USERSET, PGC_S_SESSION, GUC_ACTION_LOCAL, true, 0, false);
 		work(arg);
 		clinical_worker_commit();
 	}
@@ -108,7 +181,7 @@ result_column(int number)
 	return isnull ? (Datum) 0 : value;
 }
 
-/* Find what has to be done first; false if nothing. */
+/* Find what has to be done first, but for those that rest; false if nothing. */
 static bool
 find_evaluation(Evaluation *evaluation)
 {
@@ -116,14 +189,16 @@ find_evaluation(Evaluation *evaluation)
 		"SELECT e.id, e.rule_id, e.version, COALESCE(r.project_id, 0), e.status OPERATOR(pg_catalog.=) 'queued', e.last_patient,"
 		"       e.patients_done"
 		"  FROM clinical.rule_evaluation e JOIN clinical.monitor_rule r ON r.id OPERATOR(pg_catalog.=) e.rule_id"
-		" WHERE e.status OPERATOR(pg_catalog.=) 'queued' OR e.status OPERATOR(pg_catalog.=) 'running'"
-		" ORDER BY e.id LIMIT 1"
+		" WHERE (e.status OPERATOR(pg_catalog.=) 'queued' OR e.status OPERATOR(pg_catalog.=) 'running')"
+		"   AND e.id OPERATOR(pg_catalog.<>) ALL ($1) ORDER BY e.id LIMIT 1",
+		1, {INT8ARRAYOID}
 	};
+	Datum		resting = find_resting(GetCurrentTimestamp());
+	const Known *before;
 
-	clinical_owner_execute(&plan, NULL, NULL, true);
+	clinical_owner_execute(&plan, &resting, NULL, true);
 	if (SPI_processed == 0)
 		return false;
-	memset(evaluation, 0, sizeof(*evaluation));
 	evaluation->id = DatumGetInt64(result_column(1));
 	evaluation->rule_id = DatumGetInt64(result_column(2));
 	evaluation->version = DatumGetInt32(result_column(3));
@@ -133,12 +208,30 @@ find_evaluation(Evaluation *evaluation)
 		text_to_cstring_buffer(DatumGetTextPP(result_column(6)), evaluation->last_patient, sizeof(evaluation->last_patient));
 	evaluation->done = DatumGetInt64(result_column(7));
 	/* it may be farther than was written down */
-	if (evaluation->id == current.id && !evaluation->queued && current.done > evaluation->done)
-		*evaluation = current;
+	before = find_known(evaluation->id);
+	if (before != NULL && !evaluation->queued && before->reached.done > evaluation->done)
+		*evaluation = before->reached;
 	return true;
 }
 
-/* Begin it: count the patients. */
+/*
+ * An evaluation was changed; if not, somebody who is about to cancel it or to change the
+ * rule has it locked, who may take as long as he likes.
+ */
+static void
+require_changed(void)
+{
+	if (SPI_processed == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_LOCK_NOT_AVAILABLE),
+				 errmsg("could not obtain lock on the evaluation of a rule")));
+}
+
+/*
+ * Begin it: count the patients.  Batches that still go by the rules of before are over
+ * when we get their patients' lanes; that none is begun later, all sessions must have
+ * been told of the version.
+ */
 static void
 begin_evaluation(Evaluation *evaluation)
 {
@@ -146,12 +239,16 @@ begin_evaluation(Evaluation *evaluation)
 		"UPDATE clinical.rule_evaluation AS e SET status = 'running', started_at = pg_catalog.clock_timestamp(),"
 		"       patients = (SELECT pg_catalog.count(*) FROM clinical.patient p"
 		"                    WHERE $2 OPERATOR(pg_catalog.=) 0 OR p.project_id OPERATOR(pg_catalog.=) $2)"
-		" WHERE e.id OPERATOR(pg_catalog.=) $1 AND e.status OPERATOR(pg_catalog.=) 'queued'",
+		"  FROM (SELECT r.id FROM clinical.rule_evaluation r"
+		"         WHERE r.id OPERATOR(pg_catalog.=) $1 AND r.status OPERATOR(pg_catalog.=) 'queued' FOR NO KEY UPDATE SKIP LOCKED) l"
+		" WHERE e.id OPERATOR(pg_catalog.=) l.id",
 		2, {INT8OID, INT8OID}
 	};
 	Datum		values[2] = {Int64GetDatum(evaluation->id), Int64GetDatum(evaluation->project_id)};
 
+	clinical_monitor_wait_told(evaluation->rule_id);
 	clinical_server_execute(&plan, values, NULL);
+	require_changed();
 	evaluation->queued = false;
 }
 
@@ -175,21 +272,25 @@ tell_progress(const Evaluation *evaluation)
 
 /* It is at its end. */
 static void
-end_evaluation(const Evaluation *evaluation, const char *status, const char *detail)
+end_evaluation(Evaluation *evaluation, const char *status)
 {
 	static ClinicalPlan plan = {
 		"UPDATE clinical.rule_evaluation AS e SET status = $2, detail = $3, patients_done = $4, ended_at = pg_catalog.clock_timestamp()"
-		" WHERE e.id OPERATOR(pg_catalog.=) $1"
-		"   AND (e.status OPERATOR(pg_catalog.=) 'queued' OR e.status OPERATOR(pg_catalog.=) 'running')",
+		"  FROM (SELECT r.id FROM clinical.rule_evaluation r"
+		"         WHERE r.id OPERATOR(pg_catalog.=) $1"
+		"           AND (r.status OPERATOR(pg_catalog.=) 'queued' OR r.status OPERATOR(pg_catalog.=) 'running')"
+		"           FOR NO KEY UPDATE SKIP LOCKED) l"
+		" WHERE e.id OPERATOR(pg_catalog.=) l.id",
 		4, {INT8OID, TEXTOID, TEXTOID, INT8OID}
 	};
 	Datum		values[4] = {Int64GetDatum(evaluation->id), CStringGetTextDatum(status), (Datum) 0, Int64GetDatum(evaluation->done)};
-	char		nulls[4] = {' ', ' ', detail == NULL ? 'n' : ' ', ' '};
+	char		nulls[4] = {' ', ' ', evaluation->sqlerrcode == 0 ? 'n' : ' ', ' '};
 
-	if (detail != NULL)
-		values[2] = CStringGetTextDatum(detail);
+	if (evaluation->sqlerrcode != 0)
+		values[2] = CStringGetTextDatum(unpack_sql_state(evaluation->sqlerrcode));
 	clinical_server_execute(&plan, values, nulls);
-	memset(&current, 0, sizeof(current));
+	require_changed();
+	evaluation->ended = true;
 }
 
 /* The next patients; how many. */
@@ -220,53 +321,67 @@ find_patients(const Evaluation *evaluation, Datum *patients, int64 *projects)
 }
 
 /*
- * Lock the lanes of the first patients; of how many.  Only for the first lane is
- * waited, holding no other: nobody can wait for us meanwhile.
+ * Lock a patient's lane.  Only for the first one is waited, holding no other: nobody
+ * can wait for us meanwhile.  If not at once, is it ours?
  */
+static bool
+lock_lane(Datum patient_id, bool first)
+{
+	bool		locked = clinical_stage_lock(CLINICAL_LOCK_LANE + clinical_patient_lane(patient_id), !first);
+
+	AcceptInvalidationMessages();
+	return locked;
+}
+
+/* Lock the lanes of the first patients; of how many. */
 int
 clinical_lock_lanes(const Datum *patients, int count)
 {
-	uint64		locked = 0;
-	int			i;
+	int			i = 0;
 
-	(void) set_config_option("lock_timeout", psprintf("%d", LANE_TIMEOUT), PGC_USERSET, PGC_S_SESSION, GUC_ACTION_LOCAL,
-							 true, 0, false);
-	for (i = 0; i < count; i++)
-	{
-		int			lane = clinical_patient_lane(patients[i]);
-
-		if ((locked & (UINT64CONST(1) << lane)) == 0 && !clinical_stage_lock(CLINICAL_LOCK_LANE + lane, i > 0))
-			break;
-		locked |= UINT64CONST(1) << lane;
-	}
-	AcceptInvalidationMessages();
+	while (i < count && lock_lane(patients[i], i == 0))
+		i++;
 	return i;
 }
 
-/* Evaluate patients until the time is up. */
+/* Evaluate a patient whose lane is locked, by what was committed before that. */
 static void
-evaluate_patients(Evaluation *evaluation, const ClinicalMonitor *monitor, const Datum *patients, const int64 *projects,
-				  int count)
+evaluate_patient(const ClinicalMonitor *monitor, Datum patient_id, int64 project_id)
 {
-	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "clinical evaluation", ALLOCSET_DEFAULT_SIZES);
-	TimestampTz end = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), TIME_AT_ONCE);
 	ClinicalEvaluation patient;
 
 	clinical_evaluation_begin(&patient);
 	patient.cause.kind = "rule";
-	for (int i = 0; i < count && (i == 0 || GetCurrentTimestamp() < end); i++)
+	clinical_evaluation_patient(&patient, patient_id, project_id, DATEVAL_NOBEGIN);
+	clinical_monitor_evaluate(&patient, monitor, NULL, CLINICAL_ALL_DAYS);
+	clinical_evaluation_end(&patient);
+}
+
+/*
+ * Evaluate patients until the time is up, or somebody else is at the next one.  Who
+ * waits for one of them waits for those that follow, so none is locked before its turn.
+ */
+static void
+evaluate_patients(Evaluation *evaluation, const Datum *patients, const int64 *projects, int count)
+{
+	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "clinical evaluation", ALLOCSET_DEFAULT_SIZES);
+	TimestampTz end = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), TIME_AT_ONCE);
+
+	for (int i = 0; i < count && (i == 0 || GetCurrentTimestamp() < end) && lock_lane(patients[i], i == 0); i++)
 	{
+		const ClinicalMonitor *monitor = clinical_monitor_version(evaluation->rule_id, evaluation->version);
 		MemoryContext caller = MemoryContextSwitchTo(context);
 
-		clinical_evaluation_patient(&patient, patients[i], projects[i], DATEVAL_NOBEGIN);
-		clinical_monitor_evaluate(&patient, monitor, NULL, CLINICAL_ALL_DAYS);
+		if (monitor->in_force)
+			evaluate_patient(monitor, patients[i], projects[i]);
 		MemoryContextSwitchTo(caller);
 		MemoryContextReset(context);
+		if (!monitor->in_force)
+			break;
 		text_to_cstring_buffer(DatumGetTextPP(patients[i]), evaluation->last_patient, sizeof(evaluation->last_patient));
 		evaluation->done++;
 		CLINICAL_FAULT("rule_evaluated");
 	}
-	clinical_evaluation_end(&patient);
 	MemoryContextDelete(context);
 }
 
@@ -274,50 +389,69 @@ evaluate_patients(Evaluation *evaluation, const ClinicalMonitor *monitor, const 
 static void
 go_on(Evaluation *evaluation)
 {
-	const ClinicalMonitor *monitor;
 	Datum		patients[PATIENTS];
 	int64		projects[PATIENTS];
 	int			count = find_patients(evaluation, patients, projects);
 
-	if (count > 0)
-		count = clinical_lock_lanes(patients, count);
-	monitor = clinical_monitor_version(evaluation->rule_id, evaluation->version);
-	if (!monitor->in_force)
+	if (!clinical_monitor_version(evaluation->rule_id, evaluation->version)->in_force)
 	{
-		end_evaluation(evaluation, "cancelled", NULL);
+		end_evaluation(evaluation, "cancelled");
 		return;
 	}
 	if (count == 0)
 	{
-		end_evaluation(evaluation, "done", NULL);
+		end_evaluation(evaluation, "done");
 		return;
 	}
-	evaluate_patients(evaluation, monitor, patients, projects, count);
-	if (TimestampDifferenceExceeds(told_at, GetCurrentTimestamp(), TELL_INTERVAL))
+	evaluate_patients(evaluation, patients, projects, count);
+	if (told_id != evaluation->id || TimestampDifferenceExceeds(told_at, GetCurrentTimestamp(), TELL_INTERVAL))
 	{
+		told_id = evaluation->id;
 		told_at = GetCurrentTimestamp();
 		tell_progress(evaluation);
 	}
 }
 
-/* It went wrong, and the transaction was given up: when to try again. */
-static long
-failed(const Evaluation *evaluation, int sqlerrcode)
+/* It has failed, for good. */
+static void
+give_up(void *arg)
 {
-	bool		lane = sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE;
+	end_evaluation(arg, "failed");
+}
 
-	if (lane || (clinical_job_may_succeed(sqlerrcode) && ++failures < MAX_FAILURES))
-		return RETRY_DELAY;
-	failures = 0;
+/* It has come so far, and that is committed. */
+static void
+note_reached(const Evaluation *evaluation)
+{
+	Known	   *place = know(evaluation);
+
+	memset(place, 0, sizeof(*place));
+	if (!evaluation->ended)
+		place->reached = *evaluation;
+}
+
+/*
+ * It went wrong, and the transaction was given up: it rests for a while, and others
+ * have their turn.  What may go well another time is tried as long as it takes if
+ * somebody has locked what it needs, else so many times.
+ */
+static void
+note_failure(Evaluation *evaluation, int sqlerrcode)
+{
+	Known	   *place = know(evaluation);
+	bool		locked = sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE;
+
+	place->rests_until = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), RETRY_DELAY);
+	if (locked || (clinical_job_may_succeed(sqlerrcode) && ++place->failures < MAX_FAILURES))
+		return;
+	place->failures = 0;
 	ereport(LOG,
 			(errmsg("evaluation of a rule failed"),
 			 errdetail("Rule " INT64_FORMAT ", version %d: SQLSTATE %s.", evaluation->rule_id, evaluation->version,
 					   unpack_sql_state(sqlerrcode))));
-	if (!clinical_worker_begin("evaluating rules"))
-		return -1;
-	end_evaluation(evaluation, "failed", unpack_sql_state(sqlerrcode));
-	clinical_worker_commit();
-	return 0;
+	evaluation->sqlerrcode = sqlerrcode;
+	if (clinical_worker_begin("evaluating rules") && clinical_job_try(give_up, evaluation) == 0)
+		note_reached(evaluation);
 }
 
 /* Do some of what has to be done. */
@@ -326,6 +460,8 @@ work(void *arg)
 {
 	Evaluation *evaluation = arg;
 
+	if (!find_evaluation(evaluation))
+		return;
 	if (evaluation->queued)
 		begin_evaluation(evaluation);
 	else
@@ -337,7 +473,7 @@ static long
 evaluation_job(void)
 {
 	static TimestampTz look_at = 0;
-	Evaluation	evaluation;
+	Evaluation	evaluation = {0};
 	TimestampTz now = GetCurrentTimestamp();
 	int			sqlerrcode;
 
@@ -345,17 +481,20 @@ evaluation_job(void)
 		return TimestampDifferenceMilliseconds(now, look_at) + 1;
 	if (!clinical_worker_begin("evaluating rules"))
 		return -1;
-	if (!find_evaluation(&evaluation))
-	{
-		clinical_worker_commit();
-		look_at = TimestampTzPlusMilliseconds(now, LOOK_INTERVAL);
-		return -1;
-	}
 	sqlerrcode = clinical_job_try(work, &evaluation);
+	if (evaluation.id == 0)
+	{
+		if (sqlerrcode != 0 && !clinical_job_may_succeed(sqlerrcode))
+			ereport(LOG,
+					(errmsg("looking for evaluations of rules failed"),
+					 errdetail("SQLSTATE %s.", unpack_sql_state(sqlerrcode))));
+		look_at = TimestampTzPlusMilliseconds(now, LOOK_INTERVAL);
+		return sqlerrcode != 0 ? RETRY_DELAY : rest_of_all(now);
+	}
 	if (sqlerrcode != 0)
-		return failed(&evaluation, sqlerrcode);
-	failures = 0;
-	current = evaluation;
+		note_failure(&evaluation, sqlerrcode);
+	else
+		note_reached(&evaluation);
 	return 0;
 }
 

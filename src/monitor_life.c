@@ -37,29 +37,29 @@ not_found(void)
 
 /*
  * An alert must be one that the caller may see, which is decided by the caller's own
- * rights.  Had its data changed, when the statement began, since somebody handled it?
+ * rights.  How many events had it when the statement began?
  */
-static bool
+static int
 see_alert(Datum *key)
 {
 	static ClinicalPlan plan = {
-		"SELECT a.basis_changed FROM clinical.alert a"
+		"SELECT a.events FROM clinical.alert a"
 		" WHERE a.patient_id OPERATOR(pg_catalog.=) $1 AND a.id OPERATOR(pg_catalog.=) $2",
 		2, {TEXTOID, UUIDOID}
 	};
-	Datum		basis_changed;
+	Datum		events;
 
-	if (!clinical_fetch(&plan, key, NULL, true, &basis_changed))
+	if (!clinical_fetch(&plan, key, NULL, true, &events))
 		not_found();
-	return DatumGetBool(basis_changed);
+	return DatumGetInt32(events);
 }
 
-/* Lock an alert; its status, and whether what has changed is still to be looked at. */
+/* Lock an alert; its status, whether what has changed is still to be looked at, and its number of events. */
 static char *
-lock_alert(Datum *key, bool *basis_changed)
+lock_alert(Datum *key, bool *basis_changed, int *events)
 {
 	static ClinicalPlan plan = {
-		"SELECT a.status, a.basis_changed FROM clinical.alert a"
+		"SELECT a.status, a.basis_changed, a.events FROM clinical.alert a"
 		" WHERE a.patient_id OPERATOR(pg_catalog.=) $1 AND a.id OPERATOR(pg_catalog.=) $2 FOR NO KEY UPDATE",
 		2, {TEXTOID, UUIDOID}
 	};
@@ -69,6 +69,7 @@ lock_alert(Datum *key, bool *basis_changed)
 	if (SPI_processed != 1)
 		not_found();
 	*basis_changed = DatumGetBool(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 2, &isnull));
+	*events = DatumGetInt32(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 3, &isnull));
 	return SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1);
 }
 
@@ -107,13 +108,16 @@ handle(FunctionCallInfo fcinfo, const char *status, text *reason)
 	ClinicalAlertEvent event = {.kind = status, .cause = "user", .reason = PointerGetDatum(reason)};
 	MemoryContext caller = CurrentMemoryContext;
 	Datum		key[2] = {PG_GETARG_DATUM(0), PG_GETARG_DATUM(1)};
-	bool		seen = see_alert(key);
+	int			events_seen = see_alert(key);
+	int			events;
 	bool		basis_changed;
+	bool		seen;
 	Datum		row;
 	int			nest_level;
 
 	SPI_connect();
-	event.status_from = lock_alert(key, &basis_changed);
+	event.status_from = lock_alert(key, &basis_changed, &events);
+	seen = events == events_seen;
 	/* that somebody has looked at what has changed leaves it as it is */
 	if (basis_changed && seen && strcmp(status, "acknowledged") == 0)
 		status = event.status_from;

@@ -7,7 +7,7 @@
 #   test/run.sh test/t/001_x.pl         single TAP files
 #
 #   PG_CONFIG=...         another PostgreSQL than that of Debian's package "postgresql"
-#   FAULTS=1              builds with the points of src/core_fault.c, for test/t/040_faults.pl, 014_worker_pool.pl and 059_intake_races.pl
+#   FAULTS=1              builds with the points of src/core_fault.c, for test/t/040_faults.pl and 014, 059 and 066
 #   W=...                 the scratch directory (new or empty); else one below TMPDIR or /var/tmp
 #   CLINICAL_SHARED=...   the folder with real data (default: ../shared, if there); TAP tests on
 #                         real data skip without.  All CLINICAL_* variables reach the tests.

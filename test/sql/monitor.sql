@@ -380,6 +380,10 @@ SELECT test.close('al-4', 'r');
 SELECT test.bp('al-4', '2026-02-04', 150);
 SELECT * FROM test.alerts WHERE patient_id = 'al-4';
 SELECT test.acknowledge('al-4', 'looked');
+-- once they have looked, it is told of no further day
+SELECT test.bp('al-4', '2026-02-08', 150);
+SELECT test.bp('al-4', '2026-02-09', 150);
+SELECT n, status, supported, basis_changed, days, watch_until, events FROM test.alerts WHERE patient_id = 'al-4';
 -- the younger was acknowledged
 SELECT test.bp('al-5', '2026-02-01', 150, 150, 150);
 SELECT test.bp('al-5', '2026-02-05', 150, 150, 150);
@@ -453,6 +457,8 @@ SELECT test.bp('al-10', '2026-02-04', 150);
 SELECT * FROM test.alerts WHERE patient_id = 'al-10';
 SELECT n, event, kind, was, "is", onset, last, days, cause FROM test.events WHERE patient_id = 'al-10' ORDER BY n, event;
 SELECT status, basis_changed, out_days FROM clinical.alert_worklist WHERE patient_id = 'al-10';
+SELECT a.status, e.kind, o.status AS other FROM clinical.alert_event e JOIN clinical.alert a ON a.patient_id = e.patient_id AND a.id = e.alert_id
+  JOIN clinical.alert o ON o.patient_id = e.patient_id AND o.id = e.other WHERE e.patient_id = 'al-10' ORDER BY a.status;
 
 -- back-tests are of the rule's project, or of all
 SELECT code FROM clinical.create_project_with_centers('Alert too', ARRAY[:other_center], 'ALERT2');

@@ -79,7 +79,7 @@ CREATE FUNCTION public.missing() RETURNS trigger LANGUAGE plpgsql SET search_pat
     IF NEW.patient_id = 'I312' THEN RAISE insufficient_privilege; END IF;
     IF NEW.patient_id = 'I313' THEN RAISE undefined_column; END IF;
     IF NEW.patient_id = 'I314' THEN RAISE internal_error; END IF;
-    IF NEW.patient_id = 'I315' AND NEW.report_data ->> 'n' = '1' THEN RAISE lock_not_available; END IF;
+    IF NEW.patient_id = 'I315' AND NEW.report_data ->> 'n' = '1' THEN RAISE object_in_use; END IF;
     RETURN NEW; END $$;
 CREATE TRIGGER missing BEFORE INSERT ON clinical.submission FOR EACH ROW EXECUTE FUNCTION public.missing();
 ALTER TABLE clinical.submission ENABLE ALWAYS TRIGGER missing});
@@ -107,7 +107,7 @@ $more += 5;
 # After a crash reports are processed alone.  One that is put off then has not crashed the server, however often it does.
 $node->safe_psql('postgres', q{CREATE TABLE public.off (n int);
 CREATE FUNCTION public.busy() RETURNS trigger LANGUAGE plpgsql SET search_path = '' AS $$ BEGIN
-    IF NEW.patient_id = 'I302' AND pg_catalog.to_regclass('public.off') IS NOT NULL THEN RAISE lock_not_available; END IF;
+    IF NEW.patient_id = 'I302' AND pg_catalog.to_regclass('public.off') IS NOT NULL THEN RAISE object_in_use; END IF;
     RETURN NEW; END $$;
 CREATE TRIGGER busy BEFORE INSERT ON clinical.submission FOR EACH ROW EXECUTE FUNCTION public.busy();
 ALTER TABLE clinical.submission ENABLE ALWAYS TRIGGER busy});

@@ -52,6 +52,43 @@ ok(evaluated($node, 'postgres'), 'the next one is evaluated');
 cmp_ok(raised('CANCELLED'), '<', 150, 'the cancelled one went no further');
 is(raised('NEXT'), 300, 'the next one did');
 
+# Nor does it wait for who is about to cancel an evaluation, or to change the rule, before it has begun or later.
+my $canceller = session($node, 'postgres');
+switch_workers($node, 'off');
+rule($node, 'postgres', 'KEPT');
+answers($canceller, q{BEGIN; SELECT status FROM clinical.cancel_rule_evaluation('KEPT')});
+switch_workers($node, 'on');
+$node->safe_psql('postgres', q{SELECT clinical.submit_report('J002', '{"systolic": 120}', NULL, '2025-03-06 08:00+01')});
+ok(wait_until($node, 'postgres', q{SELECT count(*) FROM clinical.submission WHERE patient_id = 'J002'}, 4), 'reports are processed');
+my $waiters = "SELECT count(*) FROM pg_stat_activity WHERE $Intake::WORKERS AND wait_event_type = 'Lock'";
+ok(!wait_until($node, 'postgres', "$waiters AND wait_event = 'transactionid'", 1, 2), 'no worker waits');
+is(status('KEPT'), 'queued', 'the evaluation does');
+rule($node, 'postgres', 'OTHER');
+ok(wait_until($node, 'postgres', q{SELECT e.status FROM clinical.rule_evaluation e JOIN clinical.monitor_rule r ON r.id = e.rule_id WHERE r.code = 'OTHER'}, 'done', 30), 'another rule is evaluated meanwhile');
+answers($canceller, 'ROLLBACK');
+$holder = hold();
+ok(wait_until($node, 'postgres', q{SELECT e.status FROM clinical.rule_evaluation e JOIN clinical.monitor_rule r ON r.id = e.rule_id WHERE r.code = 'KEPT'}, 'running'), 'it begins');
+answers($canceller, q{BEGIN; SELECT status FROM clinical.cancel_rule_evaluation('KEPT')});
+answers($holder, 'ROLLBACK');
+end_session($holder);
+ok(wait_until($node, 'postgres', q{SELECT count(*) = 300 FROM clinical.alert a JOIN clinical.monitor_rule r ON r.id = a.rule_id WHERE r.code = 'KEPT'}), 'all patients are evaluated');
+ok(!wait_until($node, 'postgres', "$waiters AND wait_event = 'transactionid'", 1, 2), 'and no worker waits to say so');
+answers($canceller, 'ROLLBACK');
+end_session($canceller);
+ok(evaluated($node, 'postgres'), 'now one does');
+is(status('KEPT'), 'done', 'it is through');
+
+# A patient who takes long: others are not locked meanwhile.
+$node->safe_psql('postgres', q{
+CREATE FUNCTION public.slow_alert() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_catalog.pg_sleep(5); RETURN NEW; END $$;
+CREATE TRIGGER slow BEFORE INSERT ON clinical.alert FOR EACH ROW WHEN (NEW.patient_id = 'J001') EXECUTE FUNCTION public.slow_alert();
+ALTER TABLE clinical.alert ENABLE ALWAYS TRIGGER slow});
+rule($node, 'postgres', 'SLOW');
+ok(wait_until($node, 'postgres', qq{SELECT count(*) FROM pg_stat_activity JOIN pg_locks l USING (pid)
+ WHERE $Intake::WORKERS AND wait_event = 'PgSleep' AND l.locktype = 'object' AND l.classid = 'pg_class'::regclass AND l.mode = 'ExclusiveLock'}, 1, 30), 'one lane is locked for one patient');
+ok(evaluated($node, 'postgres'), 'all are evaluated');
+$node->safe_psql('postgres', 'DROP TRIGGER slow ON clinical.alert');
+
 # What somebody writes who has the patients for long is evaluated by the rule, whenever it was made.
 $holder = hold();
 rule($node, 'postgres', 'BETWEEN', days => 1);

@@ -88,13 +88,23 @@ ok(wait_until($node, 'postgres', q{SELECT escalation_level = 1 FROM clinical.ale
 # --- reports do not wait for people, but for a little while
 report('A370', 'weight', 40, $_) for '02', '03', '04';
 ok(wait_until($node, 'postgres', q{SELECT count(*) = 1 FROM clinical.alert WHERE patient_id = 'A370'}), 'a row of three days');
+set_up($node, 'clinical.max_attempts' => 1);
 $somebody = session($node, 'postgres');
 answers($somebody, "BEGIN; SELECT count(clinical.acknowledge_alert(patient_id, id)) FROM clinical.alert WHERE patient_id = 'A370'");
 report('A370', 'weight', 40, '01');
 ok(wait_until($node, 'postgres', q{SELECT put_off = 1 FROM clinical.stat_intake}), 'a late report of the patient is put off');
 report('A371', 'weight', 40, '01');
 ok(wait_until($node, 'postgres', q{SELECT count(*) = 1 FROM clinical.submission WHERE patient_id = 'A371'}), 'others are processed');
+is(value_of(q{SELECT sum(attempts) FROM clinical.staged_report}), 0, 'it has used up no attempt');
 is(value_of(q{SELECT count(*) FROM clinical.submission WHERE patient_id = 'A370'}), 3, 'it is not stored without what it does to the alert');
+# a batch of many, some of which wait for the alert
+switch_workers($node, 'off');
+$node->safe_psql('postgres', q{SELECT count(clinical.submit_report('A' || CASE WHEN g % 10 = 0 THEN 370 ELSE 200 + g END, '{"weight": 40}', captured_at => timestamp '2026-02-05 08:00' + g * interval '1 minute'))
+  FROM generate_series(1, 119) g});
+switch_workers($node, 'on');
+ok(wait_until($node, 'postgres', q{SELECT count(*) = 108 FROM clinical.observation WHERE item = 'weight' AND patient_id IN (SELECT 'A' || 200 + g FROM generate_series(1, 119) g)}, 't', 10),
+	'the others of their batch do not wait for each of them');
+is(value_of(q{SELECT count(*) FROM clinical.submission WHERE patient_id = 'A370'}), 3, 'they wait for the alert');
 answers($somebody, 'COMMIT');
 ok(wait_until($node, 'postgres', q{SELECT status = 'acknowledged' AND onset = '2026-02-01' AND basis_changed FROM clinical.alert WHERE patient_id = 'A370'}), 'once the alert is free, it is stored and moves its onset');
 is(value_of(q{SELECT count(*) FROM clinical.set_aside}), 0, 'nothing is in quarantine');
