@@ -114,7 +114,10 @@ next_day(void *arg, int day, bool after, int *found, StreakReading **readings, i
 	return true;
 }
 
-/* Versions of a reading stand together, the last one first. */
+/*
+ * Versions of a reading stand together, the last one first.  Sorting is most of the work, so
+ * it is here that it can be cancelled; as in any comparison of the server's sorts.
+ */
 static int
 by_reading(const void *left, const void *right)
 {
@@ -122,6 +125,7 @@ by_reading(const void *left, const void *right)
 	const Row  *b = right;
 	int			ids;
 
+	CHECK_FOR_INTERRUPTS();
 	if (a->item != b->item)
 		return a->item - b->item;
 	if (a->at != b->at)
@@ -137,6 +141,7 @@ by_day(const void *left, const void *right)
 	const Row  *a = left;
 	const Row  *b = right;
 
+	CHECK_FOR_INTERRUPTS();
 	return a->day != b->day ? (a->day < b->day ? -1 : 1) : by_reading(left, right);
 }
 
@@ -154,6 +159,7 @@ last_versions(Row *rows, int count)
 		bool		older = last != NULL && last->item == rows[i].item && last->at == rows[i].at &&
 		memcmp(last->id.data, rows[i].id.data, UUID_LEN) == 0;
 
+		CHECK_FOR_INTERRUPTS();
 		before = rows[i];
 		last = &before;
 		if (!older && rows[i].value != NULL)
@@ -172,6 +178,7 @@ find_baseline(const Backtest *backtest, int item, int count)
 	{
 		const Row  *row = &backtest->rows[i];
 
+		CHECK_FOR_INTERRUPTS();
 		if (row->item != item)
 			continue;
 		if (backtest->monitor->baseline == CLINICAL_BASELINE_FIRST)
@@ -195,6 +202,7 @@ compare_with_baseline(Backtest *backtest, int count)
 	{
 		Row		   *row = &backtest->rows[i];
 
+		CHECK_FOR_INTERRUPTS();
 		row->value = clinical_monitor_change(backtest->monitor, row->value, baselines[row->item]);
 		if (row->value != NULL)
 			backtest->rows[kept++] = *row;
@@ -215,6 +223,7 @@ order_days(Row *rows, int count, Days *days)
 	{
 		StreakReading *reading = &days->readings[i];
 
+		CHECK_FOR_INTERRUPTS();
 		if (i == 0 || rows[i].day != rows[i - 1].day)
 		{
 			days->begins[days->ndays] = i;
