@@ -257,7 +257,7 @@ evaluate_patient(Backtest *backtest)
 {
 	int			count = last_versions(backtest->rows, backtest->count);
 	Days		days;
-	StreakSource source = {&days, next_day};
+	StreakSource source = {.arg = &days,.next = next_day};
 	Streak	   *streaks;
 	int			nstreaks;
 	int			from;
@@ -299,21 +299,13 @@ end_patient(Backtest *backtest)
 	backtest->rows = NULL;
 }
 
-/* Are two texts the same? */
-static bool
-same_text(const text *a, const text *b)
-{
-	return VARSIZE_ANY_EXHDR(a) == VARSIZE_ANY_EXHDR(b) &&
-		memcmp(VARDATA_ANY(a), VARDATA_ANY(b), VARSIZE_ANY_EXHDR(a)) == 0;
-}
-
 /* Begin with a patient, unless it is the same as before. */
 static void
 begin_patient(Backtest *backtest, TupleTableSlot *slot)
 {
 	text	   *patient_id = DatumGetTextPP(slot->tts_values[COLUMN_PATIENT_ID]);
 
-	if (backtest->patient_id != NULL && same_text(backtest->patient_id, patient_id))
+	if (backtest->patient_id != NULL && clinical_same_text(PointerGetDatum(backtest->patient_id), PointerGetDatum(patient_id)))
 		return;
 	end_patient(backtest);
 	backtest->patient_id = (text *) MemoryContextAlloc(backtest->context, VARSIZE_ANY(patient_id));
@@ -326,12 +318,9 @@ begin_patient(Backtest *backtest, TupleTableSlot *slot)
 static int
 item_number(const ClinicalMonitor *monitor, Datum value)
 {
-	const text *item = DatumGetTextPP(value);
-	size_t		length = VARSIZE_ANY_EXHDR(item);
-
 	for (int i = 0; i < monitor->rule.nitems; i++)
 	{
-		if (strlen(monitor->items[i]) == length && memcmp(monitor->items[i], VARDATA_ANY(item), length) == 0)
+		if (clinical_text_is(value, monitor->items[i]))
 			return i;
 	}
 	elog(ERROR, "unexpected item");
@@ -346,8 +335,7 @@ day_of(const ClinicalMonitor *monitor, TupleTableSlot *slot)
 	if (monitor->day_start == 0)
 		return DatumGetDateADT(slot->tts_values[COLUMN_LOCAL_DAY]);
 	local = DirectFunctionCall2(timestamptz_zone, slot->tts_values[COLUMN_TIME_ZONE], slot->tts_values[COLUMN_CAPTURED_AT]);
-	return DatumGetDateADT(DirectFunctionCall1(timestamp_date,
-											   TimestampGetDatum(DatumGetTimestamp(local) - monitor->day_start * USECS_PER_MINUTE)));
+	return clinical_monitor_day(monitor, DatumGetTimestamp(local));
 }
 
 /* A place for one more row. */

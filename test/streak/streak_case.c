@@ -265,7 +265,7 @@ evaluate(Case *c, const int *touched, int ntouched, Streak **streaks, int *nstre
 {
 	StreakAlert passed[CASE_ALERTS];
 	int			given[CASE_ALERTS];
-	StreakSource source = {c, next_day};
+	StreakSource source = {.arg = c,.next = next_day};
 	StreakAction *actions;
 	int			nalerts = pass_alerts(c, touched, ntouched, passed, given);
 	int			from,

@@ -334,7 +334,7 @@ cost(Case *c, const char *pattern, int ndays, int touched, bool with_alerts, boo
 {
 	char	   *states = malloc((size_t) ndays);
 	Years		years = {states, ndays, 0};
-	StreakSource source = {&years, next_of_years};
+	StreakSource source = {.arg = &years,.next = next_of_years};
 	StreakAlert *alerts = malloc(sizeof(StreakAlert) * (size_t) ndays);
 	Streak	   *streaks;
 	int			from,
