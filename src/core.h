@@ -124,6 +124,7 @@ extern bool clinical_find_next(ClinicalFinder *finder, bool backward);
 extern bool clinical_find_first(ClinicalFinder *finder, const Datum *values);
 extern Datum clinical_find_column(ClinicalFinder *finder, const char *name);
 extern bool clinical_text_is(Datum value, const char *string);
+extern bool clinical_same_text(Datum left, Datum right);
 extern void clinical_find_close(ClinicalFinder *finder);
 
 /* core_progress.c: how far a call is that takes long; what phases and numbers mean is the caller's */

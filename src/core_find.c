@@ -157,3 +157,14 @@ clinical_text_is(Datum value, const char *string)
 
 	return VARSIZE_ANY_EXHDR(found) == strlen(string) && memcmp(VARDATA_ANY(found), string, strlen(string)) == 0;
 }
+
+/* Are two texts the same? */
+bool
+clinical_same_text(Datum left, Datum right)
+{
+	text	   *a = DatumGetTextPP(left);
+	text	   *b = DatumGetTextPP(right);
+
+	return VARSIZE_ANY_EXHDR(a) == VARSIZE_ANY_EXHDR(b) &&
+		memcmp(VARDATA_ANY(a), VARDATA_ANY(b), VARSIZE_ANY_EXHDR(a)) == 0;
+}

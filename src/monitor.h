@@ -106,6 +106,7 @@ extern const int clinical_rule_ninvariants;
 /* monitor_read.c: the readings of one patient; the tag of one is its id (pg_uuid_t *) */
 typedef struct ClinicalReader ClinicalReader;
 
+extern int	clinical_monitor_day(const ClinicalMonitor *monitor, Timestamp local);
 extern ClinicalReader *clinical_reader_begin(void);
 extern void clinical_reader_patient(ClinicalReader *reader, Datum patient_id);
 extern void clinical_reader_source(ClinicalReader *reader, const ClinicalMonitor *monitor, StreakSource *source);

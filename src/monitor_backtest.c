@@ -114,7 +114,10 @@ next_day(void *arg, int day, bool after, int *found, StreakReading **readings, i
 	return true;
 }
 
-/* Versions of a reading stand together, the last one first. */
+/*
+ * Versions of a reading stand together, the last one first.  Sorting is most of the work, so
+ * it is here that it can be cancelled; as in any comparison of the server's sorts.
+ */
 static int
 by_reading(const void *left, const void *right)
 {
@@ -122,6 +125,7 @@ by_reading(const void *left, const void *right)
 	const Row  *b = right;
 	int			ids;
 
+	CHECK_FOR_INTERRUPTS();
 	if (a->item != b->item)
 		return a->item - b->item;
 	if (a->at != b->at)
@@ -137,6 +141,7 @@ by_day(const void *left, const void *right)
 	const Row  *a = left;
 	const Row  *b = right;
 
+	CHECK_FOR_INTERRUPTS();
 	return a->day != b->day ? (a->day < b->day ? -1 : 1) : by_reading(left, right);
 }
 
@@ -154,6 +159,7 @@ last_versions(Row *rows, int count)
 		bool		older = last != NULL && last->item == rows[i].item && last->at == rows[i].at &&
 		memcmp(last->id.data, rows[i].id.data, UUID_LEN) == 0;
 
+		CHECK_FOR_INTERRUPTS();
 		before = rows[i];
 		last = &before;
 		if (!older && rows[i].value != NULL)
@@ -172,6 +178,7 @@ find_baseline(const Backtest *backtest, int item, int count)
 	{
 		const Row  *row = &backtest->rows[i];
 
+		CHECK_FOR_INTERRUPTS();
 		if (row->item != item)
 			continue;
 		if (backtest->monitor->baseline == CLINICAL_BASELINE_FIRST)
@@ -195,6 +202,7 @@ compare_with_baseline(Backtest *backtest, int count)
 	{
 		Row		   *row = &backtest->rows[i];
 
+		CHECK_FOR_INTERRUPTS();
 		row->value = clinical_monitor_change(backtest->monitor, row->value, baselines[row->item]);
 		if (row->value != NULL)
 			backtest->rows[kept++] = *row;
@@ -215,6 +223,7 @@ order_days(Row *rows, int count, Days *days)
 	{
 		StreakReading *reading = &days->readings[i];
 
+		CHECK_FOR_INTERRUPTS();
 		if (i == 0 || rows[i].day != rows[i - 1].day)
 		{
 			days->begins[days->ndays] = i;
@@ -248,7 +257,7 @@ evaluate_patient(Backtest *backtest)
 {
 	int			count = last_versions(backtest->rows, backtest->count);
 	Days		days;
-	StreakSource source = {&days, next_day};
+	StreakSource source = {.arg = &days,.next = next_day};
 	Streak	   *streaks;
 	int			nstreaks;
 	int			from;
@@ -290,21 +299,13 @@ end_patient(Backtest *backtest)
 	backtest->rows = NULL;
 }
 
-/* Are two texts the same? */
-static bool
-same_text(const text *a, const text *b)
-{
-	return VARSIZE_ANY_EXHDR(a) == VARSIZE_ANY_EXHDR(b) &&
-		memcmp(VARDATA_ANY(a), VARDATA_ANY(b), VARSIZE_ANY_EXHDR(a)) == 0;
-}
-
 /* Begin with a patient, unless it is the same as before. */
 static void
 begin_patient(Backtest *backtest, TupleTableSlot *slot)
 {
 	text	   *patient_id = DatumGetTextPP(slot->tts_values[COLUMN_PATIENT_ID]);
 
-	if (backtest->patient_id != NULL && same_text(backtest->patient_id, patient_id))
+	if (backtest->patient_id != NULL && clinical_same_text(PointerGetDatum(backtest->patient_id), PointerGetDatum(patient_id)))
 		return;
 	end_patient(backtest);
 	backtest->patient_id = (text *) MemoryContextAlloc(backtest->context, VARSIZE_ANY(patient_id));
@@ -317,12 +318,9 @@ begin_patient(Backtest *backtest, TupleTableSlot *slot)
 static int
 item_number(const ClinicalMonitor *monitor, Datum value)
 {
-	const text *item = DatumGetTextPP(value);
-	size_t		length = VARSIZE_ANY_EXHDR(item);
-
 	for (int i = 0; i < monitor->rule.nitems; i++)
 	{
-		if (strlen(monitor->items[i]) == length && memcmp(monitor->items[i], VARDATA_ANY(item), length) == 0)
+		if (clinical_text_is(value, monitor->items[i]))
 			return i;
 	}
 	elog(ERROR, "unexpected item");
@@ -337,8 +335,7 @@ day_of(const ClinicalMonitor *monitor, TupleTableSlot *slot)
 	if (monitor->day_start == 0)
 		return DatumGetDateADT(slot->tts_values[COLUMN_LOCAL_DAY]);
 	local = DirectFunctionCall2(timestamptz_zone, slot->tts_values[COLUMN_TIME_ZONE], slot->tts_values[COLUMN_CAPTURED_AT]);
-	return DatumGetDateADT(DirectFunctionCall1(timestamp_date,
-											   TimestampGetDatum(DatumGetTimestamp(local) - monitor->day_start * USECS_PER_MINUTE)));
+	return clinical_monitor_day(monitor, DatumGetTimestamp(local));
 }
 
 /* A place for one more row. */

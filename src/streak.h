@@ -88,13 +88,16 @@ typedef struct StreakDay
 
 /*
  * Where the days come from.  next() gives the readings of the nearest day before
- * (or after) a day that has any of the rule's items, or false if there is none.
- * The engine asks for no more days than it needs.
+ * (or after) a day that has any of the rule's items, or false if there is none; they
+ * are good until the source is asked again.  The engine asks for no more days than it
+ * needs.  enough(), unless it is NULL, does the same, but may leave readings out
+ * without which streak_day() says the same of their day.
  */
 typedef struct StreakSource
 {
 	void	   *arg;
 	bool		(*next) (void *arg, int day, bool after, int *found, StreakReading **readings, int *count);
+	bool		(*enough) (void *arg, int day, bool after, int *found, StreakReading **readings, int *count);
 } StreakSource;
 
 /* A streak that is long enough */

@@ -37,10 +37,47 @@ ends_between(Walk *walk, int from, int to)
 	return NULL;
 }
 
+/*
+ * The alert whose streak holds the touched day, and fires before it, and of which it is
+ * known how many days OUT come before: where the touched day is the last one of them, or
+ * no day in between may be missing.  So it is with every further reading of a day.
+ */
+static Standing *
+holds(Walk *walk, int touched)
+{
+	const bool	dense = walk->rule->pattern == STREAK_RUN && walk->rule->gap == 0 && walk->rule->clear_days == 0;
+
+	for (int i = 0; i < walk->nstanding; i++)
+	{
+		Standing   *standing = &walk->standing[i];
+		const Streak *streak = &standing->streak;
+
+		if (standing->good && streak->trigger_day < touched &&
+			(streak->last_day == touched || (dense && streak->last_day > touched)))
+			return standing;
+	}
+	return NULL;
+}
+
+/*
+ * Resumes such a streak as it is on one of its days; so many days OUT come between
+ * that and the touched one.  Its grade must be that of days up to that one.
+ */
+static void
+resume_at(Walk *walk, Standing *standing, int day, int nbetween, int touched)
+{
+	const int	later = standing->streak.last_day - touched;
+
+	resume(walk, standing, touched);
+	walk->current.last_day = day;
+	walk->current.out_days -= later + 1 + nbetween;
+}
+
 /* Runs: to the day before the run that reaches the touched day. */
 static void
 go_back_run(Walk *walk, int touched)
 {
+	Standing   *holder = holds(walk, touched);
 	StreakDay	day;
 	int			at = touched,
 				last = touched;
@@ -55,6 +92,11 @@ go_back_run(Walk *walk, int touched)
 			if (standing != NULL)
 			{
 				resume(walk, standing, touched);
+				return;
+			}
+			if (holder != NULL && at >= holder->streak.trigger_day && day.grade >= holder->streak.grade)
+			{
+				resume_at(walk, holder, at, walk->back.n, touched);
 				return;
 			}
 			streak_add_day(&walk->back, &day);
@@ -79,6 +121,30 @@ go_back_after(Walk *walk, Standing *standing, int touched)
 	while (walk->back.n > 0)
 		streak_add_day(&walk->outs, &walk->back.days[--walk->back.n]);
 	resume(walk, standing, touched);
+}
+
+/*
+ * k of w: goes back no farther than to a day that fires of a streak that holds the touched
+ * day; outs are the days OUT since then, and those that make it fire.
+ */
+static bool
+stop_at_window(Walk *walk, const DayList *outs, int touched)
+{
+	const int	nbetween = outs->n - walk->rule->days;
+	const int	fires = outs->days[nbetween].day;
+	Standing   *holder = holds(walk, touched);
+	int			grade = 0;
+
+	for (int i = nbetween; i < outs->n; i++)
+		grade = outs->days[i].grade > grade ? outs->days[i].grade : grade;
+	if (holder == NULL || fires < holder->streak.trigger_day || grade < holder->streak.grade)
+		return false;
+	while (walk->back.n > 0 && walk->back.days[walk->back.n - 1].day <= fires)
+		walk->back.n--;
+	for (int i = outs->n - 1; i >= nbetween; i--)
+		streak_add_day(&walk->outs, &outs->days[i]);
+	resume_at(walk, holder, fires, nbetween, touched);
+	return true;
 }
 
 /*
@@ -110,7 +176,11 @@ go_back_window(Walk *walk, int touched)
 		streak_add_day(&outs, &day);
 		if (outs.n >= k && outs.days[outs.n - k].day > first - w &&
 			outs.days[outs.n - k].day - day.day < w)
+		{
+			if (first == touched && stop_at_window(walk, &outs, touched))
+				return;
 			first = outs.days[outs.n - k].day;
+		}
 	}
 	/* earlier days are another streak's, or nobody's */
 	while (walk->back.n > 0 && walk->back.days[walk->back.n - 1].day <= first - w)
@@ -137,6 +207,30 @@ go_back_row(Walk *walk, Standing *standing, int touched)
 		}
 	}
 	resume(walk, standing, touched);
+}
+
+/* Hysteresis, in an alert's streak: to the last day OUT before the touched one, if its grade says all. */
+static bool
+go_back_held(Walk *walk, Standing *holder, int touched)
+{
+	StreakDay	day;
+	int			at = touched,
+				nbetween = 0;
+
+	while (streak_fetch(walk, at, false, holder->streak.trigger_day, &day))
+	{
+		at = day.day;
+		if (day.state == STREAK_OUT && day.grade >= holder->streak.grade)
+		{
+			resume_at(walk, holder, at, nbetween, touched);
+			return true;
+		}
+		nbetween += day.state == STREAK_OUT;
+		if (day.state != STREAK_MISSING)
+			streak_add_day(&walk->back, &day);
+	}
+	walk->back.n = 0;
+	return false;
 }
 
 /*
@@ -189,6 +283,7 @@ go_back_calm(Walk *walk, int touched, int limit)
 static void
 go_back_hysteresis(Walk *walk, int touched)
 {
+	Standing   *holder = holds(walk, touched);
 	int			limit = INT32_MIN;
 
 	for (int i = 0; i < walk->nstanding; i++)
@@ -207,6 +302,8 @@ go_back_hysteresis(Walk *walk, int touched)
 		/* all its days are needed; before them there was nothing */
 		limit = streak->onset;
 	}
+	if (holder != NULL && go_back_held(walk, holder, touched))
+		return;
 	go_back_calm(walk, touched, limit);
 }
 

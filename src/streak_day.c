@@ -9,6 +9,9 @@
 
 #include "streak.h"
 
+/* Of a day with fewer readings nothing is allocated */
+#define FEW 64
+
 /* What of an item's readings is held against its ranges */
 typedef struct Measure
 {
@@ -158,7 +161,8 @@ StreakState
 streak_day(const StreakRule *rule, const StreakOps *ops,
 		   StreakReading *readings, int count, StreakDay *day)
 {
-	const void **values = streak_alloc(sizeof(void *) * (size_t) (count + 1));
+	const void *few[FEW];
+	const void **values = count <= FEW ? few : streak_alloc(sizeof(void *) * (size_t) count);
 
 	day->state = STREAK_MISSING;
 	day->clear = true;

@@ -49,10 +49,11 @@ streak_add_streak(StreakList *list, const Streak *streak)
 bool
 streak_fetch(Walk *walk, int day, bool after, int limit, StreakDay *found)
 {
+	const StreakSource *source = walk->source;
 	StreakReading *readings;
 	int			count;
 
-	if (!walk->source->next(walk->source->arg, day, after, &found->day, &readings, &count))
+	if (!(source->enough != NULL ? source->enough : source->next) (source->arg, day, after, &found->day, &readings, &count))
 		return false;
 	if (!after && found->day < limit)
 		return false;

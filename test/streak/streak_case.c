@@ -265,7 +265,7 @@ evaluate(Case *c, const int *touched, int ntouched, Streak **streaks, int *nstre
 {
 	StreakAlert passed[CASE_ALERTS];
 	int			given[CASE_ALERTS];
-	StreakSource source = {c, next_day};
+	StreakSource source = {.arg = c,.next = next_day};
 	StreakAction *actions;
 	int			nalerts = pass_alerts(c, touched, ntouched, passed, given);
 	int			from,
@@ -476,6 +476,7 @@ typedef struct Style
 {
 	bool		in_order;
 	int			order_day;
+	bool		one_by_one;		/* several readings a day, each evaluated as it comes */
 	int			outs;			/* of 8 values */
 	int			changes;		/* of 8 operations: corrections and withdrawals */
 } Style;
@@ -511,7 +512,7 @@ draw_operation(Case *c, Style *style, int *touched)
 	}
 	if (style->in_order)
 	{
-		style->order_day += below(c, 8) == 0 ? below(c, 4) : below(c, 5) > 0;
+		style->order_day += below(c, 8) == 0 ? below(c, 4) : below(c, 5) > (style->one_by_one ? 2 : 0);
 		day = style->order_day % c->ndays;
 	}
 	if (case_add(c, day, below(c, c->rule.nitems), below(c, 3), draw_value(c, style->outs)))
@@ -597,6 +598,12 @@ case_run(Case *c, Draw *draw)
 	style.changes = below(c, 2) == 0 ? 1 : below(c, 6);
 	nbatches = 2 + below(c, 14);
 	batch_size = 1 + below(c, 5);
+	style.one_by_one = style.in_order && below(c, 2) == 0;
+	if (style.one_by_one)
+	{
+		nbatches += below(c, 30);
+		batch_size = 1;
+	}
 	first = below(c, 6) == 0 ? below(c, nbatches) : 0;
 	draw_rule(c);
 	for (int batch = 0; batch < nbatches && c->problem == NULL; batch++)

@@ -326,14 +326,15 @@ alerts_of_years(Case *c, StreakSource *source, int ndays, int touched, StreakAle
 
 /*
  * How often the engine asks for a day when a reading of the touched day comes into a
- * history that repeats a pattern.  The alerts are there, or none is.
+ * history that repeats a pattern.  The alerts are there, or none is.  Again: the day had
+ * a reading before, that the alerts know.
  */
 static int
-cost(Case *c, const char *pattern, int ndays, int touched, bool with_alerts)
+cost(Case *c, const char *pattern, int ndays, int touched, bool with_alerts, bool again)
 {
 	char	   *states = malloc((size_t) ndays);
 	Years		years = {states, ndays, 0};
-	StreakSource source = {&years, next_of_years};
+	StreakSource source = {.arg = &years,.next = next_of_years};
 	StreakAlert *alerts = malloc(sizeof(StreakAlert) * (size_t) ndays);
 	Streak	   *streaks;
 	int			from,
@@ -345,7 +346,8 @@ cost(Case *c, const char *pattern, int ndays, int touched, bool with_alerts)
 	for (int day = 0; day < ndays; day++)
 		states[day] = pattern[(size_t) day % strlen(pattern)];
 	letter = states[touched];
-	states[touched] = '-';
+	if (!again)
+		states[touched] = '-';
 	nalerts = with_alerts ? alerts_of_years(c, &source, ndays, touched, alerts) : 0;
 	states[touched] = letter;
 	years.calls = 0;
@@ -359,15 +361,19 @@ cost(Case *c, const char *pattern, int ndays, int touched, bool with_alerts)
 static void
 test_cost_of(Case *c, int kind, const char *pattern, bool ends)
 {
-	int			few = cost(c, pattern, 60 + 1, 60, true);
-	int			many = cost(c, pattern, 9960 + 1, 9960, true);
+	int			few = cost(c, pattern, 60 + 1, 60, true, false);
+	int			many = cost(c, pattern, 9960 + 1, 9960, true, false);
 	char		name[100];
 
 	snprintf(name, sizeof(name), "cost of kind %d, days %s: asked %d times in order, %d after many", kind, pattern, few, many);
 	report(c, name, few == many && few <= 24);
+	few = cost(c, pattern, 60 + 1, 60, true, true);
+	many = cost(c, pattern, 9960 + 1, 9960, true, true);
+	snprintf(name, sizeof(name), "  another reading of the day: %d times, %d after many", few, many);
+	report(c, name, few == many && few <= 24);
 	if (!ends)
 		return;
-	many = cost(c, pattern, 9960 + 1, 4980, true);
+	many = cost(c, pattern, 9960 + 1, 4980, true, false);
 	snprintf(name, sizeof(name), "  late: %d times", many);
 	report(c, name, many <= 40);
 }
@@ -401,8 +407,10 @@ test_cost(Case *c)
 		for (char *pattern = strtok(patterns, " "); pattern != NULL; pattern = strtok(NULL, " "))
 			test_cost_of(c, kind, pattern, true);
 	}
+	begin_fixed(c, STREAK_ANY, 3);
+	test_cost_of(c, 0, "o-", false);
 	begin_fixed(c, STREAK_ANY, 0);
-	report(c, "a run without alert costs its length", cost(c, "o", 1001, 1000, false) > 1000);
+	report(c, "a run without alert costs its length", cost(c, "o", 1001, 1000, false, false) > 1000);
 }
 
 /* --- runs --- */

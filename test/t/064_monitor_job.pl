@@ -98,6 +98,20 @@ ok(evaluated($node, 'postgres'), 'evaluated');
 is($node->safe_psql('postgres', q{SELECT count(*) FROM clinical.alert a JOIN clinical.monitor_rule r ON r.id = a.rule_id WHERE r.code = 'BETWEEN' AND patient_id = 'J150'}), 2, 'both streaks are known');
 sound($node, 'postgres', 'evaluation');
 
+# Days with many readings: a further one costs few look-ups of reports; many are evidence.
+$node->safe_psql('postgres', q{
+SELECT clinical.submit_reports(jsonb_agg(jsonb_build_object('patient_id', 'J001', 'captured_at', timestamptz '2025-05-01 08:00+02' + d * interval '1 day' + m * interval '1 min',
+    'report_data', '{"systolic": 150}'::jsonb))) FROM generate_series(0, 3) d, generate_series(1, 100) m;
+SELECT clinical.wait_until_drained()});
+is($node->safe_psql('postgres', q{SELECT string_agg(DISTINCT cardinality(e.evidence)::text, ',') FROM clinical.alert_event e JOIN clinical.alert a ON a.id = e.alert_id AND a.patient_id = e.patient_id
+  WHERE a.patient_id = 'J001' AND a.onset = '2025-05-01' AND e.kind = 'opened'}), 100, 'the last readings of many are evidence');
+cmp_ok($node->safe_psql('postgres', q{
+BEGIN;
+SELECT FROM clinical.submit_report('J001', '{"systolic": 150}', NULL, '2025-05-04 18:00+02');
+SELECT FROM clinical.process_reports();
+SELECT pg_stat_get_xact_numscans('clinical.submission_pkey'::regclass);
+COMMIT}), '<', 50, 'reports are not looked up for nothing');
+
 # A back-test tells how far it is, until it ends or is cancelled.
 my $reader = session($node, 'postgres');
 my $blocker = session($node, 'postgres');
