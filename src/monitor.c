@@ -98,7 +98,7 @@ alerts_of_version(const ClinicalEvaluation *evaluation, const ClinicalMonitor *m
 
 /* Does a list have an alert of another version of the rule for a day of the streak? */
 static bool
-has_alert(List *alerts, const ClinicalMonitor *monitor, const Streak *streak)
+has_other_alert(List *alerts, const ClinicalMonitor *monitor, const Streak *streak)
 {
 	ListCell   *cell;
 
@@ -154,8 +154,8 @@ may_open(const ClinicalEvaluation *evaluation, const ClinicalMonitor *monitor, c
 		return false;
 	if (monitor->version == 1)
 		return true;
-	return !has_alert(evaluation->alerts, monitor, streak) &&
-		!has_alert(other_alerts(evaluation, streak->onset), monitor, streak);
+	return !has_other_alert(evaluation->alerts, monitor, streak) &&
+		!has_other_alert(other_alerts(evaluation, streak->onset), monitor, streak);
 }
 
 /* Leave out what may not be done; how many actions remain. */

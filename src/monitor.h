@@ -17,8 +17,6 @@
 #include "utils/numeric.h"
 #include "utils/timestamp.h"
 
-#include "utils/numeric.h"
-
 #include "core.h"
 #include "streak.h"
 
@@ -199,6 +197,36 @@ extern void clinical_monitor_evaluate(ClinicalEvaluation *evaluation, const Clin
 
 /* monitor_change.c: readings that have changed */
 extern void clinical_monitor_init(void);
+
+/* monitor_queue.c: changes of this transaction that wait to be evaluated */
+
+/* A reading that has changed */
+typedef struct ClinicalChange
+{
+	const char *item;			/* NULL: any; not terminated */
+	int			length;
+	TimestampTz at;
+	DateADT		local_day;
+	Numeric		value;			/* of one that is new; NULL: whatever it was, it
+								 * matters */
+	int			report;			/* of one that is new: its row in what was stored */
+	const char *kind;			/* else, as in ClinicalCause; static */
+	Datum		submission_id;
+} ClinicalChange;
+
+typedef struct ClinicalPending
+{
+	Datum		patient_id;
+	int			lane;
+	ClinicalChange change;
+} ClinicalPending;
+
+extern int	clinical_compare_patients(Datum left, Datum right);
+extern void clinical_pending_add(Datum patient_id, const ClinicalChange *change);
+extern List *clinical_pending_of(Datum patient_id);
+extern void clinical_pending_done(List *pending);
+extern void clinical_note_evaluating(void);
+extern void clinical_monitor_queue_init(void);
 
 /* monitor_escalate.c: the worker's job; the time after which it wants to run is given by the alerts */
 extern void clinical_escalate_init(void);
