@@ -34,8 +34,8 @@ clinical_evaluation_patient(ClinicalEvaluation *evaluation, Datum patient_id, in
 	evaluation->patient_id = patient_id;
 	evaluation->project_id = project_id;
 	clinical_reader_patient(evaluation->reader, patient_id);
-	evaluation->found = clinical_alerts_of(evaluation->alert_reader, patient_id, from);
-	evaluation->alerts = list_copy(evaluation->found);
+	evaluation->from = from;
+	evaluation->alerts = clinical_alerts_of(evaluation->alert_reader, patient_id, from);
 }
 
 /* The end of it. */
@@ -114,33 +114,26 @@ has_other_alert(List *alerts, const ClinicalMonitor *monitor, const Streak *stre
 	return false;
 }
 
-/* Is an alert among those that the evaluation has found? */
-static bool
-is_found(const ClinicalEvaluation *evaluation, const ClinicalAlert *alert)
-{
-	ListCell   *cell;
-
-	foreach(cell, evaluation->found)
-	{
-		if (memcmp(DatumGetUUIDP(((ClinicalAlert *) lfirst(cell))->id)->data, DatumGetUUIDP(alert->id)->data, UUID_LEN) == 0)
-			return true;
-	}
-	return false;
-}
-
-/* The other live alerts whose watch did not end before a day: the days that were touched are later. */
+/*
+ * The other live alerts, whose watch did not end before a day: the days that were
+ * touched are later.  Those of the evaluation are left out, since what it has done to
+ * them is not seen here.
+ */
 static List *
-other_alerts(const ClinicalEvaluation *evaluation, int from)
+past_alerts(const ClinicalEvaluation *evaluation, int from)
 {
-	List	   *others = clinical_alerts_of(evaluation->alert_reader, evaluation->patient_id, from);
+	List	   *alerts;
 	ListCell   *cell;
 
-	foreach(cell, others)
+	if (from >= evaluation->from)
+		return NIL;
+	alerts = clinical_alerts_of(evaluation->alert_reader, evaluation->patient_id, from);
+	foreach(cell, alerts)
 	{
-		if (is_found(evaluation, lfirst(cell)))
-			others = foreach_delete_current(others, cell);
+		if (((const ClinicalAlert *) lfirst(cell))->alert.basis.watch_until >= evaluation->from)
+			alerts = foreach_delete_current(alerts, cell);
 	}
-	return others;
+	return alerts;
 }
 
 /*
@@ -155,7 +148,7 @@ may_open(const ClinicalEvaluation *evaluation, const ClinicalMonitor *monitor, c
 	if (monitor->version == 1)
 		return true;
 	return !has_other_alert(evaluation->alerts, monitor, streak) &&
-		!has_other_alert(other_alerts(evaluation, streak->onset), monitor, streak);
+		!has_other_alert(past_alerts(evaluation, streak->onset), monitor, streak);
 }
 
 /* Leave out what may not be done; how many actions remain. */

@@ -179,9 +179,8 @@ typedef struct ClinicalEvaluation
 	ClinicalAlertReader *alert_reader;
 	Datum		patient_id;
 	int64		project_id;
-	List	   *found;			/* the alerts that may be touched, as they were
-								 * found */
-	List	   *alerts;			/* those of them that are live still; they are kept
+	DateADT		from;			/* days that may be touched */
+	List	   *alerts;			/* the live ones that they may touch; they are kept
 								 * up to date */
 	ClinicalCause cause;
 } ClinicalEvaluation;

@@ -531,6 +531,22 @@ SELECT count(clinical.redact('clinical.observation', jsonb_build_object('patient
 COMMIT;
 SELECT * FROM test.missed('ATONCE');
 SELECT patient_id, onset, trigger_day, last_day, out_days FROM test.raised WHERE patient_id = 'at-5' ORDER BY onset;
+-- versions: what one version lost the version in force takes up, and the other way round
+CREATE FUNCTION test.versions(patient text) RETURNS text LANGUAGE sql AS $$
+    SELECT string_agg(concat_ws(' ', a.rule_version, a.status, a.onset, a.trigger_day, a.out_days), ', ' ORDER BY a.onset, a.rule_version) FROM clinical.alert a WHERE patient_id = patient
+$$;
+SELECT version FROM clinical.create_rule('{"code": "ATDAYS", "project": "ALERT3", "kind": "streak", "days": 3, "items": [{"item": "temp", "range": "[36,38]"}], "severity": "info"}');
+CREATE FUNCTION test.temps(patient text, first_day date, VARIADIC readings numeric[]) RETURNS bigint LANGUAGE sql AS $$
+    SELECT sum(test.temp(patient, first_day + interval '12 hours' + (n - 1) * interval '1 day', v)) FROM unnest(readings) WITH ORDINALITY u (v, n)
+$$;
+CREATE FUNCTION test.correct_temp(patient text, day date, corrected numeric) RETURNS int LANGUAGE sql AS $$
+    SELECT (clinical.correct_observation(patient_id, id, corrected::text, 'misread')).version FROM clinical.observation
+     WHERE patient_id = patient AND item = 'temp' AND local_day = day AND version = 1
+$$;
+SELECT count(test.temps('at-' || g, '2026-03-01', 39, 39, 39)) FROM generate_series(6, 7) g;
+SELECT version FROM clinical.change_rule('ATDAYS', clinical.rule_json('ATDAYS') || '{"days": 2}', 'r');
+SELECT test.correct_temp('at-6', '2026-03-03', 37);
+SELECT test.versions('at-6');
 -- it holds the patient, so it cannot be prepared
 BEGIN;
 SELECT test.correct_bp('at-1', '2026-03-05', 84);
