@@ -96,7 +96,7 @@ alerts_of_version(const ClinicalEvaluation *evaluation, const ClinicalMonitor *m
 	return count;
 }
 
-/* Does a list have an alert of another version of the rule for a day of the streak? */
+/* Does a list have an alert of another version of the rule, for a day of the streak (NULL: for any)? */
 static bool
 has_other_alert(List *alerts, const ClinicalMonitor *monitor, const Streak *streak)
 {
@@ -108,7 +108,7 @@ has_other_alert(List *alerts, const ClinicalMonitor *monitor, const Streak *stre
 		const Streak *basis = &alert->alert.basis;
 
 		if (alert->rule_id == monitor->rule_id && alert->version != monitor->version && alert->alert.supported &&
-			basis->onset <= streak->last_day && basis->last_day >= streak->onset)
+			(streak == NULL || (basis->onset <= streak->last_day && basis->last_day >= streak->onset)))
 			return true;
 	}
 	return false;
@@ -134,6 +134,18 @@ past_alerts(const ClinicalEvaluation *evaluation, int from)
 			alerts = foreach_delete_current(alerts, cell);
 	}
 	return alerts;
+}
+
+/*
+ * May streaks of a version have no alert, since another version has one for days of
+ * theirs?  Where that is so, a streak that is cut in two may have to be told of.
+ */
+bool
+clinical_evaluation_is_held_back(const ClinicalEvaluation *evaluation, const ClinicalMonitor *monitor)
+{
+	return monitor->in_force && monitor->version > 1 &&
+		(has_other_alert(evaluation->alerts, monitor, NULL) ||
+		 has_other_alert(past_alerts(evaluation, DATEVAL_NOBEGIN), monitor, NULL));
 }
 
 /*

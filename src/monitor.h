@@ -190,6 +190,7 @@ typedef struct ClinicalEvaluation
 
 extern void clinical_evaluation_begin(ClinicalEvaluation *evaluation);
 extern void clinical_evaluation_patient(ClinicalEvaluation *evaluation, Datum patient_id, int64 project_id, DateADT from);
+extern bool clinical_evaluation_is_held_back(const ClinicalEvaluation *evaluation, const ClinicalMonitor *monitor);
 extern void clinical_evaluation_end(ClinicalEvaluation *evaluation);
 extern void clinical_monitor_evaluate(ClinicalEvaluation *evaluation, const ClinicalMonitor *monitor,
 									  const int *touched, int ntouched);

@@ -200,6 +200,13 @@ set_cause(ClinicalEvaluation *evaluation, const Changes *changes, const Clinical
 	cause->actor = stored->submissions->values[stored->actor][report];
 }
 
+/* May readings in range matter?  They shorten streaks that have an alert, or cut them in two. */
+static bool
+may_make_better(const ClinicalEvaluation *evaluation, const ClinicalMonitor *monitor)
+{
+	return has_own_alert(evaluation, monitor) || clinical_evaluation_is_held_back(evaluation, monitor);
+}
+
 /* Evaluate a version of a rule where it matters. */
 static void
 evaluate_version(ClinicalEvaluation *evaluation, const ClinicalMonitor *monitor, const Changes *changes, List *lost)
@@ -209,7 +216,7 @@ evaluate_version(ClinicalEvaluation *evaluation, const ClinicalMonitor *monitor,
 	if (monitor->kind == CLINICAL_MONITOR_MISSING)
 	{
 		/* an entry that came late makes nothing worse, one that was withdrawn does */
-		if (changes->pending != NIL || has_own_alert(evaluation, monitor))
+		if (changes->pending != NIL || may_make_better(evaluation, monitor))
 		{
 			set_cause(evaluation, changes, NULL);
 			clinical_monitor_evaluate(evaluation, monitor, NULL, CLINICAL_ALL_DAYS);
@@ -218,7 +225,7 @@ evaluate_version(ClinicalEvaluation *evaluation, const ClinicalMonitor *monitor,
 	}
 	find_touched(evaluation, monitor, changes, &touched);
 	touch_lost(monitor, lost, &touched);
-	if (touched.count == 0 || (!touched.matters && !touched.all && !has_own_alert(evaluation, monitor)))
+	if (touched.count == 0 || (!touched.matters && !touched.all && !may_make_better(evaluation, monitor)))
 		return;
 	set_cause(evaluation, changes, touched.last);
 	clinical_monitor_evaluate(evaluation, monitor, touched.days, touched.all ? CLINICAL_ALL_DAYS : touched.count);

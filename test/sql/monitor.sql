@@ -547,6 +547,12 @@ SELECT count(test.temps('at-' || g, '2026-03-01', 39, 39, 39)) FROM generate_ser
 SELECT version FROM clinical.change_rule('ATDAYS', clinical.rule_json('ATDAYS') || '{"days": 2}', 'r');
 SELECT test.correct_temp('at-6', '2026-03-03', 37);
 SELECT test.versions('at-6');
+-- a value in range may matter where another version's alert has held one back
+SELECT version FROM clinical.change_rule('ATDAYS', clinical.rule_json('ATDAYS') || '{"days": 3, "gap": 2}', 'r');
+SELECT test.temps('at-7', '2026-03-05', 39, 39, 39);
+SELECT test.versions('at-7');
+SELECT test.temp('at-7', '2026-03-04 12:00', 37);
+SELECT test.versions('at-7');
 -- it holds the patient, so it cannot be prepared
 BEGIN;
 SELECT test.correct_bp('at-1', '2026-03-05', 84);
