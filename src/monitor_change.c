@@ -125,7 +125,15 @@ find_touched(ClinicalEvaluation *evaluation, const ClinicalMonitor *monitor, con
 		int			item = changed_item(monitor, change);
 		bool		worse;
 
-		if (item < 0 || change->at < monitor->counts_from)
+		if (item < 0)
+			continue;
+		/* what rules compare with may be older than what they look at */
+		if (!touched->all && clinical_reader_may_be_baseline(evaluation->reader, monitor, change->at, change->local_day - 1))
+		{
+			touched->all = true;
+			touched->last = change;
+		}
+		if (change->at < monitor->counts_from)
 			continue;
 		worse = may_make_worse(evaluation, monitor, item, change);
 		if (worse || !touched->matters)
@@ -135,8 +143,6 @@ find_touched(ClinicalEvaluation *evaluation, const ClinicalMonitor *monitor, con
 		if (monitor->day_start > 0)
 			touch(touched, change->local_day - 1);
 		touch(touched, change->local_day);
-		if (!touched->all && monitor->kind == CLINICAL_MONITOR_BASELINE)
-			touched->all = clinical_reader_may_be_baseline(evaluation->reader, monitor, change->at, change->local_day - 1);
 	}
 }
 
@@ -225,7 +231,7 @@ evaluate_version(ClinicalEvaluation *evaluation, const ClinicalMonitor *monitor,
 	}
 	find_touched(evaluation, monitor, changes, &touched);
 	touch_lost(monitor, lost, &touched);
-	if (touched.count == 0 || (!touched.matters && !touched.all && !may_make_better(evaluation, monitor)))
+	if (!touched.all && (touched.count == 0 || (!touched.matters && !may_make_better(evaluation, monitor))))
 		return;
 	set_cause(evaluation, changes, touched.last);
 	clinical_monitor_evaluate(evaluation, monitor, touched.days, touched.all ? CLINICAL_ALL_DAYS : touched.count);

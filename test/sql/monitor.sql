@@ -553,6 +553,19 @@ SELECT test.temps('at-7', '2026-03-05', 39, 39, 39);
 SELECT test.versions('at-7');
 SELECT test.temp('at-7', '2026-03-04 12:00', 37);
 SELECT test.versions('at-7');
+-- the baseline may be older than the readings that count
+SELECT test.temp('at-8', '2026-03-01 12:00', 50);
+SELECT version FROM clinical.create_rule('{"code": "ATBASE", "project": "ALERT3", "kind": "baseline_change", "baseline": "first", "absolute": "[-10,10]", "items": [{"item": "temp"}],
+    "severity": "info", "evaluate": false}');
+SELECT test.temp('at-8', now(), 65);
+CREATE FUNCTION test.base() RETURNS text LANGUAGE sql AS $$
+    SELECT a.status FROM clinical.alert a JOIN clinical.monitor_rule r ON r.id = a.rule_id WHERE patient_id = 'at-8' AND code = 'ATBASE' ORDER BY a.opened_at DESC LIMIT 1
+$$;
+SELECT test.base();
+SELECT test.correct_temp('at-8', '2026-03-01', 60);
+SELECT test.base();
+SELECT test.correct_temp('at-8', '2026-03-01', 80);
+SELECT test.base();
 -- it holds the patient, so it cannot be prepared
 BEGIN;
 SELECT test.correct_bp('at-1', '2026-03-05', 84);
