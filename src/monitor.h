@@ -106,11 +106,24 @@ typedef struct ClinicalReader ClinicalReader;
 extern ClinicalReader *clinical_reader_begin(void);
 extern void clinical_reader_patient(ClinicalReader *reader, Datum patient_id);
 extern void clinical_reader_source(ClinicalReader *reader, const ClinicalMonitor *monitor, StreakSource *source);
-extern Numeric clinical_reader_baseline(ClinicalReader *reader, const ClinicalMonitor *monitor, int item);
-extern bool clinical_reader_may_be_baseline(ClinicalReader *reader, const ClinicalMonitor *monitor, TimestampTz at, int day);
+extern DateADT clinical_reader_enrolment(ClinicalReader *reader);
+
+/* The reading that rules compare those of an item with */
+typedef struct ClinicalCompared
+{
+	const char *item;
+	ClinicalBaseline baseline;
+	int			day_start;
+	TimestampTz at;
+	Numeric		value;			/* NULL: there is none */
+} ClinicalCompared;
+
+extern const ClinicalCompared *clinical_reader_baseline(ClinicalReader *reader, const ClinicalMonitor *monitor, int item);
 extern void clinical_reader_end(ClinicalReader *reader);
 
 /* monitor_baseline.c */
+extern bool clinical_compares_with(const ClinicalMonitor *monitor, int item, const ClinicalCompared *compared);
+extern bool clinical_reader_may_be_baseline(ClinicalReader *reader, const ClinicalMonitor *monitor, TimestampTz at, int day);
 extern DateADT clinical_first_enrolment(ClinicalFinder *events, Datum patient_id);
 extern Numeric clinical_monitor_change(const ClinicalMonitor *monitor, Numeric value, Numeric baseline);
 

@@ -107,7 +107,7 @@ may_make_worse(ClinicalEvaluation *evaluation, const ClinicalMonitor *monitor, i
 	if (monitor->kind == CLINICAL_MONITOR_BASELINE)
 	{
 		value = clinical_monitor_change(monitor, change->value,
-										clinical_reader_baseline(evaluation->reader, monitor, item));
+										clinical_reader_baseline(evaluation->reader, monitor, item)->value);
 		if (value == NULL)
 			return false;
 	}

@@ -99,6 +99,7 @@ struct ClinicalReader
 	Datum		patient_id;
 	int32		patient;		/* the how manieth */
 	List	   *series;
+	List	   *baselines;
 	HTAB	   *reports;
 	bool		enrolment_known;
 	DateADT		enrolment;		/* the first day; DATEVAL_NOBEGIN: none */
@@ -110,8 +111,6 @@ typedef struct Days
 	ClinicalReader *reader;
 	const ClinicalMonitor *monitor;
 	Series	   *series[STREAK_MAX_ITEMS];
-	bool		baseline_known[STREAK_MAX_ITEMS];
-	Numeric		baselines[STREAK_MAX_ITEMS];	/* NULL: none */
 } Days;
 
 /*
@@ -158,7 +157,7 @@ clinical_reader_patient(ClinicalReader *reader, Datum patient_id)
 	MemoryContextReset(reader->context);
 	reader->patient_id = patient_id;
 	reader->patient++;
-	reader->series = NIL;
+	reader->series = reader->baselines = NIL;
 	reader->enrolment_known = false;
 }
 
@@ -511,12 +510,7 @@ value_of(Days *days, int item, Numeric value)
 {
 	if (days->monitor->kind != CLINICAL_MONITOR_BASELINE)
 		return value;
-	if (!days->baseline_known[item])
-	{
-		days->baselines[item] = clinical_reader_baseline(days->reader, days->monitor, item);
-		days->baseline_known[item] = true;
-	}
-	return clinical_monitor_change(days->monitor, value, days->baselines[item]);
+	return clinical_monitor_change(days->monitor, value, clinical_reader_baseline(days->reader, days->monitor, item)->value);
 }
 
 /* Add the readings of an item on a day. */
@@ -609,8 +603,8 @@ clinical_reader_source(ClinicalReader *reader, const ClinicalMonitor *monitor, S
 }
 
 /* The first day of the patient's enrolment; DATEVAL_NOBEGIN: never. */
-static DateADT
-enrolment(ClinicalReader *reader)
+DateADT
+clinical_reader_enrolment(ClinicalReader *reader)
 {
 	if (!reader->enrolment_known)
 		reader->enrolment = clinical_first_enrolment(&reader->events, reader->patient_id);
@@ -668,32 +662,36 @@ find_baseline(ClinicalReader *reader, const ClinicalMonitor *monitor, int item, 
 	series.key = CStringGetTextDatum(series.item);
 	if (monitor->baseline == CLINICAL_BASELINE_FIRST)
 		return first_that_counts(&days, &series, baseline);
-	return enrolment(reader) != DATEVAL_NOBEGIN && last_that_counts(&days, &series, enrolment(reader), baseline);
+	return clinical_reader_enrolment(reader) != DATEVAL_NOBEGIN &&
+		last_that_counts(&days, &series, clinical_reader_enrolment(reader), baseline);
 }
 
-/* Its value; NULL: none. */
-Numeric
+/* The same, looked for once for all rules; as long as the reader is at the patient. */
+const ClinicalCompared *
 clinical_reader_baseline(ClinicalReader *reader, const ClinicalMonitor *monitor, int item)
 {
+	MemoryContext caller;
 	Observed	baseline;
+	ClinicalCompared *compared;
+	ListCell   *cell;
 
-	return find_baseline(reader, monitor, item, &baseline) ? baseline.value : NULL;
-}
-
-/* May a change of readings of a moment, on that day, be one of a rule's baseline? */
-bool
-clinical_reader_may_be_baseline(ClinicalReader *reader, const ClinicalMonitor *monitor, TimestampTz at, int day)
-{
-	if (monitor->kind != CLINICAL_MONITOR_BASELINE)
-		return false;
-	if (monitor->baseline == CLINICAL_BASELINE_LAST)
-		return day <= enrolment(reader);
-	for (int i = 0; i < monitor->rule.nitems; i++)
+	foreach(cell, reader->baselines)
 	{
-		Observed	first;
-
-		if (!find_baseline(reader, monitor, i, &first) || at <= first.at)
-			return true;
+		compared = lfirst(cell);
+		if (clinical_compares_with(monitor, item, compared))
+			return compared;
 	}
-	return false;
+	caller = MemoryContextSwitchTo(reader->context);
+	compared = palloc0_object(ClinicalCompared);
+	compared->item = monitor->items[item];
+	compared->baseline = monitor->baseline;
+	compared->day_start = monitor->day_start;
+	if (find_baseline(reader, monitor, item, &baseline))
+	{
+		compared->at = baseline.at;
+		compared->value = baseline.value;
+	}
+	reader->baselines = lappend(reader->baselines, compared);
+	MemoryContextSwitchTo(caller);
+	return compared;
 }
