@@ -166,7 +166,7 @@ touch_lost(const ClinicalMonitor *monitor, List *lost, Touched *touched)
 
 /* --- evaluation ------------------------------------------------------------------------------- */
 
-/* Does the evaluation have an alert of this version? */
+/* Does the evaluation have an alert of this version?  One that lost its streak gets none back by readings in range. */
 static bool
 has_own_alert(const ClinicalEvaluation *evaluation, const ClinicalMonitor *monitor)
 {
@@ -176,7 +176,7 @@ has_own_alert(const ClinicalEvaluation *evaluation, const ClinicalMonitor *monit
 	{
 		const ClinicalAlert *alert = lfirst(cell);
 
-		if (alert->rule_id == monitor->rule_id && alert->version == monitor->version)
+		if (alert->rule_id == monitor->rule_id && alert->version == monitor->version && alert->alert.supported)
 			return true;
 	}
 	return false;
