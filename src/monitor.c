@@ -13,8 +13,9 @@
  */
 #include "postgres.h"
 
+#include "commands/trigger.h"
 #include "miscadmin.h"
-#include "utils/uuid.h"
+#include "nodes/makefuncs.h"
 
 #include "monitor.h"
 
@@ -196,6 +197,17 @@ note_action(ClinicalEvaluation *evaluation, const StreakAction *action)
 	}
 }
 
+/* An alert may move to where another is until that moves, too, also where somebody made all constraints immediate. */
+static void
+defer_onsets(void)
+{
+	ConstraintsSetStmt *statement = makeNode(ConstraintsSetStmt);
+
+	statement->constraints = list_make1(makeRangeVar(pstrdup("clinical"), pstrdup("alert_onset"), -1));
+	statement->deferred = true;
+	AfterTriggerSetState(statement);
+}
+
 /*
  * Evaluate a version of a rule: days that were touched, by the rule's calendar.
  * Inside SPI, with the patient's lane locked.
@@ -229,6 +241,8 @@ clinical_monitor_evaluate(ClinicalEvaluation *evaluation, const ClinicalMonitor 
 	nactions = keep_allowed(evaluation, monitor, actions, nactions);
 	if (nactions == 0)
 		return;
+	if (nactions > 1)
+		defer_onsets();
 	clinical_alerts_apply(evaluation->patient_id, evaluation->project_id, monitor, actions, nactions,
 						  &evaluation->cause, &source);
 	for (int i = 0; i < nactions; i++)
