@@ -333,7 +333,11 @@ CREATE POLICY member ON clinical.alert_event FOR SELECT
 
 -- --- evaluation -------------------------------------------------------------------------------
 
--- What a report made is evaluated by the batch that stores it.
+-- What a report made is evaluated by the batch that stores it; what is changed later, by the transaction that does.
+CREATE FUNCTION clinical.monitor_changed() RETURNS trigger
+    LANGUAGE C AS 'MODULE_PATHNAME', 'clinical_monitor_changed';
+COMMENT ON FUNCTION clinical.monitor_changed() IS
+'Trigger: a corrected or redacted observation, or a withdrawn report, waits for the evaluation of all that its transaction changes.';
 CREATE FUNCTION clinical.monitor_corrected() RETURNS trigger
     LANGUAGE C AS 'MODULE_PATHNAME', 'clinical_monitor_corrected';
 COMMENT ON FUNCTION clinical.monitor_corrected() IS
@@ -343,14 +347,21 @@ CREATE FUNCTION clinical.monitor_withdrawn() RETURNS trigger
 COMMENT ON FUNCTION clinical.monitor_withdrawn() IS
 'Trigger, at commit: alerts that a withdrawn report touches become what is left says. SQLSTATE: 40001, 40P01 as others evaluate the patient.';
 
+CREATE TRIGGER monitor_added BEFORE INSERT ON clinical.observation
+    FOR EACH ROW WHEN (NEW.version OPERATOR(pg_catalog.>) 1) EXECUTE FUNCTION clinical.monitor_changed();
+CREATE TRIGGER monitor_changed BEFORE UPDATE ON clinical.observation
+    FOR EACH ROW EXECUTE FUNCTION clinical.monitor_changed();
+CREATE TRIGGER monitor_changed BEFORE UPDATE OF status ON clinical.submission
+    FOR EACH ROW EXECUTE FUNCTION clinical.monitor_changed();
 CREATE CONSTRAINT TRIGGER monitor_corrected AFTER INSERT ON clinical.observation DEFERRABLE INITIALLY DEFERRED
     FOR EACH ROW WHEN (NEW.version OPERATOR(pg_catalog.>) 1) EXECUTE FUNCTION clinical.monitor_corrected();
 CREATE CONSTRAINT TRIGGER monitor_redacted AFTER UPDATE ON clinical.observation DEFERRABLE INITIALLY DEFERRED
     FOR EACH ROW EXECUTE FUNCTION clinical.monitor_corrected();
 CREATE CONSTRAINT TRIGGER monitor_withdrawn AFTER UPDATE OF status ON clinical.submission DEFERRABLE INITIALLY DEFERRED
     FOR EACH ROW EXECUTE FUNCTION clinical.monitor_withdrawn();
-ALTER TABLE clinical.observation ENABLE ALWAYS TRIGGER monitor_corrected, ENABLE ALWAYS TRIGGER monitor_redacted;
-ALTER TABLE clinical.submission ENABLE ALWAYS TRIGGER monitor_withdrawn;
+ALTER TABLE clinical.observation ENABLE ALWAYS TRIGGER monitor_added, ENABLE ALWAYS TRIGGER monitor_changed,
+    ENABLE ALWAYS TRIGGER monitor_corrected, ENABLE ALWAYS TRIGGER monitor_redacted;
+ALTER TABLE clinical.submission ENABLE ALWAYS TRIGGER monitor_changed, ENABLE ALWAYS TRIGGER monitor_withdrawn;
 
 CREATE FUNCTION clinical.monitor_excused() RETURNS trigger
     LANGUAGE C AS 'MODULE_PATHNAME', 'clinical_monitor_excused';

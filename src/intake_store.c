@@ -135,7 +135,7 @@ store_accepted(const ClinicalRows *rows)
 			TEXTARRAYOID, TEXTARRAYOID, INT8ARRAYOID, INT8ARRAYOID, TIMESTAMPTZARRAYOID, DATEARRAYOID,
 		TEXTARRAYOID, BYTEAARRAYOID, INT4ARRAYOID, BYTEAARRAYOID, JSONBARRAYOID, TEXTARRAYOID, TIMESTAMPTZARRAYOID}
 	};
-	static const char *const triggers[] = {"submission_check", "audit", "audit_truncate", "monitor_withdrawn", NULL};
+	static const char *const triggers[] = {"submission_check", "audit", "audit_truncate", "monitor_changed", "monitor_withdrawn", NULL};
 	static const ClinicalTarget target = {
 		.table = "submission", .nattributes = 20, .audited = true, .triggers = triggers,
 		.ncolumns = STORE_NCOLUMNS, .columns = store_columns

@@ -13,8 +13,9 @@
  */
 #include "postgres.h"
 
+#include "commands/trigger.h"
 #include "miscadmin.h"
-#include "utils/uuid.h"
+#include "nodes/makefuncs.h"
 
 #include "monitor.h"
 
@@ -34,8 +35,8 @@ clinical_evaluation_patient(ClinicalEvaluation *evaluation, Datum patient_id, in
 	evaluation->patient_id = patient_id;
 	evaluation->project_id = project_id;
 	clinical_reader_patient(evaluation->reader, patient_id);
-	evaluation->found = clinical_alerts_of(evaluation->alert_reader, patient_id, from);
-	evaluation->alerts = list_copy(evaluation->found);
+	evaluation->from = from;
+	evaluation->alerts = clinical_alerts_of(evaluation->alert_reader, patient_id, from);
 }
 
 /* The end of it. */
@@ -96,9 +97,9 @@ alerts_of_version(const ClinicalEvaluation *evaluation, const ClinicalMonitor *m
 	return count;
 }
 
-/* Does a list have an alert of another version of the rule for a day of the streak? */
+/* Does a list have an alert of another version of the rule, for a day of the streak (NULL: for any)? */
 static bool
-has_alert(List *alerts, const ClinicalMonitor *monitor, const Streak *streak)
+has_other_alert(List *alerts, const ClinicalMonitor *monitor, const Streak *streak)
 {
 	ListCell   *cell;
 
@@ -108,39 +109,44 @@ has_alert(List *alerts, const ClinicalMonitor *monitor, const Streak *streak)
 		const Streak *basis = &alert->alert.basis;
 
 		if (alert->rule_id == monitor->rule_id && alert->version != monitor->version && alert->alert.supported &&
-			basis->onset <= streak->last_day && basis->last_day >= streak->onset)
+			(streak == NULL || (basis->onset <= streak->last_day && basis->last_day >= streak->onset)))
 			return true;
 	}
 	return false;
 }
 
-/* Is an alert among those that the evaluation has found? */
-static bool
-is_found(const ClinicalEvaluation *evaluation, const ClinicalAlert *alert)
-{
-	ListCell   *cell;
-
-	foreach(cell, evaluation->found)
-	{
-		if (memcmp(DatumGetUUIDP(((ClinicalAlert *) lfirst(cell))->id)->data, DatumGetUUIDP(alert->id)->data, UUID_LEN) == 0)
-			return true;
-	}
-	return false;
-}
-
-/* The other live alerts whose watch did not end before a day: the days that were touched are later. */
+/*
+ * The other live alerts, whose watch did not end before a day: the days that were
+ * touched are later.  Those of the evaluation are left out, since what it has done to
+ * them is not seen here.
+ */
 static List *
-other_alerts(const ClinicalEvaluation *evaluation, int from)
+past_alerts(const ClinicalEvaluation *evaluation, int from)
 {
-	List	   *others = clinical_alerts_of(evaluation->alert_reader, evaluation->patient_id, from);
+	List	   *alerts;
 	ListCell   *cell;
 
-	foreach(cell, others)
+	if (from >= evaluation->from)
+		return NIL;
+	alerts = clinical_alerts_of(evaluation->alert_reader, evaluation->patient_id, from);
+	foreach(cell, alerts)
 	{
-		if (is_found(evaluation, lfirst(cell)))
-			others = foreach_delete_current(others, cell);
+		if (((const ClinicalAlert *) lfirst(cell))->alert.basis.watch_until >= evaluation->from)
+			alerts = foreach_delete_current(alerts, cell);
 	}
-	return others;
+	return alerts;
+}
+
+/*
+ * May streaks of a version have no alert, since another version has one for days of
+ * theirs?  Where that is so, a streak that is cut in two may have to be told of.
+ */
+bool
+clinical_evaluation_is_held_back(const ClinicalEvaluation *evaluation, const ClinicalMonitor *monitor)
+{
+	return monitor->in_force && monitor->version > 1 &&
+		(has_other_alert(evaluation->alerts, monitor, NULL) ||
+		 has_other_alert(past_alerts(evaluation, DATEVAL_NOBEGIN), monitor, NULL));
 }
 
 /*
@@ -154,8 +160,8 @@ may_open(const ClinicalEvaluation *evaluation, const ClinicalMonitor *monitor, c
 		return false;
 	if (monitor->version == 1)
 		return true;
-	return !has_alert(evaluation->alerts, monitor, streak) &&
-		!has_alert(other_alerts(evaluation, streak->onset), monitor, streak);
+	return !has_other_alert(evaluation->alerts, monitor, streak) &&
+		!has_other_alert(past_alerts(evaluation, streak->onset), monitor, streak);
 }
 
 /* Leave out what may not be done; how many actions remain. */
@@ -191,6 +197,17 @@ note_action(ClinicalEvaluation *evaluation, const StreakAction *action)
 	}
 }
 
+/* An alert may move to where another is until that moves, too, also where somebody made all constraints immediate. */
+static void
+defer_onsets(void)
+{
+	ConstraintsSetStmt *statement = makeNode(ConstraintsSetStmt);
+
+	statement->constraints = list_make1(makeRangeVar(pstrdup("clinical"), pstrdup("alert_onset"), -1));
+	statement->deferred = true;
+	AfterTriggerSetState(statement);
+}
+
 /*
  * Evaluate a version of a rule: days that were touched, by the rule's calendar.
  * Inside SPI, with the patient's lane locked.
@@ -224,6 +241,8 @@ clinical_monitor_evaluate(ClinicalEvaluation *evaluation, const ClinicalMonitor 
 	nactions = keep_allowed(evaluation, monitor, actions, nactions);
 	if (nactions == 0)
 		return;
+	if (nactions > 1)
+		defer_onsets();
 	clinical_alerts_apply(evaluation->patient_id, evaluation->project_id, monitor, actions, nactions,
 						  &evaluation->cause, &source);
 	for (int i = 0; i < nactions; i++)

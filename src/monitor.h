@@ -17,8 +17,6 @@
 #include "utils/numeric.h"
 #include "utils/timestamp.h"
 
-#include "utils/numeric.h"
-
 #include "core.h"
 #include "streak.h"
 
@@ -110,11 +108,24 @@ extern int	clinical_monitor_day(const ClinicalMonitor *monitor, Timestamp local)
 extern ClinicalReader *clinical_reader_begin(void);
 extern void clinical_reader_patient(ClinicalReader *reader, Datum patient_id);
 extern void clinical_reader_source(ClinicalReader *reader, const ClinicalMonitor *monitor, StreakSource *source);
-extern Numeric clinical_reader_baseline(ClinicalReader *reader, const ClinicalMonitor *monitor, int item);
-extern bool clinical_reader_may_be_baseline(ClinicalReader *reader, const ClinicalMonitor *monitor, TimestampTz at, int day);
+extern DateADT clinical_reader_enrolment(ClinicalReader *reader);
+
+/* The reading that rules compare those of an item with */
+typedef struct ClinicalCompared
+{
+	const char *item;
+	ClinicalBaseline baseline;
+	int			day_start;
+	TimestampTz at;
+	Numeric		value;			/* NULL: there is none */
+} ClinicalCompared;
+
+extern const ClinicalCompared *clinical_reader_baseline(ClinicalReader *reader, const ClinicalMonitor *monitor, int item);
 extern void clinical_reader_end(ClinicalReader *reader);
 
 /* monitor_baseline.c */
+extern bool clinical_compares_with(const ClinicalMonitor *monitor, int item, const ClinicalCompared *compared);
+extern bool clinical_reader_may_be_baseline(ClinicalReader *reader, const ClinicalMonitor *monitor, TimestampTz at, int day);
 extern DateADT clinical_first_enrolment(ClinicalFinder *events, Datum patient_id);
 extern Numeric clinical_monitor_change(const ClinicalMonitor *monitor, Numeric value, Numeric baseline);
 
@@ -184,9 +195,8 @@ typedef struct ClinicalEvaluation
 	ClinicalAlertReader *alert_reader;
 	Datum		patient_id;
 	int64		project_id;
-	List	   *found;			/* the alerts that may be touched, as they were
-								 * found */
-	List	   *alerts;			/* those of them that are live still; they are kept
+	DateADT		from;			/* days that may be touched */
+	List	   *alerts;			/* the live ones that they may touch; they are kept
 								 * up to date */
 	ClinicalCause cause;
 } ClinicalEvaluation;
@@ -196,12 +206,43 @@ typedef struct ClinicalEvaluation
 
 extern void clinical_evaluation_begin(ClinicalEvaluation *evaluation);
 extern void clinical_evaluation_patient(ClinicalEvaluation *evaluation, Datum patient_id, int64 project_id, DateADT from);
+extern bool clinical_evaluation_is_held_back(const ClinicalEvaluation *evaluation, const ClinicalMonitor *monitor);
 extern void clinical_evaluation_end(ClinicalEvaluation *evaluation);
 extern void clinical_monitor_evaluate(ClinicalEvaluation *evaluation, const ClinicalMonitor *monitor,
 									  const int *touched, int ntouched);
 
 /* monitor_change.c: readings that have changed */
 extern void clinical_monitor_init(void);
+
+/* monitor_queue.c: changes of this transaction that wait to be evaluated */
+
+/* A reading that has changed */
+typedef struct ClinicalChange
+{
+	const char *item;			/* NULL: any; not terminated */
+	int			length;
+	TimestampTz at;
+	DateADT		local_day;
+	Numeric		value;			/* of one that is new; NULL: whatever it was, it
+								 * matters */
+	int			report;			/* of one that is new: its row in what was stored */
+	const char *kind;			/* else, as in ClinicalCause; static */
+	Datum		submission_id;
+} ClinicalChange;
+
+typedef struct ClinicalPending
+{
+	Datum		patient_id;
+	int			lane;
+	ClinicalChange change;
+} ClinicalPending;
+
+extern int	clinical_compare_patients(Datum left, Datum right);
+extern void clinical_pending_add(Datum patient_id, const ClinicalChange *change);
+extern List *clinical_pending_of(Datum patient_id);
+extern void clinical_pending_done(List *pending);
+extern void clinical_note_evaluating(void);
+extern void clinical_monitor_queue_init(void);
 
 /* monitor_escalate.c: the worker's job; the time after which it wants to run is given by the alerts */
 extern void clinical_escalate_init(void);

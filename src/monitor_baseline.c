@@ -30,6 +30,32 @@ clinical_first_enrolment(ClinicalFinder *events, Datum patient_id)
 	return first;
 }
 
+/* Is it what a rule compares readings of an item with? */
+bool
+clinical_compares_with(const ClinicalMonitor *monitor, int item, const ClinicalCompared *compared)
+{
+	return compared->baseline == monitor->baseline && compared->day_start == monitor->day_start &&
+		strcmp(compared->item, monitor->items[item]) == 0;
+}
+
+/* May a change of readings of a moment, on that day, be one of a rule's baseline? */
+bool
+clinical_reader_may_be_baseline(ClinicalReader *reader, const ClinicalMonitor *monitor, TimestampTz at, int day)
+{
+	if (monitor->kind != CLINICAL_MONITOR_BASELINE)
+		return false;
+	if (monitor->baseline == CLINICAL_BASELINE_LAST)
+		return day <= clinical_reader_enrolment(reader);
+	for (int i = 0; i < monitor->rule.nitems; i++)
+	{
+		const ClinicalCompared *first = clinical_reader_baseline(reader, monitor, i);
+
+		if (first->value == NULL || at <= first->at)
+			return true;
+	}
+	return false;
+}
+
 /* How a value has changed since the baseline; NULL: that cannot be said. */
 Numeric
 clinical_monitor_change(const ClinicalMonitor *monitor, Numeric value, Numeric baseline)

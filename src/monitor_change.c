@@ -6,7 +6,8 @@
  * Reports are looked at when a batch has stored them, by its own transaction, so
  * that nobody sees a reading without its alert.  Most change nothing: a value in
  * range makes no day worse, and only where an alert stands can it make one better.
- * Corrections and withdrawals are looked at when their transaction commits.
+ * Corrections and withdrawals are looked at when their transaction commits, all of
+ * them at once: what one day was is not to be told from what the others are now.
  *
  *-------------------------------------------------------------------------
  */
@@ -28,28 +29,18 @@
 #include "monitor.h"
 #include "observation.h"
 
+PG_FUNCTION_INFO_V1(clinical_monitor_changed);
 PG_FUNCTION_INFO_V1(clinical_monitor_corrected);
 PG_FUNCTION_INFO_V1(clinical_monitor_withdrawn);
-
-/* A reading that has changed */
-typedef struct Change
-{
-	const char *item;			/* NULL: any; not terminated */
-	int			length;
-	TimestampTz at;
-	DateADT		local_day;
-	Numeric		value;			/* of one that is new; NULL: whatever it was, it
-								 * matters */
-	int			report;			/* by its row in what was stored */
-} Change;
 
 /* What has changed of a patient */
 typedef struct Changes
 {
 	int			count;
-	Change	   *changes;
-	const ClinicalStored *stored;	/* NULL: it is not new */
+	ClinicalChange *changes;
+	const ClinicalStored *stored;	/* NULL: nothing is new */
 	int			last_report;
+	List	   *pending;		/* ClinicalPending * that are among them */
 } Changes;
 
 /* Days that lost an alert of an older version, and may get one of the version in force */
@@ -68,7 +59,7 @@ typedef struct Touched
 	int			count;
 	int			room;
 	int		   *days;
-	int			report;			/* the last one that matters; -1: none */
+	const ClinicalChange *last; /* that matters, or of all if none does */
 } Touched;
 
 /* --- which days ------------------------------------------------------------------------------- */
@@ -90,7 +81,7 @@ touch(Touched *touched, int day)
 
 /* The number of a rule's item that has changed; -1: none of its own. */
 static int
-changed_item(const ClinicalMonitor *monitor, const Change *change)
+changed_item(const ClinicalMonitor *monitor, const ClinicalChange *change)
 {
 	for (int i = 0; i < monitor->rule.nitems; i++)
 	{
@@ -107,7 +98,7 @@ changed_item(const ClinicalMonitor *monitor, const Change *change)
  * needs several readings, it may be the one that was missing.
  */
 static bool
-may_make_worse(ClinicalEvaluation *evaluation, const ClinicalMonitor *monitor, int item, const Change *change)
+may_make_worse(ClinicalEvaluation *evaluation, const ClinicalMonitor *monitor, int item, const ClinicalChange *change)
 {
 	const void *value = change->value;
 
@@ -116,7 +107,7 @@ may_make_worse(ClinicalEvaluation *evaluation, const ClinicalMonitor *monitor, i
 	if (monitor->kind == CLINICAL_MONITOR_BASELINE)
 	{
 		value = clinical_monitor_change(monitor, change->value,
-										clinical_reader_baseline(evaluation->reader, monitor, item));
+										clinical_reader_baseline(evaluation->reader, monitor, item)->value);
 		if (value == NULL)
 			return false;
 	}
@@ -128,25 +119,30 @@ static void
 find_touched(ClinicalEvaluation *evaluation, const ClinicalMonitor *monitor, const Changes *changes, Touched *touched)
 {
 	memset(touched, 0, sizeof(*touched));
-	touched->report = -1;
 	for (int i = 0; i < changes->count; i++)
 	{
-		const Change *change = &changes->changes[i];
+		const ClinicalChange *change = &changes->changes[i];
 		int			item = changed_item(monitor, change);
 		bool		worse;
 
-		if (item < 0 || change->at < monitor->counts_from)
+		if (item < 0)
+			continue;
+		/* what rules compare with may be older than what they look at */
+		if (!touched->all && clinical_reader_may_be_baseline(evaluation->reader, monitor, change->at, change->local_day - 1))
+		{
+			touched->all = true;
+			touched->last = change;
+		}
+		if (change->at < monitor->counts_from)
 			continue;
 		worse = may_make_worse(evaluation, monitor, item, change);
 		if (worse || !touched->matters)
-			touched->report = change->report;
+			touched->last = change;
 		touched->matters |= worse;
 		/* where days begin later, early readings are of the day before */
 		if (monitor->day_start > 0)
 			touch(touched, change->local_day - 1);
 		touch(touched, change->local_day);
-		if (!touched->all && monitor->kind == CLINICAL_MONITOR_BASELINE)
-			touched->all = clinical_reader_may_be_baseline(evaluation->reader, monitor, change->at, change->local_day - 1);
 	}
 }
 
@@ -170,9 +166,9 @@ touch_lost(const ClinicalMonitor *monitor, List *lost, Touched *touched)
 
 /* --- evaluation ------------------------------------------------------------------------------- */
 
-/* Does the evaluation have an alert of this version? */
+/* Does the evaluation have an alert of this version?  One that lost its streak gets none back by readings in range. */
 static bool
-has_alert(const ClinicalEvaluation *evaluation, const ClinicalMonitor *monitor)
+has_own_alert(const ClinicalEvaluation *evaluation, const ClinicalMonitor *monitor)
 {
 	ListCell   *cell;
 
@@ -180,24 +176,41 @@ has_alert(const ClinicalEvaluation *evaluation, const ClinicalMonitor *monitor)
 	{
 		const ClinicalAlert *alert = lfirst(cell);
 
-		if (alert->rule_id == monitor->rule_id && alert->version == monitor->version)
+		if (alert->rule_id == monitor->rule_id && alert->version == monitor->version && alert->alert.supported)
 			return true;
 	}
 	return false;
 }
 
-/* Say which report is the cause. */
+/* Say what is the cause; NULL: the last report, or else the last change. */
 static void
-set_cause(ClinicalEvaluation *evaluation, const ClinicalStored *stored, int report)
+set_cause(ClinicalEvaluation *evaluation, const Changes *changes, const ClinicalChange *change)
 {
-	const ClinicalRows *rows;
+	const ClinicalStored *stored = changes->stored;
+	ClinicalCause *cause = &evaluation->cause;
+	int			report = change == NULL ? changes->last_report : change->report;
 
-	if (stored == NULL || report < 0)
+	if (stored == NULL && change == NULL)
+		change = &changes->changes[changes->count - 1];
+	if (change != NULL && change->kind != NULL)
+	{
+		cause->kind = change->kind;
+		cause->submission_id = change->submission_id;
+		cause->trace_parent = (Datum) 0;
+		cause->actor = PointerGetDatum(clinical_actor_in_force());
 		return;
-	rows = stored->submissions;
-	evaluation->cause.submission_id = rows->values[stored->submission_id][report];
-	evaluation->cause.trace_parent = rows->values[stored->trace_parent][report];
-	evaluation->cause.actor = rows->values[stored->actor][report];
+	}
+	cause->kind = "report";
+	cause->submission_id = stored->submissions->values[stored->submission_id][report];
+	cause->trace_parent = stored->submissions->values[stored->trace_parent][report];
+	cause->actor = stored->submissions->values[stored->actor][report];
+}
+
+/* May readings in range matter?  They shorten streaks that have an alert, or cut them in two. */
+static bool
+may_make_better(const ClinicalEvaluation *evaluation, const ClinicalMonitor *monitor)
+{
+	return has_own_alert(evaluation, monitor) || clinical_evaluation_is_held_back(evaluation, monitor);
 }
 
 /* Evaluate a version of a rule where it matters. */
@@ -209,18 +222,18 @@ evaluate_version(ClinicalEvaluation *evaluation, const ClinicalMonitor *monitor,
 	if (monitor->kind == CLINICAL_MONITOR_MISSING)
 	{
 		/* an entry that came late makes nothing worse, one that was withdrawn does */
-		if (changes->stored == NULL || has_alert(evaluation, monitor))
+		if (changes->pending != NIL || may_make_better(evaluation, monitor))
 		{
-			set_cause(evaluation, changes->stored, changes->last_report);
+			set_cause(evaluation, changes, NULL);
 			clinical_monitor_evaluate(evaluation, monitor, NULL, CLINICAL_ALL_DAYS);
 		}
 		return;
 	}
 	find_touched(evaluation, monitor, changes, &touched);
 	touch_lost(monitor, lost, &touched);
-	if (touched.count == 0 || (!touched.matters && !touched.all && !has_alert(evaluation, monitor)))
+	if (!touched.all && (touched.count == 0 || (!touched.matters && !may_make_better(evaluation, monitor))))
 		return;
-	set_cause(evaluation, changes->stored, touched.report);
+	set_cause(evaluation, changes, touched.last);
 	clinical_monitor_evaluate(evaluation, monitor, touched.days, touched.all ? CLINICAL_ALL_DAYS : touched.count);
 }
 
@@ -294,9 +307,12 @@ alerts_from(List *monitors, DateADT earliest)
 static void
 evaluate_changes(ClinicalEvaluation *evaluation, List *monitors, const Changes *changes)
 {
-	List	   *lost = evaluation->alerts == NIL ? NIL : evaluate_former(evaluation, changes);
+	List	   *lost = NIL;
 	ListCell   *cell;
 
+	set_cause(evaluation, changes, NULL);
+	if (evaluation->alerts != NIL)
+		lost = evaluate_former(evaluation, changes);
 	foreach(cell, monitors)
 		evaluate_version(evaluation, lfirst(cell), changes, lost);
 }
@@ -323,17 +339,6 @@ typedef struct PatientRows
 	int			observations_to;
 } PatientRows;
 
-/* Are the patients of two rows the same? */
-static bool
-same_patient(Datum left, Datum right)
-{
-	text	   *a = DatumGetTextPP(left);
-	text	   *b = DatumGetTextPP(right);
-
-	return left == right || (VARSIZE_ANY_EXHDR(a) == VARSIZE_ANY_EXHDR(b) &&
-							 memcmp(VARDATA_ANY(a), VARDATA_ANY(b), VARSIZE_ANY_EXHDR(a)) == 0);
-}
-
 /* Go on to the next patient; false if there is none. */
 static bool
 next_group(const ClinicalStored *stored, PatientRows *group)
@@ -348,10 +353,10 @@ next_group(const ClinicalStored *stored, PatientRows *group)
 		return false;
 	patient_id = submissions->values[stored->patient_id][group->from];
 	while (group->to < submissions->nrows &&
-		   same_patient(submissions->values[stored->patient_id][group->to], patient_id))
+		   clinical_compare_patients(submissions->values[stored->patient_id][group->to], patient_id) == 0)
 		group->to++;
 	while (group->observations_to < observations->nrows &&
-		   same_patient(observations->values[OBSERVED_PATIENT_ID][group->observations_to], patient_id))
+		   clinical_compare_patients(observations->values[OBSERVED_PATIENT_ID][group->observations_to], patient_id) == 0)
 		group->observations_to++;
 	return true;
 }
@@ -368,23 +373,42 @@ report_of(const ClinicalStored *stored, int report, int observation)
 	return report;
 }
 
+/* Begin to gather changes: what waits of the patient, and so many more; the earliest day. */
+static DateADT
+begin_changes(Changes *changes, List *pending, int more)
+{
+	DateADT		earliest = DATEVAL_NOEND;
+	ListCell   *cell;
+
+	memset(changes, 0, sizeof(*changes));
+	changes->pending = pending;
+	changes->changes = palloc_array(ClinicalChange, Max(list_length(pending) + more, 1));
+	foreach(cell, pending)
+	{
+		const ClinicalChange *change = &((const ClinicalPending *) lfirst(cell))->change;
+
+		changes->changes[changes->count++] = *change;
+		earliest = Min(earliest, change->local_day);
+	}
+	return earliest;
+}
+
 /* What the reports of a patient have brought: numbers; and the earliest day. */
 static DateADT
 gather(const ClinicalStored *stored, const PatientRows *group, Changes *changes)
 {
 	const ClinicalRows *rows = stored->observations;
-	DateADT		earliest = DATEVAL_NOEND;
+	List	   *pending = clinical_pending_of(stored->submissions->values[stored->patient_id][group->from]);
+	DateADT		earliest = begin_changes(changes, pending, group->observations_to - group->observations_from);
 	int			report = group->from;
 
 	changes->stored = stored;
 	changes->last_report = group->to - 1;
 	for (int row = group->from; row < group->to; row++)
 		earliest = Min(earliest, DatumGetDateADT(stored->submissions->values[stored->local_day][row]));
-	changes->count = 0;
-	changes->changes = palloc_array(Change, Max(group->observations_to - group->observations_from, 1));
 	for (int row = group->observations_from; row < group->observations_to; row++)
 	{
-		Change	   *change = &changes->changes[changes->count];
+		ClinicalChange *change = &changes->changes[changes->count];
 		text	   *item;
 
 		report = report_of(stored, report, row);
@@ -397,6 +421,7 @@ gather(const ClinicalStored *stored, const PatientRows *group, Changes *changes)
 		change->local_day = DatumGetDateADT(rows->values[OBSERVED_LOCAL_DAY][row]);
 		change->value = DatumGetNumeric(rows->values[OBSERVED_VALUE][row]);
 		change->report = report;
+		change->kind = NULL;
 		changes->count++;
 	}
 	return earliest;
@@ -432,13 +457,13 @@ evaluate_group(Batch *batch, const PatientRows *group)
 		MemoryContext caller = MemoryContextSwitchTo(MemoryContextGetParent(batch->context));
 
 		clinical_evaluation_begin(&batch->evaluation);
-		batch->evaluation.cause.kind = "report";
 		batch->begun = true;
 		MemoryContextSwitchTo(caller);
 	}
 	clinical_evaluation_patient(&batch->evaluation, rows->values[batch->stored->patient_id][group->from], project_id,
 								alerts_from(monitors, earliest));
 	evaluate_changes(&batch->evaluation, monitors, &changes);
+	clinical_pending_done(changes.pending);
 }
 
 /* Callback: a batch has stored reports. */
@@ -448,7 +473,7 @@ after_store(const ClinicalStored *stored)
 	MemoryContext outer = AllocSetContextCreate(CurrentMemoryContext, "clinical monitoring", ALLOCSET_DEFAULT_SIZES);
 	MemoryContext caller = MemoryContextSwitchTo(outer);
 	Batch		batch = {.stored = stored};
-	PatientRows		group = {0};
+	PatientRows group = {0};
 
 	/* rules that were changed before the lanes were ours are known */
 	AcceptInvalidationMessages();
@@ -494,36 +519,123 @@ new_column(const ClinicalRow *row, const char *name)
 	return value;
 }
 
-/* Evaluate what a change touches, now that its transaction commits. */
+/* Lock the lanes of all that waits, in their order. */
 static void
-evaluate_change(const ClinicalRow *row, const char *kind, Datum submission_id, Change *change)
+lock_lanes(List *pending)
 {
-	Datum		patient_id = new_column(row, "patient_id");
-	ClinicalEvaluation evaluation;
-	Changes		changes = {.count = 1, .changes = change};
-	MemoryContext outer = AllocSetContextCreate(CurrentMemoryContext, "clinical evaluation", ALLOCSET_DEFAULT_SIZES);
-	MemoryContext caller = MemoryContextSwitchTo(outer);
-	int64		project_id;
-	List	   *monitors;
+	int			locked = -1;
+	ListCell   *cell;
 
-	change->at = DatumGetTimestampTz(new_column(row, "captured_at"));
-	change->local_day = DatumGetDateADT(new_column(row, "local_day"));
-	(void) clinical_stage_lock(CLINICAL_LOCK_LANE + clinical_patient_lane(patient_id), false);
+	clinical_note_evaluating();
+	foreach(cell, pending)
+	{
+		int			lane = ((const ClinicalPending *) lfirst(cell))->lane;
+
+		if (lane != locked)
+			(void) clinical_stage_lock(CLINICAL_LOCK_LANE + lane, false);
+		locked = lane;
+	}
 	AcceptInvalidationMessages();
-	SPI_connect();
-	MemoryContextSwitchTo(outer);
-	clinical_evaluation_begin(&evaluation);
-	evaluation.cause.kind = kind;
-	evaluation.cause.submission_id = submission_id;
-	evaluation.cause.actor = PointerGetDatum(clinical_actor_in_force());
-	project_id = project_of(patient_id);
-	monitors = clinical_monitors_in_force(project_id);
-	clinical_evaluation_patient(&evaluation, patient_id, project_id, alerts_from(monitors, change->local_day));
-	evaluate_changes(&evaluation, monitors, &changes);
-	clinical_evaluation_end(&evaluation);
-	SPI_finish();
+}
+
+/* Evaluate all that waits of a patient. */
+static void
+evaluate_pending(ClinicalEvaluation *evaluation, List *pending)
+{
+	Datum		patient_id = ((const ClinicalPending *) linitial(pending))->patient_id;
+	int64		project_id = project_of(patient_id);
+	List	   *monitors = clinical_monitors_in_force(project_id);
+	Changes		changes;
+	DateADT		earliest = begin_changes(&changes, pending, 0);
+
+	clinical_evaluation_patient(evaluation, patient_id, project_id, alerts_from(monitors, earliest));
+	evaluate_changes(evaluation, monitors, &changes);
+	clinical_pending_done(pending);
+}
+
+/* Those at the beginning of a list that are of one patient, taken off it. */
+static List *
+take_patient(List **pending)
+{
+	Datum		patient_id = ((const ClinicalPending *) linitial(*pending))->patient_id;
+	List	   *taken = NIL;
+	ListCell   *cell;
+
+	foreach(cell, *pending)
+	{
+		ClinicalPending *next = lfirst(cell);
+
+		if (clinical_compare_patients(next->patient_id, patient_id) != 0)
+			break;
+		taken = lappend(taken, next);
+	}
+	*pending = list_copy_tail(*pending, list_length(taken));
+	return taken;
+}
+
+/* Evaluate all that waits, if it was not done yet. */
+static void
+evaluate_all_pending(void)
+{
+	MemoryContext outer = AllocSetContextCreate(CurrentMemoryContext, "clinical monitoring", ALLOCSET_DEFAULT_SIZES);
+	MemoryContext context = AllocSetContextCreate(outer, "clinical evaluation", ALLOCSET_DEFAULT_SIZES);
+	MemoryContext caller = MemoryContextSwitchTo(outer);
+	List	   *pending = clinical_pending_of((Datum) 0);
+
+	if (pending != NIL)
+	{
+		ClinicalEvaluation evaluation;
+
+		lock_lanes(pending);
+		SPI_connect();
+		MemoryContextSwitchTo(outer);
+		clinical_evaluation_begin(&evaluation);
+		while (pending != NIL)
+		{
+			List	   *next = take_patient(&pending);
+
+			CHECK_FOR_INTERRUPTS();
+			MemoryContextSwitchTo(context);
+			evaluate_pending(&evaluation, next);
+			MemoryContextReset(context);
+			MemoryContextSwitchTo(outer);
+		}
+		clinical_evaluation_end(&evaluation);
+		SPI_finish();
+	}
 	MemoryContextSwitchTo(caller);
 	MemoryContextDelete(outer);
+}
+
+/*
+ * Trigger, before the change: it waits until it is evaluated.  Not after it, for
+ * where constraints are immediate the first row of a statement is evaluated before
+ * such a trigger has seen the second.
+ */
+Datum
+clinical_monitor_changed(PG_FUNCTION_ARGS)
+{
+	ClinicalRow row;
+	ClinicalChange change = {.kind = "withdrawal"};
+	bool		observation;
+
+	clinical_load_row(fcinfo, &row, NULL, CLINICAL_BEFORE_ROW);
+	if (clinical_as_is() || row.new_tuple == NULL)
+		return PointerGetDatum(row.new_tuple != NULL ? row.new_tuple : row.old_tuple);
+	observation = strcmp(RelationGetRelationName(row.trigger->tg_relation), "observation") == 0;
+	change.submission_id = new_column(&row, observation ? "submission_id" : "id");
+	change.at = DatumGetTimestampTz(new_column(&row, "captured_at"));
+	change.local_day = DatumGetDateADT(new_column(&row, "local_day"));
+	if (observation)
+	{
+		text	   *item = DatumGetTextPP(new_column(&row, "item"));
+
+		change.kind = "correction";
+		change.item = VARDATA_ANY(item);
+		change.length = (int) VARSIZE_ANY_EXHDR(item);
+	}
+	clinical_pending_add(new_column(&row, "patient_id"), &change);
+	return PointerGetDatum(row.new_tuple);
 }
 
 /* Trigger, at commit: an observation has another version, or its value was destroyed. */
@@ -531,16 +643,10 @@ Datum
 clinical_monitor_corrected(PG_FUNCTION_ARGS)
 {
 	ClinicalRow row;
-	Change		change = {.report = -1};
-	text	   *item;
 
 	clinical_load_row(fcinfo, &row, "observation", CLINICAL_AFTER_ROW);
-	if (clinical_as_is() || row.new_tuple == NULL)
-		return PointerGetDatum(NULL);
-	item = DatumGetTextPP(new_column(&row, "item"));
-	change.item = VARDATA_ANY(item);
-	change.length = (int) VARSIZE_ANY_EXHDR(item);
-	evaluate_change(&row, "correction", new_column(&row, "submission_id"), &change);
+	if (!clinical_as_is())
+		evaluate_all_pending();
 	return PointerGetDatum(NULL);
 }
 
@@ -549,11 +655,10 @@ Datum
 clinical_monitor_withdrawn(PG_FUNCTION_ARGS)
 {
 	ClinicalRow row;
-	Change		change = {.report = -1};
 
 	clinical_load_row(fcinfo, &row, "submission", CLINICAL_AFTER_ROW);
-	if (!clinical_as_is() && row.new_tuple != NULL)
-		evaluate_change(&row, "withdrawal", new_column(&row, "id"), &change);
+	if (!clinical_as_is())
+		evaluate_all_pending();
 	return PointerGetDatum(NULL);
 }
 
@@ -562,4 +667,5 @@ void
 clinical_monitor_init(void)
 {
 	clinical_register_after_store(after_store);
+	clinical_monitor_queue_init();
 }

@@ -205,6 +205,7 @@ clinical_monitor_excused(PG_FUNCTION_ARGS)
 	if (clinical_as_is())
 		return PointerGetDatum(NULL);
 	patient_id = clinical_column(&row, row.new_tuple != NULL ? row.new_tuple : row.old_tuple, "patient_id", &isnull);
+	clinical_note_evaluating();
 	(void) clinical_stage_lock(CLINICAL_LOCK_LANE + clinical_patient_lane(patient_id), false);
 	SPI_connect();
 	evaluate_patients(&patient_id, 1, "excuse");

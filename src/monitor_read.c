@@ -22,8 +22,6 @@ typedef struct Days
 	ClinicalReader *reader;
 	const ClinicalMonitor *monitor;
 	Series	   *series[STREAK_MAX_ITEMS];
-	bool		baseline_known[STREAK_MAX_ITEMS];
-	Numeric		baselines[STREAK_MAX_ITEMS];	/* NULL: none */
 	/* of the day that was given last */
 	MemoryContext context;		/* of values that were computed */
 	int			count;
@@ -137,13 +135,8 @@ value_of(Days *days, int item, Numeric value)
 
 	if (days->monitor->kind != CLINICAL_MONITOR_BASELINE || value == NULL)
 		return value;
-	if (!days->baseline_known[item])
-	{
-		days->baselines[item] = clinical_reader_baseline(days->reader, days->monitor, item);
-		days->baseline_known[item] = true;
-	}
 	caller = MemoryContextSwitchTo(days->context);
-	value = clinical_monitor_change(days->monitor, value, days->baselines[item]);
+	value = clinical_monitor_change(days->monitor, value, clinical_reader_baseline(days->reader, days->monitor, item)->value);
 	MemoryContextSwitchTo(caller);
 	return value;
 }
@@ -319,8 +312,8 @@ clinical_reader_source(ClinicalReader *reader, const ClinicalMonitor *monitor, S
 }
 
 /* The first day of the patient's enrolment; DATEVAL_NOBEGIN: never. */
-static DateADT
-enrolment(ClinicalReader *reader)
+DateADT
+clinical_reader_enrolment(ClinicalReader *reader)
 {
 	if (!reader->enrolment_known)
 		reader->enrolment = clinical_first_enrolment(&reader->events, reader->patient_id);
@@ -378,32 +371,36 @@ find_baseline(ClinicalReader *reader, const ClinicalMonitor *monitor, int item, 
 	series.key = CStringGetTextDatum(series.item);
 	if (monitor->baseline == CLINICAL_BASELINE_FIRST)
 		return first_that_counts(&days, &series, baseline);
-	return enrolment(reader) != DATEVAL_NOBEGIN && last_that_counts(&days, &series, enrolment(reader), baseline);
+	return clinical_reader_enrolment(reader) != DATEVAL_NOBEGIN &&
+		last_that_counts(&days, &series, clinical_reader_enrolment(reader), baseline);
 }
 
-/* Its value; NULL: none. */
-Numeric
+/* The same, looked for once for all rules; as long as the reader is at the patient. */
+const ClinicalCompared *
 clinical_reader_baseline(ClinicalReader *reader, const ClinicalMonitor *monitor, int item)
 {
+	MemoryContext caller;
 	Observed	baseline;
+	ClinicalCompared *compared;
+	ListCell   *cell;
 
-	return find_baseline(reader, monitor, item, &baseline) ? baseline.value : NULL;
-}
-
-/* May a change of readings of a moment, on that day, be one of a rule's baseline? */
-bool
-clinical_reader_may_be_baseline(ClinicalReader *reader, const ClinicalMonitor *monitor, TimestampTz at, int day)
-{
-	if (monitor->kind != CLINICAL_MONITOR_BASELINE)
-		return false;
-	if (monitor->baseline == CLINICAL_BASELINE_LAST)
-		return day <= enrolment(reader);
-	for (int i = 0; i < monitor->rule.nitems; i++)
+	foreach(cell, reader->baselines)
 	{
-		Observed	first;
-
-		if (!find_baseline(reader, monitor, i, &first) || at <= first.at)
-			return true;
+		compared = lfirst(cell);
+		if (clinical_compares_with(monitor, item, compared))
+			return compared;
 	}
-	return false;
+	caller = MemoryContextSwitchTo(reader->context);
+	compared = palloc0_object(ClinicalCompared);
+	compared->item = monitor->items[item];
+	compared->baseline = monitor->baseline;
+	compared->day_start = monitor->day_start;
+	if (find_baseline(reader, monitor, item, &baseline))
+	{
+		compared->at = baseline.at;
+		compared->value = baseline.value;
+	}
+	reader->baselines = lappend(reader->baselines, compared);
+	MemoryContextSwitchTo(caller);
+	return compared;
 }

@@ -62,6 +62,7 @@ struct ClinicalReader
 	Datum		patient_id;
 	int32		patient;		/* the how manieth */
 	List	   *series;
+	List	   *baselines;
 	HTAB	   *reports;
 	Datum		zone;			/* of the report that was looked up last; 0: none */
 	bool		enrolment_known;

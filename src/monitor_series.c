@@ -92,7 +92,7 @@ clinical_reader_patient(ClinicalReader *reader, Datum patient_id)
 	MemoryContextReset(reader->context);
 	reader->patient_id = patient_id;
 	reader->patient++;
-	reader->series = NIL;
+	reader->series = reader->baselines = NIL;
 	reader->zone = (Datum) 0;
 	reader->enrolment_known = false;
 }

@@ -159,7 +159,8 @@ clinical_observations_store(const ClinicalRows *rows)
 			DATEARRAYOID, NUMERICARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID,
 		BOOLARRAYOID, BOOLARRAYOID, TEXTARRAYOID, TIMESTAMPTZARRAYOID, TEXTARRAYOID}
 	};
-	static const char *const triggers[] = {"history_rows", "audit", "audit_added", "audit_truncate", "monitor_corrected", "monitor_redacted", NULL};
+	static const char *const triggers[] = {"history_rows", "audit", "audit_added", "audit_truncate", "monitor_added", "monitor_changed",
+	"monitor_corrected", "monitor_redacted", NULL};
 	static const ClinicalTarget target = {
 		.table = "observation", .nattributes = 19, .triggers = triggers,
 		.ncolumns = OBSERVED_NSTORED, .columns = clinical_observed_names,

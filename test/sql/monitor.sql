@@ -471,6 +471,112 @@ SELECT code, string_agg(concat_ws(' ', b.patient_id, onset, trigger_day, last_da
 SELECT test.try($$SELECT * FROM clinical.rule_backtest('{"code": "X", "project": "NONE", "kind": "threshold", "severity": "info", "items": [{"item": "bp", "range": "[90,140]"}]}', '(,)')$$),
        test.try($$SELECT * FROM clinical.rule_backtest(NULL, '(,)')$$), test.try($$SELECT * FROM clinical.rule_backtest('{}', NULL)$$);
 
+-- what a transaction changes is evaluated at once, whatever else it does: alerts are those of a back-test
+SELECT code FROM clinical.create_project_with_centers('Alert at once', ARRAY[:other_center], 'ALERT3');
+SELECT instrument FROM clinical.use_instrument('ALERT3', 'al', true);
+SELECT count(clinical.enroll_patient('at-' || g, NULL, NULL, 'ALERT3', :other_center, effective_on => '2026-01-01')) FROM generate_series(1, 9) g;
+SELECT version FROM clinical.create_rule('{"code": "ATONCE", "project": "ALERT3", "kind": "threshold", "items": [{"item": "bp", "range": "[50,90]"}], "severity": "info",
+    "clear": {"items": [{"item": "bp", "range": "[60,80]"}], "days": 1}}');
+CREATE VIEW test.raised AS SELECT patient_id, code, onset, trigger_day, last_day, out_days FROM clinical.alert a JOIN clinical.monitor_rule r ON r.id = a.rule_id WHERE a.supported AND a.status NOT IN ('retracted', 'merged');
+CREATE FUNCTION test.missed(rule text) RETURNS TABLE (fault text, patient_id text, onset date, trigger_day date, last_day date, out_days int) LANGUAGE sql AS $$
+    WITH b AS (SELECT b.patient_id, b.onset, b.trigger_day, b.last_day, b.out_days FROM clinical.rule_backtest(clinical.rule_json(rule), '(,)') b),
+         a AS (SELECT a.patient_id, a.onset, a.trigger_day, a.last_day, a.out_days FROM test.raised a WHERE a.code = rule)
+    SELECT 'missing', * FROM (TABLE b EXCEPT TABLE a) m UNION ALL SELECT 'wrong', * FROM (TABLE a EXCEPT TABLE b) w
+$$;
+CREATE FUNCTION test.days(patient text) RETURNS bigint LANGUAGE sql AS $$
+    SELECT test.bp(patient, '2026-03-05', 100, 100, NULL, NULL, 85, NULL, 100, 85, 100, 85, 85)
+$$;
+SELECT count(test.days('at-' || g)) FROM generate_series(1, 5) g;
+SELECT patient_id, onset, trigger_day, last_day, out_days FROM test.raised WHERE patient_id = 'at-1' ORDER BY onset;
+BEGIN;
+SELECT test.correct_bp('at-1', '2026-03-12', 70), test.correct_bp('at-1', '2026-03-14', 100), test.correct_bp('at-1', '2026-03-15', 70), test.correct_bp('at-1', '2026-03-09', 70);
+COMMIT;
+SELECT patient_id, onset, trigger_day, last_day, out_days FROM test.raised WHERE patient_id = 'at-1' ORDER BY onset;
+-- savepoints: what was rolled back is no change
+BEGIN;
+SELECT test.correct_bp('at-2', '2026-03-12', 70), test.correct_bp('at-2', '2026-03-14', 100);
+SAVEPOINT a;
+SELECT test.correct_bp('at-2', '2026-03-05', 70);
+ROLLBACK TO a;
+SAVEPOINT b;
+SELECT test.correct_bp('at-2', '2026-03-15', 70), test.correct_bp('at-2', '2026-03-09', 70);
+RELEASE b;
+-- before the commit, and not twice
+SAVEPOINT c;
+SET CONSTRAINTS ALL IMMEDIATE;
+SELECT * FROM test.missed('ATONCE');
+ROLLBACK TO c;
+SELECT fault, patient_id, onset FROM test.missed('ATONCE') ORDER BY 1, 3;
+SAVEPOINT d;
+SET CONSTRAINTS ALL IMMEDIATE;
+RELEASE d;
+SELECT * FROM test.missed('ATONCE');
+SELECT test.correct_bp('at-2', '2026-03-14', 71);
+SELECT * FROM test.missed('ATONCE');
+COMMIT;
+-- reports that come in the same transaction
+BEGIN;
+SELECT test.correct_bp('at-3', '2026-03-06', 70), test.correct_bp('at-4', '2026-03-05', 70);
+SELECT test.bp('at-3', '2026-03-20', 100);
+SELECT * FROM test.missed('ATONCE') WHERE patient_id = 'at-3';
+SELECT count(*) > 0 AS later FROM test.missed('ATONCE') WHERE patient_id = 'at-4';
+SAVEPOINT a;
+SELECT test.correct_bp('at-3', '2026-03-05', 70), test.bp('at-4', '2026-03-20', 100);
+SELECT * FROM test.missed('ATONCE') WHERE patient_id = 'at-4';
+ROLLBACK TO a;
+SELECT count(*) > 0 AS later FROM test.missed('ATONCE') WHERE patient_id = 'at-4';
+COMMIT;
+SELECT * FROM test.missed('ATONCE');
+SELECT patient_id, kind, cause FROM clinical.alert_event WHERE patient_id IN ('at-3', 'at-4') AND cause <> 'report' AND event_no > 1 ORDER BY patient_id, event_no, kind;
+-- withdrawn and redacted, with corrections
+BEGIN;
+SELECT count(clinical.withdraw_submission(patient_id, id, 'r')) FROM clinical.submission WHERE patient_id = 'at-5' AND local_day IN ('2026-03-12', '2026-03-05', '2026-03-13');
+SELECT test.correct_bp('at-5', '2026-03-15', 70);
+SELECT count(clinical.redact('clinical.observation', jsonb_build_object('patient_id', patient_id, 'item', item, 'captured_at', captured_at, 'id', id, 'version', version), '{value}', 'r'))
+  FROM clinical.observation WHERE patient_id = 'at-5' AND local_day IN ('2026-03-06', '2026-03-14');
+COMMIT;
+SELECT * FROM test.missed('ATONCE');
+SELECT patient_id, onset, trigger_day, last_day, out_days FROM test.raised WHERE patient_id = 'at-5' ORDER BY onset;
+-- versions: what one version lost the version in force takes up, and the other way round
+CREATE FUNCTION test.versions(patient text) RETURNS text LANGUAGE sql AS $$
+    SELECT string_agg(concat_ws(' ', a.rule_version, a.status, a.onset, a.trigger_day, a.out_days), ', ' ORDER BY a.onset, a.rule_version) FROM clinical.alert a WHERE patient_id = patient
+$$;
+SELECT version FROM clinical.create_rule('{"code": "ATDAYS", "project": "ALERT3", "kind": "streak", "days": 3, "items": [{"item": "temp", "range": "[36,38]"}], "severity": "info"}');
+CREATE FUNCTION test.temps(patient text, first_day date, VARIADIC readings numeric[]) RETURNS bigint LANGUAGE sql AS $$
+    SELECT sum(test.temp(patient, first_day + interval '12 hours' + (n - 1) * interval '1 day', v)) FROM unnest(readings) WITH ORDINALITY u (v, n)
+$$;
+CREATE FUNCTION test.correct_temp(patient text, day date, corrected numeric) RETURNS int LANGUAGE sql AS $$
+    SELECT (clinical.correct_observation(patient_id, id, corrected::text, 'misread')).version FROM clinical.observation
+     WHERE patient_id = patient AND item = 'temp' AND local_day = day AND version = 1
+$$;
+SELECT count(test.temps('at-' || g, '2026-03-01', 39, 39, 39)) FROM generate_series(6, 7) g;
+SELECT version FROM clinical.change_rule('ATDAYS', clinical.rule_json('ATDAYS') || '{"days": 2}', 'r');
+SELECT test.correct_temp('at-6', '2026-03-03', 37);
+SELECT test.versions('at-6');
+-- a value in range may matter where another version's alert has held one back
+SELECT version FROM clinical.change_rule('ATDAYS', clinical.rule_json('ATDAYS') || '{"days": 3, "gap": 2}', 'r');
+SELECT test.temps('at-7', '2026-03-05', 39, 39, 39);
+SELECT test.versions('at-7');
+SELECT test.temp('at-7', '2026-03-04 12:00', 37);
+SELECT test.versions('at-7');
+-- the baseline may be older than the readings that count
+SELECT test.temp('at-8', '2026-03-01 12:00', 50);
+SELECT version FROM clinical.create_rule('{"code": "ATBASE", "project": "ALERT3", "kind": "baseline_change", "baseline": "first", "absolute": "[-10,10]", "items": [{"item": "temp"}],
+    "severity": "info", "evaluate": false}');
+SELECT test.temp('at-8', now(), 65);
+CREATE FUNCTION test.base() RETURNS text LANGUAGE sql AS $$
+    SELECT a.status FROM clinical.alert a JOIN clinical.monitor_rule r ON r.id = a.rule_id WHERE patient_id = 'at-8' AND code = 'ATBASE' ORDER BY a.opened_at DESC LIMIT 1
+$$;
+SELECT test.base();
+SELECT test.correct_temp('at-8', '2026-03-01', 60);
+SELECT test.base();
+SELECT test.correct_temp('at-8', '2026-03-01', 80);
+SELECT test.base();
+-- it holds the patient, so it cannot be prepared
+BEGIN;
+SELECT test.correct_bp('at-1', '2026-03-05', 84);
+PREPARE TRANSACTION 'at';
+
 -- nobody else writes them, whoever has the right
 SELECT w, test.try(w) FROM unnest(ARRAY['UPDATE clinical.alert SET status = ''closed''', 'DELETE FROM clinical.alert', 'INSERT INTO clinical.alert SELECT * FROM clinical.alert', 'TRUNCATE clinical.alert, clinical.alert_event',
     'UPDATE clinical.alert_event SET kind = ''x''', 'DELETE FROM clinical.alert_event', 'INSERT INTO clinical.alert_event SELECT * FROM clinical.alert_event', 'TRUNCATE clinical.alert_event']) w;

@@ -745,7 +745,7 @@ my %functions = (
 	(map { $_ => 'investigator data_manager' } 'withdraw_submission(text,uuid,text)', 'correct_observation(text,uuid,text,text)'),
 	'health()' => 'admin auditor', 'check()' => 'auditor', 'role_sees(oid,bigint,bigint)' => '',
 	(map { $_ . '()' => '' } qw(audit_ddl audit_guard audit_head audit_row audit_truncate center_check center_history enrollment_event_apply enrollment_event_check entry_excuse_check entry_schedule_check history_guard
-		submission_check alert_check intake_check staged_check monitor_corrected monitor_withdrawn monitor_excused monitor_rule_check monitor_rule_changed rule_evaluation_check queue_share_changed instrument_version_changed instrument_version_check project_instrument_check membership_changed membership_check
+		submission_check alert_check intake_check staged_check monitor_changed monitor_corrected monitor_withdrawn monitor_excused monitor_rule_check monitor_rule_changed rule_evaluation_check queue_share_changed instrument_version_changed instrument_version_check project_instrument_check membership_changed membership_check
 		patient_check patient_created patient_time_zone_apply patient_time_zone_check project_center_check project_center_history project_check project_history record_changed)));
 is(join("\n", sort split /\n/, $node->safe_psql('postgres', q{SELECT substr(replace(oid::regprocedure::text, '"', ''), 10) FROM pg_proc WHERE pronamespace = 'clinical'::regnamespace})),
 	join("\n", sort keys %functions), 'the model knows all functions');
