@@ -248,3 +248,43 @@ clinical_monitor_evaluate(ClinicalEvaluation *evaluation, const ClinicalMonitor 
 	for (int i = 0; i < nactions; i++)
 		note_action(evaluation, &actions[i]);
 }
+
+/* Does a live alert stand for days that are another version's, too, which is younger and not closed? */
+static bool
+takes_in(const ClinicalAlert *older, const ClinicalAlert *younger)
+{
+	const Streak *a = &older->alert.basis;
+	const Streak *b = &younger->alert.basis;
+
+	return older->rule_id == younger->rule_id && older->version != younger->version && older->alert.supported &&
+		younger->alert.supported && !younger->alert.closed && a->onset <= b->last_day && b->onset <= a->last_day;
+}
+
+/*
+ * Of alerts of several versions of a rule whose streaks have become one, the older
+ * survives, as of those of one version: nobody is told twice.  The list is in the
+ * order of age.
+ */
+void
+clinical_evaluation_merge_versions(ClinicalEvaluation *evaluation)
+{
+	for (int i = 0; i < list_length(evaluation->alerts); i++)
+	{
+		ClinicalAlert *older = list_nth(evaluation->alerts, i);
+
+		for (int j = list_length(evaluation->alerts) - 1; j > i; j--)
+		{
+			ClinicalAlert *younger = list_nth(evaluation->alerts, j);
+			StreakAction action = {.verb = STREAK_MERGE, .alert = &younger->alert, .into = &older->alert};
+
+			if (!takes_in(older, younger))
+				continue;
+			older->alert.tag = older;
+			younger->alert.tag = younger;
+			clinical_alerts_apply(evaluation->patient_id, evaluation->project_id,
+								  clinical_monitor_version(younger->rule_id, younger->version), &action, 1,
+								  &evaluation->cause, NULL);
+			note_action(evaluation, &action);
+		}
+	}
+}

@@ -210,6 +210,7 @@ extern bool clinical_evaluation_is_held_back(const ClinicalEvaluation *evaluatio
 extern void clinical_evaluation_end(ClinicalEvaluation *evaluation);
 extern void clinical_monitor_evaluate(ClinicalEvaluation *evaluation, const ClinicalMonitor *monitor,
 									  const int *touched, int ntouched);
+extern void clinical_evaluation_merge_versions(ClinicalEvaluation *evaluation);
 
 /* monitor_change.c: readings that have changed */
 extern void clinical_monitor_init(void);

@@ -315,6 +315,7 @@ evaluate_changes(ClinicalEvaluation *evaluation, List *monitors, const Changes *
 		lost = evaluate_former(evaluation, changes);
 	foreach(cell, monitors)
 		evaluate_version(evaluation, lfirst(cell), changes, lost);
+	clinical_evaluation_merge_versions(evaluation);
 }
 
 /* --- reports that were stored --------------------------------------------------------------------- */

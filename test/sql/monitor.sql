@@ -577,6 +577,18 @@ BEGIN;
 SELECT test.correct_bp('at-1', '2026-03-05', 84);
 PREPARE TRANSACTION 'at';
 
+-- alerts of two versions whose streaks become one: the older takes the other in, and they part again
+SELECT count(clinical.enroll_patient('al-13', NULL, NULL, 'ALERT2', :other_center, effective_on => '2026-01-01'));
+SELECT version FROM clinical.create_rule('{"code": "ALV", "project": "ALERT2", "kind": "streak", "items": [{"item": "bp", "range": "[90,140]"}], "days": 3, "severity": "info", "evaluate": false}');
+SELECT counts_from IS NULL FROM clinical.change_rule('ALV', clinical.rule_json('ALV') || '{"evaluate": true}', 'all count');
+SELECT test.bp('al-13', '2026-03-01', 150, 150, 150);
+SELECT version FROM clinical.change_rule('ALV', clinical.rule_json('ALV'), 'the same');
+SELECT test.bp('al-13', '2026-03-05', 150, 150, 150);
+SELECT test.bp('al-13', '2026-03-04', 150);
+SELECT n, rule, status, onset, last, days, supported, merged_into FROM test.alerts WHERE patient_id = 'al-13';
+SELECT test.correct_bp('al-13', '2026-03-04', 120);
+SELECT n, rule, status, onset, last, days, supported, merged_into FROM test.alerts WHERE patient_id = 'al-13';
+
 -- nobody else writes them, whoever has the right
 SELECT w, test.try(w) FROM unnest(ARRAY['UPDATE clinical.alert SET status = ''closed''', 'DELETE FROM clinical.alert', 'INSERT INTO clinical.alert SELECT * FROM clinical.alert', 'TRUNCATE clinical.alert, clinical.alert_event',
     'UPDATE clinical.alert_event SET kind = ''x''', 'DELETE FROM clinical.alert_event', 'INSERT INTO clinical.alert_event SELECT * FROM clinical.alert_event', 'TRUNCATE clinical.alert_event']) w;
