@@ -11,6 +11,7 @@ use Test::More;
 
 my $node = intake_node('harm', 'clinical.batch_size = 100', "clinical.report_timeout = '1s'", "clinical.retry_delay_max = '200ms'",
 	'clinical.max_attempts = 100');
+my $any_worker = q{backend_type ~ '^clinical (further )?worker'};
 my $last = 0;
 my $more = 0;	# reports with other numbers
 # The next reports, committed one by one; their numbers are up to $last.
@@ -24,7 +25,7 @@ for my $mode ('ACCESS EXCLUSIVE', 'SHARE')
 {
 	answers($holder, "BEGIN; LOCK TABLE clinical.observation IN $mode MODE");
 	more(20);
-	ok(wait_until($node, 'postgres', "SELECT count(*) > 0 FROM pg_stat_activity WHERE $Intake::WORKERS AND wait_event_type = 'Lock'", 't', 20), "$mode: a worker waits");
+	ok(wait_until($node, 'postgres', "SELECT count(*) > 0 FROM pg_stat_activity WHERE $any_worker AND wait_event_type = 'Lock'", 't', 20), "$mode: a worker waits");
 	select undef, undef, undef, 2.5;
 	is($node->safe_psql('postgres', "SELECT count(*) FROM clinical.staged_report"), 20, "$mode: for longer than a report may take");
 	answers($holder, 'COMMIT');
@@ -43,12 +44,12 @@ CREATE TRIGGER for_ever BEFORE INSERT ON clinical.submission FOR EACH ROW EXECUT
 ALTER TABLE clinical.submission ENABLE ALWAYS TRIGGER for_ever});
 answers($holder, 'BEGIN; LOCK TABLE public.held');
 $node->safe_psql('postgres', 'SELECT ' . submit(900, patient => 'I301'));
-ok(wait_until($node, 'postgres', "SELECT count(*) > 0 FROM pg_stat_activity WHERE $Intake::WORKERS AND wait_event_type = 'Lock'", 't', 20), 'a lock, then for ever: a worker waits');
+ok(wait_until($node, 'postgres', "SELECT count(*) > 0 FROM pg_stat_activity WHERE $any_worker AND wait_event_type = 'Lock'", 't', 20), 'a lock, then for ever: a worker waits');
 select undef, undef, undef, 1.5;
 answers($holder, 'COMMIT');
 ok(wait_until($node, 'postgres', 'SELECT count(*) FROM clinical.staged_report', 0, 20), 'a lock, then for ever: it ends');
 is(quarantined(), 'I301 timed_out', 'a lock, then for ever: it took too long');
-$node->psql('postgres', "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE $Intake::WORKERS AND wait_event = 'PgSleep'");
+$node->psql('postgres', "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE $any_worker AND wait_event = 'PgSleep'");
 wait_until($node, 'postgres', "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'", 0) or die;
 $node->safe_psql('postgres', q{DROP TRIGGER for_ever ON clinical.submission;
 SELECT clinical.requeue(patient_id, submission_id, 'mended') FROM clinical.set_aside WHERE outcome = 'quarantined' AND requeued_at IS NULL});
