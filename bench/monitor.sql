@@ -9,13 +9,13 @@ BEGIN
         '{"code": "R1", "days": 3, "items": [{"item": "pain_worst", "range": "[0,9]"}]}',
         '{"code": "R2", "days": 3, "gap": 1, "items": [{"item": "pain_worst", "range": "[0,9]"}]}',
         '{"code": "R3", "days": 3, "items": [{"item": "pain_average", "range": "[0,9]"}]}',
-        '{"code": "R4", "days": 2, "aggregate": "mean", "items": [{"item": "pain_average", "range": "[0,9]"}]}',
+        '{"code": "R4", "days": 3, "aggregate": "mean", "items": [{"item": "pain_average", "range": "[0,9]"}]}',
         '{"code": "R5", "days": 3, "items": [{"item": "sleep_hours", "range": "[2,)"}]}',
         '{"code": "R6", "days": 3, "day_start": "04:00", "items": [{"item": "sleep_hours", "range": "[2,)"}]}',
         '{"code": "R7", "days": 3, "items": [{"item": "temperature", "range": "[36,38.2]"}]}',
-        '{"code": "R8", "days": 2, "aggregate": "max", "items": [{"item": "temperature", "range": "[36,38.2]"}]}',
+        '{"code": "R8", "days": 3, "aggregate": "max", "items": [{"item": "temperature", "range": "[36,38.2]"}]}',
         '{"code": "R9", "days": 3, "items": [{"item": "pain_worst", "range": "[0,9]"}, {"item": "temperature", "range": "[36,38.3]"}]}',
-        '{"code": "R10", "days": 2, "aggregate": "last", "items": [{"item": "tablets_taken", "range": "[0,4]"}]}']::jsonb[]) r
+        '{"code": "R10", "days": 3, "aggregate": "last", "items": [{"item": "tablets_taken", "range": "[0,4]"}]}']::jsonb[]) r
     LOOP
         PERFORM clinical.create_rule(rule);
     END LOOP;
@@ -30,13 +30,13 @@ BEGIN
 END
 $$;
 
--- What waits: a diary a day of so many patients, day by day, as it comes.
-CREATE PROCEDURE bench.fill_days(reports bigint, of_patients bigint) LANGUAGE plpgsql AS $$
+-- What waits: a diary a day of so many patients, day by day, as it comes; the last day is so many days ago.
+CREATE PROCEDURE bench.fill_days(reports bigint, of_patients bigint, days_ago bigint) LANGUAGE plpgsql AS $$
 BEGIN
     TRUNCATE bench.waiting;
     INSERT INTO bench.waiting
         SELECT (10000001 + n % of_patients)::text, gen_random_uuid(),
-               date_trunc('hour', clock_timestamp()) - (1 + (reports - 1 - n) / of_patients) * interval '1 day' + n % of_patients % 60 * interval '1 minute',
+               date_trunc('hour', clock_timestamp()) - (1 + days_ago + (reports - 1 - n) / of_patients) * interval '1 day' + n % of_patients % 60 * interval '1 minute',
                clock_timestamp(), bench.report(n)
           FROM generate_series(0, reports - 1) n;
     COMMIT;
