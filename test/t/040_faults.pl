@@ -218,7 +218,7 @@ for my $point (qw(worker_begun worker_commit worker_committed seal_done))
 	}
 }
 sound('after the worker\'s');
-my $all = 3 * keys(%reach) + 3 + 9 + 9 + 16;
+my $all = 3 * keys(%reach) + 3 + 12 + 9 + 16;
 is($hits, $all, "$hits/$all faults were hit");
 
 done_testing();
