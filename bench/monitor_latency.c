@@ -12,53 +12,10 @@
  *
  *-------------------------------------------------------------------------
  */
-#include <libpq-fe.h>
 #include <poll.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <time.h>
 #include <unistd.h>
 
-/* Say what went wrong, and end. */
-static void
-fail(PGconn *conn, const char *what)
-{
-	fprintf(stderr, "%s: %s", what, PQerrorMessage(conn));
-	exit(1);
-}
-
-/* Connect. */
-static PGconn *
-connect_to(const char *conninfo)
-{
-	PGconn	   *conn = PQconnectdb(conninfo);
-
-	if (PQstatus(conn) != CONNECTION_OK)
-		fail(conn, "connect");
-	return conn;
-}
-
-/* Check and drop a result: how many rows it had. */
-static int
-finish_result(PGconn *conn, PGresult *result)
-{
-	int			rows = PQntuples(result);
-
-	if (PQresultStatus(result) != PGRES_TUPLES_OK && PQresultStatus(result) != PGRES_COMMAND_OK)
-		fail(conn, "query");
-	PQclear(result);
-	return rows;
-}
-
-/* Milliseconds of a clock that does not jump. */
-static double
-now_ms(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return ts.tv_sec * 1e3 + ts.tv_nsec / 1e6;
-}
+#include "latency.h"
 
 /* Wait for a notification. */
 static void
@@ -94,8 +51,8 @@ main(int argc, char **argv)
 	sender = connect_to(argv[1]);
 	listener = connect_to(argv[1]);
 	finish_result(listener, PQexec(listener, "LISTEN clinical_alert"));
-	finish_result(sender, PQprepare(sender, "submit", "SELECT clinical.submit_report($1, $2)", 0, NULL));
-	finish_result(listener, PQprepare(listener, "look", "SELECT 1 FROM clinical.alert WHERE patient_id = $1", 0, NULL));
+	prepare(sender, "submit", "SELECT clinical.submit_report($1, $2)");
+	prepare(listener, "look", "SELECT 1 FROM clinical.alert WHERE patient_id = $1");
 	for (long i = 0; i < calls; i++)
 	{
 		char		patient[32];

@@ -35,23 +35,11 @@ static int	seal_interval = 10000;
 
 #define DIGEST_FORMAT "clinical-1:" INT64_FORMAT ":%s"
 
-/* Read a value that cannot be NULL from the first row that SPI found. */
-static Datum
-found_value(int column)
-{
-	bool		isnull;
-	Datum		value = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, column, &isnull);
-
-	if (isnull)
-		elog(ERROR, "unexpected null in column %d", column);
-	return value;
-}
-
 /* Copy the hash in a column of the first row that SPI found. */
 static void
 found_hash(int column, uint8 *hash)
 {
-	if (!clinical_hash_value(found_value(column), false, hash))
+	if (!clinical_hash_value(clinical_result(0, column), false, hash))
 		elog(ERROR, "hash in column %d has another length", column);
 }
 
@@ -69,9 +57,9 @@ last_block(AuditBlock *block)
 	clinical_owner_execute(&plan, NULL, NULL, false);
 	if (SPI_processed > 0)
 	{
-		block->block_no = DatumGetInt64(found_value(1));
-		block->generation = DatumGetInt32(found_value(2));
-		block->to_xid = DatumGetUInt64(found_value(3));
+		block->block_no = DatumGetInt64(clinical_result(0, 1));
+		block->generation = DatumGetInt32(clinical_result(0, 2));
+		block->to_xid = DatumGetUInt64(clinical_result(0, 3));
 		found_hash(4, block->hash);
 	}
 	SPI_finish();
@@ -122,8 +110,8 @@ next_range(const AuditBlock *last, AuditBlock *next)
 	found = SPI_processed > 0;
 	if (found)
 	{
-		next->generation = DatumGetInt32(found_value(1));
-		next->to_xid = DatumGetUInt64(found_value(2));
+		next->generation = DatumGetInt32(clinical_result(0, 1));
+		next->to_xid = DatumGetUInt64(clinical_result(0, 2));
 		next->from_xid = next->generation == last->generation ? last->to_xid : 0;
 	}
 	SPI_finish();
@@ -191,7 +179,7 @@ store_block(const AuditBlock *block)
 	values[8] = clinical_bytes_datum(block->hash, HASH_BYTES);
 	SPI_connect();
 	clinical_server_execute(&plan, values, NULL);
-	row = SPI_datumTransfer(found_value(1), false, -1);
+	row = SPI_datumTransfer(clinical_result(0, 1), false, -1);
 	SPI_finish();
 	return row;
 }

@@ -93,6 +93,7 @@ extern void clinical_execute(ClinicalPlan *plan, Datum *values, const char *null
 							 bool read_only);
 extern bool clinical_fetch(ClinicalPlan *plan, Datum *values, const char *nulls,
 						   bool read_only, Datum *result);
+extern Datum clinical_result(uint64 row, int column);
 extern void clinical_composite_tuple(HeapTupleHeader row, HeapTuple tuple);
 extern bool clinical_fetch_args(ClinicalPlan *plan, FunctionCallInfo fcinfo,
 								bool read_only, Datum *result);
@@ -124,7 +125,7 @@ extern bool clinical_find_next(ClinicalFinder *finder, bool backward);
 extern bool clinical_find_first(ClinicalFinder *finder, const Datum *values);
 extern Datum clinical_find_column(ClinicalFinder *finder, const char *name);
 extern bool clinical_text_is(Datum value, const char *string);
-extern bool clinical_same_text(Datum left, Datum right);
+extern bool clinical_same_bytes(Datum left, Datum right);
 extern void clinical_find_close(ClinicalFinder *finder);
 
 /* core_progress.c: how far a call is that takes long; what phases and numbers mean is the caller's */

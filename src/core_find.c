@@ -158,12 +158,12 @@ clinical_text_is(Datum value, const char *string)
 	return VARSIZE_ANY_EXHDR(found) == strlen(string) && memcmp(VARDATA_ANY(found), string, strlen(string)) == 0;
 }
 
-/* Are two texts the same? */
+/* Are two texts, or byteas, the same? */
 bool
-clinical_same_text(Datum left, Datum right)
+clinical_same_bytes(Datum left, Datum right)
 {
-	text	   *a = DatumGetTextPP(left);
-	text	   *b = DatumGetTextPP(right);
+	bytea	   *a = DatumGetByteaPP(left);
+	bytea	   *b = DatumGetByteaPP(right);
 
 	return VARSIZE_ANY_EXHDR(a) == VARSIZE_ANY_EXHDR(b) &&
 		memcmp(VARDATA_ANY(a), VARDATA_ANY(b), VARSIZE_ANY_EXHDR(a)) == 0;

@@ -94,6 +94,18 @@ clinical_fetch_args(ClinicalPlan *plan, FunctionCallInfo fcinfo,
 	return clinical_fetch(plan, values, nulls, read_only, result);
 }
 
+/* A column of a row that SPI found, which is never NULL; good until the next statement. */
+Datum
+clinical_result(uint64 row, int column)
+{
+	bool		isnull;
+	Datum		value = SPI_getbinval(SPI_tuptable->vals[row], SPI_tuptable->tupdesc, column, &isnull);
+
+	if (isnull)
+		elog(ERROR, "unexpected null in column %d", column);
+	return value;
+}
+
 /* A composite value as a tuple that points to it. */
 void
 clinical_composite_tuple(HeapTupleHeader row, HeapTuple tuple)

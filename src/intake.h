@@ -198,7 +198,6 @@ extern void clinical_submission_require(const ClinicalSubmission *submission);
 extern Datum clinical_submission_digest(const ClinicalSubmission *submission);
 
 /* intake_judge.c */
-extern bool clinical_same_digest(Datum left, Datum right);
 extern int	clinical_staged_number(const ClinicalStaged *staged, ClinicalStagedColumn column);
 extern int	clinical_compare_ids(const ClinicalStaged *a, const ClinicalStaged *b);
 extern int	clinical_staged_order(const void *left, const void *right);

@@ -87,16 +87,6 @@ lower_u32(pg_atomic_uint32 *number, uint32 value)
 		;
 }
 
-/* The same for a moment. */
-static void
-lower_moment(pg_atomic_uint64 *number, TimestampTz value)
-{
-	uint64		present = pg_atomic_read_u64(number);
-
-	while ((TimestampTz) present > value && !pg_atomic_compare_exchange_u64(number, &present, (uint64) value))
-		;
-}
-
 /* Set a block, unless a lower one is. */
 static void
 set_block(Blocks *blocks, int table, int lane, BlockNumber block)
@@ -181,7 +171,7 @@ level_aborts(ClinicalBacklog *backlog, const Pending *entry)
 			pg_atomic_fetch_sub_u32(&backlog->rows[table], entry->rows_in[table]);
 	}
 	publish_blocks(backlog, &entry->before);
-	lower_moment(&backlog->retry_due, entry->due_again);
+	(void) clinical_lower_moment(&backlog->retry_due, entry->due_again);
 	give_back(backlog, entry->reserved);
 	if (entry->any_quota)
 		give_back_quotas(backlog, entry->quota_in);
@@ -192,7 +182,7 @@ static void
 all_commits(ClinicalBacklog *backlog, const Pending *entry)
 {
 	publish_blocks(backlog, &entry->after);
-	lower_moment(&backlog->retry_due, entry->due);
+	(void) clinical_lower_moment(&backlog->retry_due, entry->due);
 	if (entry->recount)
 		pg_atomic_write_u32(&backlog->recount, 1);
 	pg_write_barrier();
@@ -446,7 +436,7 @@ clinical_intake_begin_due(ClinicalBacklog *backlog)
 void
 clinical_intake_put_off_until(ClinicalBacklog *backlog, TimestampTz due)
 {
-	lower_moment(&backlog->retry_due, due);
+	(void) clinical_lower_moment(&backlog->retry_due, due);
 }
 
 /* A report was taken out of a table; should it be put off, that takes this back. */

@@ -186,17 +186,6 @@ clinical_staged_order(const void *left, const void *right)
 	return order != 0 ? order : clinical_staged_received(left, right);
 }
 
-/* Are the contents the same, by their digests? */
-bool
-clinical_same_digest(Datum left, Datum right)
-{
-	bytea	   *a = DatumGetByteaPP(left);
-	bytea	   *b = DatumGetByteaPP(right);
-
-	return VARSIZE_ANY_EXHDR(a) == VARSIZE_ANY_EXHDR(b) &&
-		memcmp(VARDATA_ANY(a), VARDATA_ANY(b), VARSIZE_ANY_EXHDR(a)) == 0;
-}
-
 /* A column that may be NULL as a text, or NULL. */
 static text *
 staged_text(const ClinicalStaged *staged, ClinicalStagedColumn column)
@@ -258,7 +247,7 @@ clinical_intake_order(ClinicalStaged **reports, int count)
 		else if (!reports[i]->use.used)
 		{
 			reports[i]->use.used = true;
-			reports[i]->use.same = reports[i]->use.original || clinical_same_digest(reports[i]->digest, reports[first]->digest);
+			reports[i]->use.same = reports[i]->use.original || clinical_same_bytes(reports[i]->digest, reports[first]->digest);
 		}
 	}
 }

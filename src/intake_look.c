@@ -61,7 +61,7 @@ find_use(ClinicalFinder *submissions, ClinicalFinder *aside, const Datum *keys, 
 	if (clinical_find_first(submissions, keys))
 	{
 		use->used = true;
-		use->same = clinical_same_digest(digest, clinical_find_column(submissions, "digest"));
+		use->same = clinical_same_bytes(digest, clinical_find_column(submissions, "digest"));
 	}
 	if (use->same)
 		return;
@@ -73,7 +73,7 @@ find_use(ClinicalFinder *submissions, ClinicalFinder *aside, const Datum *keys, 
 		CHECK_FOR_INTERRUPTS();
 		if (!clinical_text_is(clinical_find_column(aside, "outcome"), "quarantined"))
 			continue;
-		same = clinical_same_digest(digest, clinical_find_column(aside, "digest"));
+		same = clinical_same_bytes(digest, clinical_find_column(aside, "digest"));
 		if (clinical_find_column(aside, "requeued_at") != 0)
 			use->original |= same;
 		else

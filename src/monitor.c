@@ -19,6 +19,19 @@
 
 #include "monitor.h"
 
+/* The project of a patient; 0: there is no such patient.  By the active snapshot, whoever asks. */
+int64
+clinical_project_of(Datum patient_id)
+{
+	ClinicalFinder patients = {.table = "patient", .nkeys = 1, .types = {TEXTOID}};
+	int64		project_id = 0;
+
+	if (clinical_find_first(&patients, &patient_id))
+		project_id = DatumGetInt64(clinical_find_column(&patients, "project_id"));
+	clinical_find_close(&patients);
+	return project_id;
+}
+
 /* Begin to evaluate patients, with a snapshot of now until the end. */
 void
 clinical_evaluation_begin(ClinicalEvaluation *evaluation)
@@ -91,10 +104,16 @@ alerts_of_version(const ClinicalEvaluation *evaluation, const ClinicalMonitor *m
 
 		if (alert->rule_id != monitor->rule_id || alert->version != monitor->version)
 			continue;
-		(*alerts)[count] = alert->alert;
-		(*alerts)[count++].tag = alert;
+		(*alerts)[count++] = alert->alert;
 	}
 	return count;
+}
+
+/* Have two streaks a day in common? */
+static bool
+overlap(const Streak *a, const Streak *b)
+{
+	return a->onset <= b->last_day && b->onset <= a->last_day;
 }
 
 /* Does a list have an alert of another version of the rule, for a day of the streak (NULL: for any)? */
@@ -106,10 +125,9 @@ has_other_alert(List *alerts, const ClinicalMonitor *monitor, const Streak *stre
 	foreach(cell, alerts)
 	{
 		const ClinicalAlert *alert = lfirst(cell);
-		const Streak *basis = &alert->alert.basis;
 
 		if (alert->rule_id == monitor->rule_id && alert->version != monitor->version && alert->alert.supported &&
-			(streak == NULL || (basis->onset <= streak->last_day && basis->last_day >= streak->onset)))
+			(streak == NULL || overlap(&alert->alert.basis, streak)))
 			return true;
 	}
 	return false;
@@ -253,11 +271,8 @@ clinical_monitor_evaluate(ClinicalEvaluation *evaluation, const ClinicalMonitor 
 static bool
 takes_in(const ClinicalAlert *older, const ClinicalAlert *younger)
 {
-	const Streak *a = &older->alert.basis;
-	const Streak *b = &younger->alert.basis;
-
 	return older->rule_id == younger->rule_id && older->version != younger->version && older->alert.supported &&
-		younger->alert.supported && !younger->alert.closed && a->onset <= b->last_day && b->onset <= a->last_day;
+		younger->alert.supported && !younger->alert.closed && overlap(&older->alert.basis, &younger->alert.basis);
 }
 
 /*
@@ -279,8 +294,6 @@ clinical_evaluation_merge_versions(ClinicalEvaluation *evaluation)
 
 			if (!takes_in(older, younger))
 				continue;
-			older->alert.tag = older;
-			younger->alert.tag = younger;
 			clinical_alerts_apply(evaluation->patient_id, evaluation->project_id,
 								  clinical_monitor_version(younger->rule_id, younger->version), &action, 1,
 								  &evaluation->cause, NULL);

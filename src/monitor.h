@@ -100,6 +100,7 @@ extern void clinical_monitor_wait_told(int64 rule_id);
 /* monitor_rule.c: rules are made, changed and retired */
 extern const ClinicalInvariant clinical_rule_invariants[];
 extern const int clinical_rule_ninvariants;
+extern char *clinical_rule_member(Jsonb *definition, const char *name);
 
 /* monitor_read.c: the readings of one patient; the tag of one is its id (pg_uuid_t *) */
 typedef struct ClinicalReader ClinicalReader;
@@ -204,6 +205,7 @@ typedef struct ClinicalEvaluation
 /* Instead of a number of days: all that there are */
 #define CLINICAL_ALL_DAYS (-1)
 
+extern int64 clinical_project_of(Datum patient_id);
 extern void clinical_evaluation_begin(ClinicalEvaluation *evaluation);
 extern void clinical_evaluation_patient(ClinicalEvaluation *evaluation, Datum patient_id, int64 project_id, DateADT from);
 extern bool clinical_evaluation_is_held_back(const ClinicalEvaluation *evaluation, const ClinicalMonitor *monitor);
@@ -238,7 +240,6 @@ typedef struct ClinicalPending
 	ClinicalChange change;
 } ClinicalPending;
 
-extern int	clinical_compare_patients(Datum left, Datum right);
 extern void clinical_pending_add(Datum patient_id, const ClinicalChange *change);
 extern List *clinical_pending_of(Datum patient_id);
 extern void clinical_pending_done(List *pending);

@@ -68,18 +68,6 @@ change_alert(ClinicalPlan *plan, Datum *values, const char *nulls)
 	elog(ERROR, "an alert that was found is gone");
 }
 
-/* A column of the alert that was changed. */
-static Datum
-changed_column(int number)
-{
-	bool		isnull;
-	Datum		value = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, number, &isnull);
-
-	if (isnull)
-		elog(ERROR, "unexpected null in column %d", number);
-	return value;
-}
-
 /* The readings of the days of a streak that are out of range, the last ones: an array of ids; 0: there are none. */
 static Datum
 find_evidence(const Applying *applying, const Streak *streak)
@@ -304,8 +292,8 @@ move_alert(const Applying *applying, const StreakAlert *alert, const Streak *str
 	values[9] = BoolGetDatum(differences.matters);
 	values[10] = Int32GetDatum(differences.events);
 	change_alert(&plan, values, nulls);
-	status = TextDatumGetCString(changed_column(1));
-	severity = TextDatumGetCString(changed_column(2));
+	status = TextDatumGetCString(clinical_result(0, 1));
+	severity = TextDatumGetCString(clinical_result(0, 2));
 	tell_differences(applying, id, status, streak, &differences);
 	if (differences.raised)
 		clinical_alert_announce(id, applying->monitor->code, severity, "raised");
@@ -330,7 +318,7 @@ withdraw_alert(const Applying *applying, const StreakAlert *alert)
 	if (!alert->supported)
 		return;
 	change_alert(&plan, values, NULL);
-	status = TextDatumGetCString(changed_column(1));
+	status = TextDatumGetCString(clinical_result(0, 1));
 	if (strcmp(status, "retracted") == 0)
 		tell(applying, values[1], "retracted", "open", 0, (Datum) 0);
 	else
@@ -352,7 +340,7 @@ flag_survivor(const Applying *applying, const StreakAlert *into, Datum other)
 
 	clinical_server_execute(&plan, values, NULL);
 	if (SPI_processed == 1)
-		tell_of_other(applying, values[1], "basis_changed", TextDatumGetCString(changed_column(1)), 0, (Datum) 0, other);
+		tell_of_other(applying, values[1], "basis_changed", TextDatumGetCString(clinical_result(0, 1)), 0, (Datum) 0, other);
 }
 
 /* The alert's streak is another's now.  One that somebody closes meanwhile stays, and waits for people. */
@@ -375,8 +363,8 @@ merge_alert(const Applying *applying, const StreakAlert *alert, const StreakAler
 	bool		acknowledged;
 
 	change_alert(&plan, values, NULL);
-	status = TextDatumGetCString(changed_column(1));
-	acknowledged = DatumGetBool(changed_column(2));
+	status = TextDatumGetCString(clinical_result(0, 1));
+	acknowledged = DatumGetBool(clinical_result(0, 2));
 	if (strcmp(status, "merged") == 0)
 	{
 		tell_of_other(applying, values[1], "merged", acknowledged ? "acknowledged" : "open", 0, (Datum) 0, values[2]);

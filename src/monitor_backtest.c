@@ -281,17 +281,15 @@ evaluate_patient(Backtest *backtest)
 static void
 end_patient(Backtest *backtest)
 {
-	MemoryContext caller = MemoryContextSwitchTo(backtest->context);
+	MemoryContext caller;
 
-	if (backtest->patient_id != NULL)
-	{
-		evaluate_patient(backtest);
-		backtest->readings += backtest->count;
-		clinical_progress_set(PROGRESS_PATIENTS_DONE, (uint64) ++backtest->patients_done);
-		clinical_progress_set(PROGRESS_READINGS, (uint64) backtest->readings);
-	}
-	else
-		clinical_progress_phase(PHASE_EVALUATING);
+	if (backtest->patient_id == NULL)
+		return;
+	caller = MemoryContextSwitchTo(backtest->context);
+	evaluate_patient(backtest);
+	backtest->readings += backtest->count;
+	clinical_progress_set(PROGRESS_PATIENTS_DONE, (uint64) ++backtest->patients_done);
+	clinical_progress_set(PROGRESS_READINGS, (uint64) backtest->readings);
 	MemoryContextReset(backtest->context);
 	MemoryContextSwitchTo(caller);
 	backtest->patient_id = NULL;
@@ -305,8 +303,10 @@ begin_patient(Backtest *backtest, TupleTableSlot *slot)
 {
 	text	   *patient_id = DatumGetTextPP(slot->tts_values[COLUMN_PATIENT_ID]);
 
-	if (backtest->patient_id != NULL && clinical_same_text(PointerGetDatum(backtest->patient_id), PointerGetDatum(patient_id)))
+	if (backtest->patient_id != NULL && clinical_same_bytes(PointerGetDatum(backtest->patient_id), PointerGetDatum(patient_id)))
 		return;
+	if (backtest->patient_id == NULL)
+		clinical_progress_phase(PHASE_EVALUATING);
 	end_patient(backtest);
 	backtest->patient_id = (text *) MemoryContextAlloc(backtest->context, VARSIZE_ANY(patient_id));
 	memcpy(backtest->patient_id, patient_id, VARSIZE_ANY(patient_id));
@@ -423,15 +423,9 @@ make_query(const ClinicalMonitor *monitor, bool of_project)
 static int64
 project_of(Jsonb *definition)
 {
-	JsonbValue	document;
-	JsonbValue	buffer;
-	JsonbValue *project;
+	char	   *project = clinical_rule_member(definition, "project");
 
-	clinical_json_value(definition, &document);
-	project = clinical_json_get(&document, "project", &buffer);
-	if (project == NULL || project->type != jbvString)
-		return 0;
-	return clinical_project_by_code(cstring_to_text_with_len(project->val.string.val, project->val.string.len), true);
+	return project == NULL ? 0 : clinical_project_by_code(cstring_to_text(project), true);
 }
 
 /* The arguments of the query: the rule's items, and the project. */

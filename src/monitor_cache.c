@@ -90,7 +90,7 @@ empty_cache(void)
 	cache = NULL;
 }
 
-/* A cache that is not stale. */
+/* A cache that is not stale: who asks under the lock of a lane knows all rules that were there before it was his. */
 static void
 prepare_cache(void)
 {

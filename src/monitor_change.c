@@ -19,7 +19,6 @@
 #include "miscadmin.h"
 #include "storage/bufmgr.h"
 #include "utils/builtins.h"
-#include "utils/inval.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
@@ -354,10 +353,10 @@ next_group(const ClinicalStored *stored, PatientRows *group)
 		return false;
 	patient_id = submissions->values[stored->patient_id][group->from];
 	while (group->to < submissions->nrows &&
-		   clinical_compare_patients(submissions->values[stored->patient_id][group->to], patient_id) == 0)
+		   clinical_same_bytes(submissions->values[stored->patient_id][group->to], patient_id))
 		group->to++;
 	while (group->observations_to < observations->nrows &&
-		   clinical_compare_patients(observations->values[OBSERVED_PATIENT_ID][group->observations_to], patient_id) == 0)
+		   clinical_same_bytes(observations->values[OBSERVED_PATIENT_ID][group->observations_to], patient_id))
 		group->observations_to++;
 	return true;
 }
@@ -476,8 +475,6 @@ after_store(const ClinicalStored *stored)
 	Batch		batch = {.stored = stored};
 	PatientRows group = {0};
 
-	/* rules that were changed before the lanes were ours are known */
-	AcceptInvalidationMessages();
 	batch.any_alert = any_alert();
 	batch.context = AllocSetContextCreate(outer, "clinical evaluation", ALLOCSET_DEFAULT_SIZES);
 	while (next_group(stored, &group))
@@ -494,19 +491,6 @@ after_store(const ClinicalStored *stored)
 }
 
 /* --- corrections and withdrawals --------------------------------------------------------------- */
-
-/* The project of a patient; 0: there is no such patient. */
-static int64
-project_of(Datum patient_id)
-{
-	ClinicalFinder patients = {.table = "patient", .nkeys = 1, .types = {TEXTOID}};
-	int64		project_id = 0;
-
-	if (clinical_find_first(&patients, &patient_id))
-		project_id = DatumGetInt64(clinical_find_column(&patients, "project_id"));
-	clinical_find_close(&patients);
-	return project_id;
-}
 
 /* A column of the row that a trigger sees, which is not NULL. */
 static Datum
@@ -536,7 +520,6 @@ lock_lanes(List *pending)
 			(void) clinical_stage_lock(CLINICAL_LOCK_LANE + lane, false);
 		locked = lane;
 	}
-	AcceptInvalidationMessages();
 }
 
 /* Evaluate all that waits of a patient. */
@@ -544,7 +527,7 @@ static void
 evaluate_pending(ClinicalEvaluation *evaluation, List *pending)
 {
 	Datum		patient_id = ((const ClinicalPending *) linitial(pending))->patient_id;
-	int64		project_id = project_of(patient_id);
+	int64		project_id = clinical_project_of(patient_id);
 	List	   *monitors = clinical_monitors_in_force(project_id);
 	Changes		changes;
 	DateADT		earliest = begin_changes(&changes, pending, 0);
@@ -566,7 +549,7 @@ take_patient(List **pending)
 	{
 		ClinicalPending *next = lfirst(cell);
 
-		if (clinical_compare_patients(next->patient_id, patient_id) != 0)
+		if (!clinical_same_bytes(next->patient_id, patient_id))
 			break;
 		taken = lappend(taken, next);
 	}
@@ -639,28 +622,30 @@ clinical_monitor_changed(PG_FUNCTION_ARGS)
 	return PointerGetDatum(row.new_tuple);
 }
 
+/* What a trigger of that table does at commit. */
+static Datum
+evaluate_at_commit(FunctionCallInfo fcinfo, const char *table)
+{
+	ClinicalRow row;
+
+	clinical_load_row(fcinfo, &row, table, CLINICAL_AFTER_ROW);
+	if (!clinical_as_is())
+		evaluate_all_pending();
+	return PointerGetDatum(NULL);
+}
+
 /* Trigger, at commit: an observation has another version, or its value was destroyed. */
 Datum
 clinical_monitor_corrected(PG_FUNCTION_ARGS)
 {
-	ClinicalRow row;
-
-	clinical_load_row(fcinfo, &row, "observation", CLINICAL_AFTER_ROW);
-	if (!clinical_as_is())
-		evaluate_all_pending();
-	return PointerGetDatum(NULL);
+	return evaluate_at_commit(fcinfo, "observation");
 }
 
 /* Trigger, at commit: a report was withdrawn. */
 Datum
 clinical_monitor_withdrawn(PG_FUNCTION_ARGS)
 {
-	ClinicalRow row;
-
-	clinical_load_row(fcinfo, &row, "submission", CLINICAL_AFTER_ROW);
-	if (!clinical_as_is())
-		evaluate_all_pending();
-	return PointerGetDatum(NULL);
+	return evaluate_at_commit(fcinfo, "submission");
 }
 
 /* Listen to what is stored. */

@@ -60,20 +60,6 @@ clinical_escalation_will_be_due(TimestampTz due)
 	pending = Min(pending, due);
 }
 
-/* Let the worker know of one that is due earlier than it thinks; true if it did not. */
-static bool
-lower_due(ClinicalBacklog *backlog, TimestampTz due)
-{
-	uint64		present = pg_atomic_read_u64(&backlog->escalate_due);
-
-	while ((TimestampTz) present > due)
-	{
-		if (pg_atomic_compare_exchange_u64(&backlog->escalate_due, &present, (uint64) due))
-			return true;
-	}
-	return false;
-}
-
 /* Callback: the transaction ends.  It is called before the one that wakes the worker. */
 static void
 transaction_ends(XactEvent event, void *arg)
@@ -82,21 +68,9 @@ transaction_ends(XactEvent event, void *arg)
 		return;
 	CLINICAL_FAULT("alerts_end");
 	if (event == XACT_EVENT_COMMIT && pending != DT_NOEND && clinical_backlog() != NULL &&
-		lower_due(clinical_backlog(), pending))
+		clinical_lower_moment(&clinical_backlog()->escalate_due, pending))
 		clinical_wake_worker();
 	pending = DT_NOEND;
-}
-
-/* A column of a row that SPI found, which is never NULL. */
-static Datum
-column(uint64 row, int number)
-{
-	bool		isnull;
-	Datum		value = SPI_getbinval(SPI_tuptable->vals[row], SPI_tuptable->tupdesc, number, &isnull);
-
-	if (isnull)
-		elog(ERROR, "unexpected null in column %d", number);
-	return value;
 }
 
 /* Lock alerts that are due, but not those that somebody has locked; how many there are. */
@@ -114,13 +88,13 @@ lock_due(TimestampTz now, Due *found)
 	clinical_owner_execute(&plan, values, NULL, false);
 	for (uint64 i = 0; i < SPI_processed; i++)
 	{
-		found[i].patient_id = datumCopy(column(i, 1), false, -1);
-		found[i].id = datumCopy(column(i, 2), false, UUID_LEN);
-		found[i].rule_id = DatumGetInt64(column(i, 3));
-		found[i].version = DatumGetInt32(column(i, 4));
-		found[i].level = DatumGetInt32(column(i, 5));
-		found[i].opened_at = DatumGetTimestampTz(column(i, 6));
-		found[i].severity = TextDatumGetCString(column(i, 7));
+		found[i].patient_id = datumCopy(clinical_result(i, 1), false, -1);
+		found[i].id = datumCopy(clinical_result(i, 2), false, UUID_LEN);
+		found[i].rule_id = DatumGetInt64(clinical_result(i, 3));
+		found[i].version = DatumGetInt32(clinical_result(i, 4));
+		found[i].level = DatumGetInt32(clinical_result(i, 5));
+		found[i].opened_at = DatumGetTimestampTz(clinical_result(i, 6));
+		found[i].severity = TextDatumGetCString(clinical_result(i, 7));
 	}
 	return (int) SPI_processed;
 }
@@ -207,7 +181,7 @@ escalate_job(void)
 	}
 	/* those that are still due are locked */
 	due = due <= now ? TimestampTzPlusMilliseconds(now, TRY_AGAIN) : due;
-	(void) lower_due(backlog, due);
+	(void) clinical_lower_moment(&backlog->escalate_due, due);
 	return time_until(now, Min(due, look_at));
 }
 

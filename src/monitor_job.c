@@ -18,7 +18,6 @@
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
-#include "utils/inval.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
@@ -327,10 +326,7 @@ find_patients(const Evaluation *evaluation, Datum *patients, int64 *projects)
 static bool
 lock_lane(Datum patient_id, bool first)
 {
-	bool		locked = clinical_stage_lock(CLINICAL_LOCK_LANE + clinical_patient_lane(patient_id), !first);
-
-	AcceptInvalidationMessages();
-	return locked;
+	return clinical_stage_lock(CLINICAL_LOCK_LANE + clinical_patient_lane(patient_id), !first);
 }
 
 /* Lock the lanes of the first patients; of how many. */

@@ -154,18 +154,6 @@ evaluate_entries(ClinicalEvaluation *evaluation, List *monitors)
 	}
 }
 
-/* The project of a patient; 0: there is no such patient. */
-static int64
-project_of(Datum patient_id)
-{
-	static ClinicalPlan plan = {
-		"SELECT p.project_id FROM clinical.patient p WHERE p.id OPERATOR(pg_catalog.=) $1", 1, {TEXTOID}
-	};
-	Datum		project_id;
-
-	return clinical_owner_fetch(&plan, &patient_id, NULL, true, &project_id) ? DatumGetInt64(project_id) : 0;
-}
-
 /* Evaluate patients whose lanes are locked. */
 static void
 evaluate_patients(const Datum *patients, int count, const char *cause)
@@ -182,7 +170,7 @@ evaluate_patients(const Datum *patients, int count, const char *cause)
 		int64		project_id;
 
 		MemoryContextSwitchTo(context);
-		project_id = project_of(patients[i]);
+		project_id = clinical_project_of(patients[i]);
 		clinical_evaluation_patient(&evaluation, patients[i], project_id, DATEVAL_NOBEGIN);
 		evaluate_entries(&evaluation, clinical_monitors_in_force(project_id));
 		MemoryContextReset(context);

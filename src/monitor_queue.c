@@ -69,21 +69,9 @@ clinical_pending_add(Datum patient_id, const ClinicalChange *change)
 	MemoryContextSwitchTo(caller);
 }
 
-/* By lane, in which order they are locked, then by patient; what of one is in the order in which it was made. */
-static int
-by_patient(const ListCell *a, const ListCell *b)
-{
-	const ClinicalPending *left = lfirst(a);
-	const ClinicalPending *right = lfirst(b);
-
-	if (left->lane != right->lane)
-		return left->lane < right->lane ? -1 : 1;
-	return clinical_compare_patients(left->patient_id, right->patient_id);
-}
-
 /* The order of two ids of patients, any; 0: they are the same. */
-int
-clinical_compare_patients(Datum left, Datum right)
+static int
+compare_patients(Datum left, Datum right)
 {
 	text	   *a = DatumGetTextPP(left);
 	text	   *b = DatumGetTextPP(right);
@@ -94,6 +82,18 @@ clinical_compare_patients(Datum left, Datum right)
 	if (length != (int) VARSIZE_ANY_EXHDR(b))
 		return length < (int) VARSIZE_ANY_EXHDR(b) ? -1 : 1;
 	return memcmp(VARDATA_ANY(a), VARDATA_ANY(b), length);
+}
+
+/* By lane, in which order they are locked, then by patient; what of one is in the order in which it was made. */
+static int
+by_patient(const ListCell *a, const ListCell *b)
+{
+	const ClinicalPending *left = lfirst(a);
+	const ClinicalPending *right = lfirst(b);
+
+	if (left->lane != right->lane)
+		return left->lane < right->lane ? -1 : 1;
+	return compare_patients(left->patient_id, right->patient_id);
 }
 
 /* What waits of a patient, or of all (0), ordered by patients: ClinicalPending *. */
@@ -108,7 +108,7 @@ clinical_pending_of(Datum patient_id)
 		Waiting    *waiting = dlist_container(Waiting, node, iter.cur);
 
 		if (waiting->done == 0 &&
-			(patient_id == 0 || clinical_compare_patients(waiting->pending.patient_id, patient_id) == 0))
+			(patient_id == 0 || clinical_same_bytes(waiting->pending.patient_id, patient_id)))
 			found = lappend(found, &waiting->pending);
 	}
 	if (patient_id == 0)

@@ -167,8 +167,8 @@ require_everywhere(void)
 }
 
 /* A member of a definition as a C string; NULL if it is absent or null. */
-static char *
-member_text(Jsonb *definition, const char *name)
+char *
+clinical_rule_member(Jsonb *definition, const char *name)
 {
 	JsonbValue	root;
 	JsonbValue	buffer;
@@ -272,8 +272,8 @@ add_version(Datum rule_id, int version, Jsonb *definition, const char *code, con
 	text	   *reason = clinical_reason_in_force();
 	bool		wanted = wants_evaluation(definition);
 	Datum		values[8] = {
-		rule_id, Int32GetDatum(version), CStringGetTextDatum(member_text(definition, "kind")),
-		CStringGetTextDatum(member_text(definition, "severity")),
+		rule_id, Int32GetDatum(version), CStringGetTextDatum(clinical_rule_member(definition, "kind")),
+		CStringGetTextDatum(clinical_rule_member(definition, "severity")),
 		JsonbPGetDatum(complete_definition(definition, code, project, true)), BoolGetDatum(wanted),
 		PointerGetDatum(reason), PointerGetDatum(actor)
 	};
@@ -331,7 +331,7 @@ clinical_create_rule(PG_FUNCTION_ARGS)
 	clinical_require_arg(!PG_ARGISNULL(0), "definition is required");
 	definition = PG_GETARG_JSONB_P(0);
 	monitor = clinical_monitor_compile(definition, CurrentMemoryContext);
-	project = member_text(definition, "project");
+	project = clinical_rule_member(definition, "project");
 	if (project == NULL)
 		require_everywhere();
 	else

@@ -302,7 +302,7 @@ keep_zone(ClinicalReader *reader, Datum zone)
 {
 	MemoryContext caller;
 
-	if (reader->zone != (Datum) 0 && clinical_same_text(reader->zone, zone))
+	if (reader->zone != (Datum) 0 && clinical_same_bytes(reader->zone, zone))
 		return reader->zone;
 	caller = MemoryContextSwitchTo(reader->context);
 	reader->zone = PointerGetDatum(DatumGetTextPCopy(zone));

@@ -295,3 +295,17 @@ clinical_worker_states(PG_FUNCTION_ARGS)
 		state_row(result, CLINICAL_WORKER_FAILED, false, 0, 0, slot.further.failures, slot.further.sqlerrcode);
 	return (Datum) 0;
 }
+
+/* Lower a moment that others may lower too, unless it is that early already; true if it was not. */
+bool
+clinical_lower_moment(pg_atomic_uint64 *moment, TimestampTz value)
+{
+	uint64		present = pg_atomic_read_u64(moment);
+
+	while ((TimestampTz) present > value)
+	{
+		if (pg_atomic_compare_exchange_u64(moment, &present, (uint64) value))
+			return true;
+	}
+	return false;
+}

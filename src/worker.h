@@ -13,6 +13,7 @@
 #ifndef CLINICAL_WORKER_H
 #define CLINICAL_WORKER_H
 
+#include "datatype/timestamp.h"
 #include "port/atomics.h"
 
 /*
@@ -122,6 +123,7 @@ typedef struct ClinicalBacklog
 
 /* Anywhere */
 extern ClinicalBacklog *clinical_backlog(void);
+extern bool clinical_lower_moment(pg_atomic_uint64 *moment, TimestampTz value);
 extern void clinical_wake_worker(void);
 extern bool clinical_database_may_have_extension(void);
 extern bool clinical_server_crashed(void);
