@@ -23,7 +23,8 @@ MODULE_big = clinical
 OBJS       = $(patsubst %.c,%.o,$(sort $(wildcard src/*.c)))
 
 # The install script is these files of sql/, in this order.
-SQL_MODULES = core access worker audit project patient instrument observation intake monitor clinical
+SQL_MODULES = core access worker audit project patient instrument observation intake monitor summary report report_status \
+	report_alert report_compliance report_item schedule clinical
 INSTALL_SQL = sql/$(EXTENSION)--$(EXTVERSION).sql
 DATA        = $(sort $(wildcard sql/upgrade/*.sql))
 DATA_built  = $(INSTALL_SQL)

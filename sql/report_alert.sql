@@ -1,0 +1,1 @@
+-- report_alert: (to come)

@@ -1,0 +1,1 @@
+-- report_compliance: (to come)

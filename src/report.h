@@ -1,0 +1,91 @@
+/*-------------------------------------------------------------------------
+ *
+ * report.h
+ *		Quarterly reports: tables of figures, and the document made of them.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef CLINICAL_REPORT_H
+#define CLINICAL_REPORT_H
+
+#include "datatype/timestamp.h"
+#include "utils/date.h"
+#include "utils/jsonb.h"
+
+#include "core.h"
+
+/* What a column holds, and so how it is printed (doc/report.md) */
+typedef enum ClinicalReportKind
+{
+	CLINICAL_REPORT_LABEL,		/* one of the row's keys; null: all of it */
+	CLINICAL_REPORT_TEXT,
+	CLINICAL_REPORT_DATE,
+	CLINICAL_REPORT_MONTH,		/* 2026-07 */
+	CLINICAL_REPORT_TIME,
+	CLINICAL_REPORT_COUNT,
+	CLINICAL_REPORT_PERCENT,	/* 0 to 100; "of" is the denominator's column */
+	CLINICAL_REPORT_VALUE,		/* decimals as the data */
+	CLINICAL_REPORT_MEAN,		/* one more: means, medians, quartiles */
+	CLINICAL_REPORT_SD,			/* two more */
+	CLINICAL_REPORT_RATE,		/* two decimals */
+	CLINICAL_REPORT_SCORE,		/* two decimals */
+	CLINICAL_REPORT_SECONDS,	/* a duration */
+	CLINICAL_REPORT_FLAG
+} ClinicalReportKind;
+
+typedef struct ClinicalReportColumn
+{
+	const char *name;			/* of the column of the function, and the key in the row */
+	const char *label;
+	ClinicalReportKind kind;
+	const char *of;				/* of a percentage: the denominator's column */
+} ClinicalReportColumn;
+
+/* Whose data, of when */
+typedef struct ClinicalReportScope
+{
+	int64		project_id;
+	Datum		centers;		/* bigint[]: those that the requester sees */
+	DateADT		first_day;		/* the period, [first_day, end_day) */
+	DateADT		end_day;
+	TimestampTz cut_off;
+	char	   *time_zone;		/* the project's */
+	Datum		split;			/* text[]: options.by */
+} ClinicalReportScope;
+
+/*
+ * A table of the report, or facts that several tables are made of.  Its rows are
+ * those of an SQL function
+ *
+ *	clinical.report_x(project_id bigint, centers bigint[], first_day date, end_day date,
+ *		cut_off timestamptz, time_zone text, split text[], facts jsonb)
+ *
+ * whose columns have the names of the keys, "by" first, or of a callback.
+ */
+typedef struct ClinicalReportTable
+{
+	const char *section;		/* NULL: facts, not printed */
+	const char *name;
+	const char *title;
+	const char *note;			/* NULL: none */
+	const char *function;		/* clinical.report_x; NULL: rows */
+	const char *base;			/* the facts that it is made of; NULL: none */
+	Jsonb	   *(*rows) (const ClinicalReportScope *scope);
+	const ClinicalReportColumn *columns;
+	int			ncolumns;
+} ClinicalReportTable;
+
+/* report_status.c, report_alert.c, report_compliance.c, report_item.c: the tables, by maker */
+extern const ClinicalReportTable clinical_report_status_tables[];
+extern const int clinical_report_nstatus_tables;
+extern const ClinicalReportTable clinical_report_alert_tables[];
+extern const int clinical_report_nalert_tables;
+extern const ClinicalReportTable clinical_report_compliance_tables[];
+extern const int clinical_report_ncompliance_tables;
+extern const ClinicalReportTable clinical_report_item_tables[];
+extern const int clinical_report_nitem_tables;
+
+/* report_progress.c: so many rows more were read, here or in a parallel worker */
+extern void clinical_report_count(uint64 rows);
+
+#endif							/* CLINICAL_REPORT_H */
