@@ -72,8 +72,8 @@ forget(void *arg)
 static char *
 make_query(const ItemScope *scope)
 {
-	return psprintf("SELECT clinical.report_tally($7, o.ctid, o.patient_id, o.item, o.version, o.local_day, o.value, o.value_code, o.unit,"
-					"       o.absent, o.flagged, o.recorded_at)"
+	return psprintf("SELECT clinical.report_tally($7, o.patient_id, o.item, o.id, o.version, o.submission_id, o.local_day, o.value, o.value_code,"
+					"       o.unit, o.absent, o.flagged, o.recorded_at)"
 					"  FROM clinical.observation o%s%s",
 					scope->whole_table ? "" :
 					"  JOIN clinical.patient p ON p.id OPERATOR(pg_catalog.=) o.patient_id AND p.project_id OPERATOR(pg_catalog.=) $1"

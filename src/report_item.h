@@ -18,7 +18,8 @@
 typedef struct ItemScope
 {
 	TallyScope *tally;			/* the aggregate's argument */
-	bool		anti_join;		/* too many rows do not hold: the query has to look */
+	bool		anti_join;		/* too many rows do not hold: the query looks for
+								 * them */
 	bool		whole_table;	/* most patients that there are belong to it */
 	bool		is_split;
 	uint32		ngroups;
@@ -83,7 +84,7 @@ extern Jsonb *clinical_item_code_rows(const ClinicalReportScope *scope);
 
 extern Jsonb *clinical_item_correction_rows(const ClinicalReportScope *scope);
 
-/* Where too many rows do not hold to be left out by where they lie */
+/* For too many corrections and withdrawn reports */
 #define CLINICAL_ITEM_HOLDS \
 	" WHERE o.local_day OPERATOR(pg_catalog.>=) $3 AND o.local_day OPERATOR(pg_catalog.<) $4" \
 	" AND o.recorded_at OPERATOR(pg_catalog.<=) $5" \
