@@ -63,6 +63,15 @@ typedef struct SummaryTable
 	uint64_t	seed;			/* of the hash, so that tables are not in one order */
 } SummaryTable;
 
+/* Keys without tails, of values that occur once each, as they came */
+typedef struct SummaryList
+{
+	SummaryKey *keys;			/* NULL: not in use */
+	SummaryKey *spare;			/* to sort them */
+	size_t		nkeys;
+	size_t		room;
+} SummaryList;
+
 /*
  * A run: entries in ascending order, packed.  Keys are stored as differences in
  * units of the last decimal that any of the values has.
@@ -87,11 +96,12 @@ typedef struct SummaryWriter
 	unsigned char buffer[8192];
 } SummaryWriter;
 
-/* Reads a run, or entries in memory */
+/* Reads a run, or entries or keys in memory */
 typedef struct SummaryReader
 {
 	SummaryEntry entry;			/* the current one */
 	const SummaryEntry *entries;	/* in memory: the next one */
+	const SummaryKey *keys;		/* or this */
 	int64_t		left;			/* entries to come */
 	SummaryWide unit;
 	bool		tails;
@@ -180,7 +190,13 @@ extern bool summary_table_add(SummaryTable *table, const SummaryEntry *entry);
 extern SummaryEntry *summary_table_sorted(const SummaryTable *table, void *memory);
 extern void summary_table_sort(SummaryTable *table);
 extern void summary_table_clear(SummaryTable *table);
+extern void summary_table_end(SummaryTable *table);
 extern void summary_sort(SummaryEntry *entries, size_t count, uint64_t seed);
+
+/* summary_list.c: keys */
+extern void summary_list_begin(SummaryList *list, void *memory, size_t room);
+extern void summary_list_end(SummaryList *list);
+extern void summary_list_sort(SummaryList *list);
 
 /* summary_run.c: runs, written, read and merged */
 extern void summary_writer_begin(SummaryWriter *writer, int decimals, bool tails,
@@ -190,6 +206,7 @@ extern void summary_writer_end(SummaryWriter *writer);
 extern void summary_reader_begin(SummaryReader *reader, void *memory, const SummaryRun *run,
 								 const unsigned char *(*refill) (void *arg, size_t *size), void *arg);
 extern void summary_reader_begin_entries(SummaryReader *reader, const SummaryEntry *entries, size_t count);
+extern void summary_reader_begin_keys(SummaryReader *reader, const SummaryKey *keys, size_t count);
 extern bool summary_reader_next(SummaryReader *reader);
 extern void summary_merge_begin(SummaryMerge *merge, void *memory, SummaryReader **readers, int nreaders);
 extern bool summary_merge_next(SummaryMerge *merge, SummaryEntry *entry);
@@ -226,6 +243,16 @@ summary_compare(const SummaryEntry *left, const SummaryEntry *right)
 	if (left->tail == NULL || right->tail == NULL)
 		return (left->tail != NULL) - (right->tail != NULL);
 	return summary_compare_decimals(left->tail, right->tail);
+}
+
+/* Adds a key; false if there is no room for it. */
+static inline bool
+summary_list_add(SummaryList *list, SummaryKey key)
+{
+	if (list->nkeys == list->room)
+		return false;
+	list->keys[list->nkeys++] = key;
+	return true;
 }
 
 /* The bytes of a decimal number. */

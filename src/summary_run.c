@@ -141,6 +141,15 @@ summary_reader_begin_entries(SummaryReader *reader, const SummaryEntry *entries,
 	reader->left = (int64_t) count;
 }
 
+/* Begin to read keys in memory, in ascending order. */
+void
+summary_reader_begin_keys(SummaryReader *reader, const SummaryKey *keys, size_t count)
+{
+	memset(reader, 0, sizeof(*reader));
+	reader->keys = keys;
+	reader->left = (int64_t) count;
+}
+
 /* The next byte. */
 static inline unsigned
 get_byte(SummaryReader *reader)
@@ -211,6 +220,19 @@ get_tail(SummaryReader *reader)
 	return reader->tail;
 }
 
+/* The next key, as often as it occurs. */
+static inline void
+next_key(SummaryReader *reader)
+{
+	reader->entry.key = *reader->keys++;
+	reader->entry.count = 1;
+	for (; reader->left > 0 && *reader->keys == reader->entry.key; reader->left--)
+	{
+		reader->keys++;
+		reader->entry.count++;
+	}
+}
+
 /* Reads an entry into reader->entry; it is good until the next call.  False: there is none. */
 bool
 summary_reader_next(SummaryReader *reader)
@@ -218,6 +240,11 @@ summary_reader_next(SummaryReader *reader)
 	if (reader->left == 0)
 		return false;
 	reader->left--;
+	if (reader->keys != NULL)
+	{
+		next_key(reader);
+		return true;
+	}
 	if (reader->entries != NULL)
 	{
 		reader->entry = *reader->entries++;

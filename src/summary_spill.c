@@ -16,6 +16,9 @@
 #include "summary_state.h"
 
 #define READ_SIZE 16384
+/* Values that occur less often on average are counted once they are in order, others as they come */
+#define FEW_TIMES 2
+#define MANY_TIMES 4
 
 /* A run that is being read from a file */
 typedef struct Source
@@ -182,26 +185,51 @@ merge_full_levels(SummaryState *state, FunctionCallInfo fcinfo)
 	}
 }
 
+/* Counts further values as those were that were counted: so many of so many different ones. */
+static void
+choose_way(SummaryState *state, int64 nvalues, int64 nentries)
+{
+	if (state->list.keys == NULL && nvalues / nentries < FEW_TIMES)
+	{
+		summary_table_end(&state->table);
+		/* two arrays: twice the table's limit, which it does without meanwhile */
+		summary_list_begin(&state->list, state->memory, state->table.limit / sizeof(SummaryKey));
+	}
+	else if (state->list.keys != NULL && nvalues / nentries >= MANY_TIMES)
+		summary_list_end(&state->list);
+}
+
 /* Moves all values from memory to a run. */
 void
-summary_spill_table(SummaryState *state, FunctionCallInfo fcinfo)
+summary_spill_memory(SummaryState *state, FunctionCallInfo fcinfo)
 {
 	SummaryTable *table = &state->table;
-	SummaryWriter *writer = palloc_object(SummaryWriter);
 	SummaryLevel *level = open_level(state, fcinfo, 0);
+	SummaryWriter *writer = palloc_object(SummaryWriter);
+	SummaryReader in_table;
+	SummaryReader in_list;
+	SummaryReader *readers[2] = {&in_table, &in_list};
+	SummaryMerge merge;
+	SummaryEntry entry;
+	int64		nvalues = 0;
 
 	begin_run(level);
 	summary_table_sort(table);
+	summary_list_sort(&state->list);
+	summary_reader_begin_entries(&in_table, table->slots, table->nentries);
+	summary_reader_begin_keys(&in_list, state->list.keys, state->list.nkeys);
 	summary_writer_begin(writer, Min(state->counts.decimals, SUMMARY_KEY_DECIMALS), table->tail_bytes > 0, write_bytes, level);
-	for (size_t i = 0; i < table->nentries; i++)
+	summary_merge_begin(&merge, CurrentMemoryContext, readers, lengthof(readers));
+	while (summary_merge_next(&merge, &entry))
 	{
-		if (i % 4096 == 0)
-			CHECK_FOR_INTERRUPTS();
-		summary_writer_put(writer, &table->slots[i]);
+		nvalues += entry.count;
+		summary_writer_put(writer, &entry);
 	}
 	summary_writer_end(writer);
 	end_run(level, &writer->run);
 	summary_table_clear(table);
+	state->list.nkeys = 0;
+	choose_way(state, nvalues, writer->run.nentries);
 	pfree(writer);
 	merge_full_levels(state, fcinfo);
 }

@@ -64,14 +64,15 @@ make_room(SummaryState *state, FunctionCallInfo fcinfo)
 		ereport(ERROR, (errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
 						errmsg("too many distinct values for a window function"),
 						errhint("Increase work_mem, or use the aggregate without OVER.")));
-	summary_spill_table(state, fcinfo);
+	summary_spill_memory(state, fcinfo);
 }
 
 /* Adds an entry. */
 static inline void
 add_entry(SummaryState *state, FunctionCallInfo fcinfo, const SummaryEntry *entry)
 {
-	while (!summary_table_add(&state->table, entry))
+	while (state->list.keys != NULL && entry->count == 1 && entry->tail == NULL ?
+		   !summary_list_add(&state->list, entry->key) : !summary_table_add(&state->table, entry))
 		make_room(state, fcinfo);
 }
 
@@ -150,16 +151,19 @@ void
 summary_state_merge(SummaryState *state, SummaryMerge *merge)
 {
 	int			nreaders = summary_spill_count(state);
-	SummaryReader **readers = palloc_array(SummaryReader *, nreaders + 1);
-	SummaryReader *last = palloc_object(SummaryReader);
+	SummaryReader **readers = palloc_array(SummaryReader *, nreaders + 2);
+	SummaryReader *in_memory = palloc_array(SummaryReader, 2);
 
 	summary_spill_readers(state, readers);
 	if (state->packed_bytes != NULL)
-		summary_reader_begin(last, CurrentMemoryContext, &state->packed, read_packed, state);
+		summary_reader_begin(&in_memory[0], CurrentMemoryContext, &state->packed, read_packed, state);
 	else
-		summary_reader_begin_entries(last, summary_table_sorted(&state->table, CurrentMemoryContext), state->table.nentries);
-	readers[nreaders] = last;
-	summary_merge_begin(merge, CurrentMemoryContext, readers, nreaders + 1);
+		summary_reader_begin_entries(&in_memory[0], summary_table_sorted(&state->table, CurrentMemoryContext), state->table.nentries);
+	summary_list_sort(&state->list);
+	summary_reader_begin_keys(&in_memory[1], state->list.keys, state->list.nkeys);
+	readers[nreaders++] = &in_memory[0];
+	readers[nreaders++] = &in_memory[1];
+	summary_merge_begin(merge, CurrentMemoryContext, readers, nreaders);
 }
 
 /* Adds all that another state has. */

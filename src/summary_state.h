@@ -71,6 +71,7 @@ typedef struct SummaryState
 	SummaryCounts counts;
 	SummaryFractions fractions;
 	SummaryTable table;
+	SummaryList list;			/* in use while most values occur once */
 	SummaryLevel *levels[SUMMARY_LEVELS];
 	SummaryRun	packed;			/* as it came from a worker: the only values */
 	const unsigned char *packed_bytes;
@@ -93,7 +94,7 @@ extern bytea *summary_state_pack(SummaryState *state);
 extern SummaryState *summary_state_unpack(bytea *packed);
 
 /* summary_spill.c */
-extern void summary_spill_table(SummaryState *state, FunctionCallInfo fcinfo);
+extern void summary_spill_memory(SummaryState *state, FunctionCallInfo fcinfo);
 extern void summary_spill_run(SummaryState *state, FunctionCallInfo fcinfo, const SummaryRun *run, const unsigned char *bytes);
 extern int	summary_spill_count(const SummaryState *state);
 extern void summary_spill_readers(SummaryState *state, SummaryReader **readers);

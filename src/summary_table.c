@@ -189,6 +189,16 @@ summary_table_clear(SummaryTable *table)
 	table->tail_bytes = 0;
 }
 
+/* Gives the slots back; there are no values. */
+void
+summary_table_end(SummaryTable *table)
+{
+	if (table->slots != NULL)
+		summary_free(table->slots);
+	table->slots = NULL;
+	table->nslots = 0;
+}
+
 /* Sorts a few entries. */
 static void
 insertion_sort(SummaryEntry *entries, size_t count)
