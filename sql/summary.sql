@@ -179,6 +179,18 @@ CREATE AGGREGATE clinical.quantile_sas(value bigint, fractions numeric[]) (
     PARALLEL = SAFE);
 COMMENT ON AGGREGATE clinical.quantile_sas(bigint, numeric[]) IS
 'The quantiles, in the order of the fractions, of the values that are not null, as SAS has it by default (PCTLDEF=5; R''s type 2). With n values and n * fraction = j + g (j whole), (x_j + x_j+1) / 2 if g = 0, else x_j+1; 0: the minimum, 1: the maximum; null if there is no value. SQLSTATE: 22023 fraction is required, must be between 0 and 1, must be the same for all rows; 54000 too many distinct values for a window function, for a parallel query.';
+CREATE AGGREGATE clinical.quantile_sas(value numeric, fraction double precision) (
+    SFUNC = clinical.quantile_add, STYPE = internal, SSPACE = 1024, FINALFUNC = clinical.quantile_numeric,
+    COMBINEFUNC = clinical.summary_combine, SERIALFUNC = clinical.summary_pack, DESERIALFUNC = clinical.summary_unpack,
+    PARALLEL = SAFE);
+COMMENT ON AGGREGATE clinical.quantile_sas(numeric, double precision) IS
+'The quantile of the values that are not null, as SAS has it by default (PCTLDEF=5; R''s type 2). With n values and n * fraction = j + g (j whole), (x_j + x_j+1) / 2 if g = 0, else x_j+1; 0: the minimum, 1: the maximum; null if there is no value. The fraction is what its shortest decimal form says. SQLSTATE: 22023 fraction is required, must be between 0 and 1, must be the same for all rows; 54000 too many distinct values for a window function, for a parallel query.';
+CREATE AGGREGATE clinical.quantile_sas(value numeric, fractions double precision[]) (
+    SFUNC = clinical.quantile_add, STYPE = internal, SSPACE = 1024, FINALFUNC = clinical.quantiles_numeric,
+    COMBINEFUNC = clinical.summary_combine, SERIALFUNC = clinical.summary_pack, DESERIALFUNC = clinical.summary_unpack,
+    PARALLEL = SAFE);
+COMMENT ON AGGREGATE clinical.quantile_sas(numeric, double precision[]) IS
+'The quantiles, in the order of the fractions, of the values that are not null, as SAS has it by default (PCTLDEF=5; R''s type 2). With n values and n * fraction = j + g (j whole), (x_j + x_j+1) / 2 if g = 0, else x_j+1; 0: the minimum, 1: the maximum; null if there is no value. A fraction is what its shortest decimal form says. SQLSTATE: 22023 fraction is required, must be between 0 and 1, must be the same for all rows; 54000 too many distinct values for a window function, for a parallel query.';
 CREATE AGGREGATE clinical.quantile_sas(value double precision, fraction double precision) (
     SFUNC = clinical.quantile_add, STYPE = internal, SSPACE = 1024, FINALFUNC = clinical.quantile_double,
     COMBINEFUNC = clinical.summary_combine, SERIALFUNC = clinical.summary_pack, DESERIALFUNC = clinical.summary_unpack,
@@ -219,6 +231,8 @@ GRANT EXECUTE ON FUNCTION clinical.describe(numeric),
     clinical.quantile_sas(integer, numeric[]),
     clinical.quantile_sas(bigint, numeric),
     clinical.quantile_sas(bigint, numeric[]),
+    clinical.quantile_sas(numeric, double precision),
+    clinical.quantile_sas(numeric, double precision[]),
     clinical.quantile_sas(double precision, double precision),
     clinical.quantile_sas(double precision, double precision[]),
     clinical.quantile_sas(numeric, bigint, numeric),
