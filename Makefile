@@ -24,7 +24,7 @@ OBJS       = $(patsubst %.c,%.o,$(sort $(wildcard src/*.c)))
 
 # The install script is these files of sql/, in this order.
 SQL_MODULES = core access worker audit project patient instrument observation intake monitor summary report report_status \
-	report_alert report_compliance report_item schedule clinical
+	report_alert report_compliance report_item report_render schedule clinical
 INSTALL_SQL = sql/$(EXTENSION)--$(EXTVERSION).sql
 DATA        = $(sort $(wildcard sql/upgrade/*.sql))
 DATA_built  = $(INSTALL_SQL)
