@@ -20,6 +20,7 @@
 #include "observation.h"
 #include "patient.h"
 #include "project.h"
+#include "schedule.h"
 #include "worker.h"
 
 CLINICAL_MODULE_MAGIC;
@@ -65,6 +66,7 @@ _PG_init(void)
 	clinical_missing_init();
 	clinical_escalate_init();
 	clinical_register_invariants(clinical_monitor_invariants, clinical_monitor_ninvariants);
+	clinical_register_invariants(clinical_schedule_invariants, clinical_schedule_ninvariants);
 #ifdef CLINICAL_FAULTS
 	clinical_inject_job_init();
 #endif
