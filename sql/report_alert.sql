@@ -10,16 +10,16 @@ CREATE FUNCTION clinical.report_alert_state(project_id bigint, centers bigint[],
     LANGUAGE sql STABLE PARALLEL SAFE
 AS $$
     SELECT a.patient_id, a.id, p.center_id, p.center, p."by", a.rule_id, a.severity, a.opened_at,
-           CASE WHEN a.acknowledged_at < (SELECT clinical.report_until(end_day, cut_off, time_zone)) THEN a.acknowledged_at END,
-           CASE WHEN a.closed_at < (SELECT clinical.report_until(end_day, cut_off, time_zone)) THEN a.closed_at END,
+           CASE WHEN a.acknowledged_at < (SELECT clinical.report_until(end_day, cut_off, report_alert_state.time_zone)) THEN a.acknowledged_at END,
+           CASE WHEN a.closed_at < (SELECT clinical.report_until(end_day, cut_off, report_alert_state.time_zone)) THEN a.closed_at END,
            e.recorded_at, e.kind
       FROM clinical.report_patient(project_id, centers, split) p
       JOIN clinical.alert a ON a.patient_id = p.patient_id
       LEFT JOIN clinical.alert_event e
         ON e.patient_id = a.patient_id AND e.alert_id = a.id AND e.event_no = a.events AND e.kind = a.status
-           AND a.status IN ('retracted', 'merged') AND e.recorded_at < (SELECT clinical.report_until(end_day, cut_off, time_zone))
+           AND a.status IN ('retracted', 'merged') AND e.recorded_at < (SELECT clinical.report_until(end_day, cut_off, report_alert_state.time_zone))
      WHERE a.project_id = report_alert_state.project_id
-       AND a.opened_at < (SELECT clinical.report_until(end_day, cut_off, time_zone))
+       AND a.opened_at < (SELECT clinical.report_until(end_day, cut_off, report_alert_state.time_zone))
 $$;
 COMMENT ON FUNCTION clinical.report_alert_state(bigint, bigint[], date, timestamptz, text, text[]) IS
 'The alerts of a project''s patients at some of its centers that were opened before end_day and by cut_off, with what had become of them by then: acknowledged_at and closed_at, and gone_at, when they were retracted or merged (gone). For the extension itself. SQLSTATE: 22023 unknown time zone.';
@@ -35,16 +35,16 @@ CREATE FUNCTION clinical.report_alerts(project_id bigint, centers bigint[], firs
 AS $$
     WITH counted AS (
         SELECT s."by", s.rule_id, s.severity, s.center,
-               count(*) FILTER (WHERE s.opened_at >= (SELECT clinical.report_moment(first_day, time_zone))) AS opened,
-               count(*) FILTER (WHERE s.acknowledged_at >= (SELECT clinical.report_moment(first_day, time_zone))) AS acknowledged,
-               count(*) FILTER (WHERE s.closed_at >= (SELECT clinical.report_moment(first_day, time_zone))) AS closed,
-               count(*) FILTER (WHERE s.gone = 'retracted' AND s.gone_at >= (SELECT clinical.report_moment(first_day, time_zone)))
+               count(*) FILTER (WHERE s.opened_at >= (SELECT clinical.report_moment(first_day, report_alerts.time_zone))) AS opened,
+               count(*) FILTER (WHERE s.acknowledged_at >= (SELECT clinical.report_moment(first_day, report_alerts.time_zone))) AS acknowledged,
+               count(*) FILTER (WHERE s.closed_at >= (SELECT clinical.report_moment(first_day, report_alerts.time_zone))) AS closed,
+               count(*) FILTER (WHERE s.gone = 'retracted' AND s.gone_at >= (SELECT clinical.report_moment(first_day, report_alerts.time_zone)))
                    AS retracted,
-               count(*) FILTER (WHERE s.gone = 'merged' AND s.gone_at >= (SELECT clinical.report_moment(first_day, time_zone)))
+               count(*) FILTER (WHERE s.gone = 'merged' AND s.gone_at >= (SELECT clinical.report_moment(first_day, report_alerts.time_zone)))
                    AS merged,
                count(*) FILTER (WHERE s.closed_at IS NULL AND s.gone IS NULL) AS open_at_end,
                count(*) FILTER (WHERE s.acknowledged_at IS NULL AND s.closed_at IS NULL AND s.gone IS NULL) AS unacknowledged
-          FROM clinical.report_alert_state(project_id, centers, end_day, cut_off, time_zone, split) s
+          FROM clinical.report_alert_state(project_id, centers, end_day, cut_off, report_alerts.time_zone, split) s
          GROUP BY s."by", s.rule_id, s.severity, s.center),
     line AS (
         SELECT CASE WHEN grouping(a."by") = 1 THEN '{}' ELSE a."by" END AS "by", a.rule_id, a.severity, a.center,
@@ -59,7 +59,7 @@ AS $$
                    FROM clinical.monitor_rule m
                    JOIN clinical.monitor_rule_version v ON v.rule_id = m.id
                   WHERE (m.project_id = report_alerts.project_id OR m.project_id IS NULL)
-                    AND v.recorded_at < (SELECT clinical.report_until(end_day, cut_off, time_zone))
+                    AND v.recorded_at < (SELECT clinical.report_until(end_day, cut_off, report_alerts.time_zone))
                   ORDER BY v.rule_id, v.version DESC)
                 UNION ALL
                 SELECT NULL, NULL, NULL, coalesce(c.site_id, c.id::text), 0, 0, 0, 0, 0, 0, 0
@@ -93,11 +93,11 @@ AS $$
                extract(epoch FROM s.opened_at - b.received_at) AS detection,
                extract(epoch FROM s.acknowledged_at - s.opened_at) AS acknowledging,
                extract(epoch FROM s.closed_at - s.opened_at) AS closing
-          FROM clinical.report_alert_state(project_id, centers, end_day, cut_off, time_zone, split) s
+          FROM clinical.report_alert_state(project_id, centers, end_day, cut_off, report_alert_times.time_zone, split) s
           LEFT JOIN clinical.alert_event e
             ON e.patient_id = s.patient_id AND e.alert_id = s.alert_id AND e.event_no = 1 AND e.cause = 'report'
           LEFT JOIN clinical.submission b ON b.patient_id = e.patient_id AND b.id = e.submission_id
-         WHERE s.opened_at >= (SELECT clinical.report_moment(first_day, time_zone))),
+         WHERE s.opened_at >= (SELECT clinical.report_moment(first_day, report_alert_times.time_zone))),
     described AS (
         SELECT '{}'::jsonb AS "by", a.rule_id, a.severity, count(*) AS alerts,
                count(*) FILTER (WHERE a.acknowledging IS NULL AND a.stays) AS unacknowledged,
@@ -167,7 +167,7 @@ CREATE FUNCTION clinical.report_indicators(project_id bigint, centers bigint[], 
 AS $$
     WITH patients AS (
         SELECT d.center_id, count(*) AS enrolled, count(*) FILTER (WHERE d.status = 'withdrawn' AND d.ended_on >= first_day) AS withdrawn,
-               sum(greatest(0, least(end_day, (cut_off AT TIME ZONE time_zone)::date + 1, d.ended_on + 1)
+               sum(greatest(0, least(end_day, (cut_off AT TIME ZONE report_indicators.time_zone)::date + 1, d.ended_on + 1)
                                - greatest(first_day, d.enrolled_on))) AS days
           FROM clinical.report_disposition(project_id, centers, end_day, cut_off, '{}') d
          WHERE d.enrolled_on IS NOT NULL
@@ -175,30 +175,49 @@ AS $$
     alerts AS (
         SELECT s.center_id, count(*) AS opened,
                count(*) FILTER (WHERE s.acknowledged_at <= s.opened_at + interval '72 hours') AS acknowledged
-          FROM clinical.report_alert_state(project_id, centers, end_day, cut_off, time_zone, '{}') s
-         WHERE s.opened_at >= (SELECT clinical.report_moment(first_day, time_zone))
+          FROM clinical.report_alert_state(project_id, centers, end_day, cut_off, report_indicators.time_zone, '{}') s
+         WHERE s.opened_at >= (SELECT clinical.report_moment(first_day, report_indicators.time_zone))
          GROUP BY s.center_id),
-    reports AS (
-        SELECT f.center, sum(f.expected) AS expected, sum(f.completed) AS completed, sum(f.late) AS late, sum(f.missed) AS missed,
-               sum(f.received) AS received, sum(f.quarantined) AS quarantined, sum(f."values") AS "values", sum(f.corrected) AS corrected
-          FROM jsonb_to_recordset(coalesce(facts, '[]')) AS f(center text, expected bigint, completed bigint, late bigint, missed bigint,
-                                                             received bigint, quarantined bigint, "values" bigint, corrected bigint)
-         GROUP BY f.center),
+    entries AS (
+        SELECT f.center_id, sum(f.expected) AS expected, sum(f.completed) + sum(f.late) AS made, sum(f.late) AS late, sum(f.missed) AS missed,
+               sum(f.accepted) + sum(f.withdrawn) AS stored, sum(f.observations) AS observations
+          FROM jsonb_to_recordset(coalesce(facts, '[]')) AS f(fact text, center_id bigint, expected bigint, completed bigint, late bigint,
+                                                             missed bigint, accepted bigint, withdrawn bigint, observations bigint)
+         WHERE f.fact = 'all'
+         GROUP BY f.center_id),
+    -- as the balance of reports counts them
+    aside AS (
+        SELECT p.center_id, count(*) AS reports, count(*) FILTER (WHERE q.outcome = 'quarantined') AS quarantined
+          FROM clinical.report_patient(project_id, centers, '{}') p
+          JOIN clinical.set_aside q ON q.patient_id = p.patient_id
+         WHERE q.project_id = report_indicators.project_id AND q.requeued_at IS NULL AND q.received_at <= cut_off
+           AND q.received_at >= timezone('UTC', first_day::timestamp) AND q.received_at < timezone('UTC', end_day::timestamp)
+         GROUP BY p.center_id),
+    -- a value that was corrected has one second version
+    corrected AS (
+        SELECT p.center_id, count(*) AS observations
+          FROM clinical.report_patient(project_id, centers, '{}') p
+          JOIN clinical.observation o ON o.patient_id = p.patient_id
+          JOIN clinical.submission b ON b.patient_id = o.patient_id AND b.id = o.submission_id
+         WHERE o.version = 2 AND o.local_day >= first_day AND o.local_day < end_day AND o.recorded_at <= cut_off AND b.status = 'accepted'
+         GROUP BY p.center_id),
     measured AS (
         SELECT i.no, i.indicator, coalesce(c.site_id, c.id::text) AS center, coalesce(i.x, 0)::numeric AS x, coalesce(i.n, 0)::numeric AS n
           FROM clinical.center c
           LEFT JOIN clinical.project_center pc ON pc.center_id = c.id AND pc.project_id = report_indicators.project_id
           LEFT JOIN patients p ON p.center_id = c.id
           LEFT JOIN alerts a ON a.center_id = c.id
-          LEFT JOIN reports r ON r.center = coalesce(c.site_id, c.id::text)
+          LEFT JOIN entries e ON e.center_id = c.id
+          LEFT JOIN aside q ON q.center_id = c.id
+          LEFT JOIN corrected o ON o.center_id = c.id
          CROSS JOIN LATERAL (VALUES
                (1, 'alerts', a.opened::numeric, p.days::numeric),
-               (2, 'corrections', r.corrected, r."values"),
+               (2, 'corrections', o.observations, e.observations),
                (3, 'enrolled', p.enrolled, clinical.report_target(pc.planned_enrolment, pc.enrolment_from, pc.enrolment_to, end_day)),
                (4, 'withdrawals', p.withdrawn, p.days),
-               (5, 'missed', r.missed, r.expected),
-               (6, 'late', r.late, r.completed),
-               (7, 'quarantined', r.quarantined, r.received),
+               (5, 'missed', e.missed, e.expected),
+               (6, 'late', e.late, e.made),
+               (7, 'quarantined', q.quarantined, coalesce(e.stored, 0) + coalesce(q.reports, 0)),
                (8, 'acknowledged_72h', a.acknowledged, a.opened)) AS i(no, indicator, x, n)
          WHERE c.id = ANY (centers)),
     summed AS (
@@ -225,7 +244,7 @@ AS $$
      ORDER BY s.no, s.center COLLATE "C" NULLS LAST
 $$;
 COMMENT ON FUNCTION clinical.report_indicators(bigint, bigint[], date, date, timestamptz, text, text[], jsonb) IS
-'Table "indicators" of a report: each center compared with all. Rates: alerts, opened, a patient-day (days of the period, up to the cut-off, on which a patient was on study, first and last included); corrections, of values; enrolled, since the beginning, of those planned until the end of the period; withdrawals, a patient-day. Proportions: missed, of expected entries; late, of completed ones; quarantined, of reports received; acknowledged_72h, alerts acknowledged within 72 hours, of those opened in the period. value: numerator per 100 of denominator; mean: the same of all centers together that have a denominator. score: how far a center is from the mean, in standard deviations for its denominator, divided by the root of the mean square of these over all centers (overdispersion); 0 if there is none; NULL below a denominator of 10. flag: -2 below -3, -1 from -3, 0 from -2, 1 from 2, 2 from 3. center NULL: all. Arguments as of all tables (src/report.h); facts: the counts of reports and entries, by center. For the extension itself. SQLSTATE: 22023 unknown time zone.';
+'Table "indicators" of a report: each center compared with all. Rates: alerts, opened, a patient-day (days of the period, up to the cut-off, on which a patient was on study, first and last included); corrections, values of the period that were corrected, of all; enrolled, since the beginning, of those planned until the end of the period; withdrawals, a patient-day. Proportions: missed, of expected entries; late, of those made, late or in time; quarantined, of reports received; acknowledged_72h, alerts acknowledged within 72 hours, of those opened in the period. value: numerator per 100 of denominator; mean: the same of all centers together that have a denominator. score: how far a center is from the mean, in standard deviations for its denominator, divided by the root of the mean square of these over all centers (overdispersion); 0 if there is none; NULL below a denominator of 10. flag: -2 below -3, -1 from -3, 0 from -2, 1 from 2, 2 from 3. center NULL: all. Arguments as of all tables (src/report.h); facts: those of report_patient_compliance. For the extension itself. SQLSTATE: 22023 unknown time zone.';
 
 -- --- listings ---------------------------------------------------------------------------------
 
@@ -260,14 +279,14 @@ AS $$
     WITH found AS (
         SELECT s.patient_id, s.alert_id, s.center, s.rule_id, s.severity, s.opened_at, s.acknowledged_at,
                CASE s.severity WHEN 'critical' THEN 1 WHEN 'serious' THEN 2 WHEN 'warning' THEN 3 ELSE 4 END AS no
-          FROM clinical.report_alert_state(project_id, centers, end_day, cut_off, time_zone, '{}') s
+          FROM clinical.report_alert_state(project_id, centers, end_day, cut_off, report_open_alerts.time_zone, '{}') s
          WHERE s.closed_at IS NULL AND s.gone IS NULL)
     SELECT '{}'::jsonb, l.patient_id, l.alert_id::text, l.center, r.code, l.severity,
            (SELECT e.onset FROM clinical.alert_event e
              WHERE e.patient_id = l.patient_id AND e.alert_id = l.alert_id
-               AND (e.event_no = 1 OR e.recorded_at < (SELECT clinical.report_until(end_day, cut_off, time_zone)))
+               AND (e.event_no = 1 OR e.recorded_at < (SELECT clinical.report_until(end_day, cut_off, report_open_alerts.time_zone)))
              ORDER BY e.event_no DESC LIMIT 1),
-           l.opened_at AT TIME ZONE time_zone, l.acknowledged_at AT TIME ZONE time_zone, l.total
+           l.opened_at AT TIME ZONE report_open_alerts.time_zone, l.acknowledged_at AT TIME ZONE report_open_alerts.time_zone, l.total
       FROM ((SELECT f.no, f.patient_id, f.alert_id, f.center, f.rule_id, f.severity, f.opened_at, f.acknowledged_at, NULL::bigint AS total
                FROM found f ORDER BY f.no, f.opened_at, f.patient_id COLLATE "C", f.alert_id LIMIT 10000)
             UNION ALL
@@ -284,10 +303,10 @@ CREATE FUNCTION clinical.report_missed_runs(project_id bigint, centers bigint[],
     LANGUAGE sql STABLE PARALLEL SAFE
 AS $$
     WITH found AS (
-        SELECT f.patient_id, r.instrument, r.from_day, r.to_day, f.center, r.missed
-          FROM jsonb_to_recordset(coalesce(facts, '[]')) AS f(patient_id text, center text, runs jsonb)
-         CROSS JOIN jsonb_to_recordset(f.runs) AS r(instrument text, from_day date, to_day date, missed bigint)
-         WHERE r.missed >= 3)
+        SELECT f.patient_id, f.instrument, f.run_first AS from_day, f.run_last AS to_day, f.center, f.missed
+          FROM jsonb_to_recordset(coalesce(facts, '[]')) AS f(fact text, patient_id text, center text, instrument text, run_first date,
+                                                             run_last date, missed bigint)
+         WHERE f.fact = 'run')
     SELECT '{}'::jsonb, l.patient_id, l.instrument, l.from_day, l.to_day, l.center, l.missed, l.total
       FROM ((SELECT f.patient_id, f.instrument, f.from_day, f.to_day, f.center, f.missed, NULL::bigint AS total
                FROM found f ORDER BY f.missed DESC, f.patient_id COLLATE "C", f.instrument COLLATE "C", f.from_day LIMIT 10000)
@@ -296,7 +315,7 @@ AS $$
      ORDER BY l.missed DESC NULLS LAST, l.patient_id COLLATE "C" NULLS LAST, l.instrument COLLATE "C", l.from_day
 $$;
 COMMENT ON FUNCTION clinical.report_missed_runs(bigint, bigint[], date, date, timestamptz, text, text[], jsonb) IS
-'Table "missed_runs" of a report: three and more entries of an instrument missed in a row, the longest first, the first 10000; from_day, to_day: of the first and the last of them. The last row (subject NULL) has the number of all. Arguments as of all tables (src/report.h); facts: the runs of patients. For the extension itself. SQLSTATE: none of its own.';
+'Table "missed_runs" of a report: three and more entries of an instrument missed in a row, the longest first, the first 10000; from_day, to_day: of the first and the last of them. The last row (subject NULL) has the number of all. Arguments as of all tables (src/report.h); facts: those of report_patient_compliance. For the extension itself. SQLSTATE: none of its own.';
 
 CREATE FUNCTION clinical.report_quarantined(project_id bigint, centers bigint[], first_day date, end_day date, cut_off timestamptz,
     time_zone text, split text[], facts jsonb)
@@ -307,9 +326,9 @@ AS $$
         SELECT q.patient_id, q.submission_id, p.center, q.reason_code, q.instrument, q.received_at, q.arrival
           FROM clinical.report_patient(project_id, centers, '{}') p
           JOIN clinical.set_aside q ON q.patient_id = p.patient_id
-         WHERE q.outcome = 'quarantined' AND q.processed_at < (SELECT clinical.report_until(end_day, cut_off, time_zone))
-           AND coalesce(q.requeued_at >= (SELECT clinical.report_until(end_day, cut_off, time_zone)), true))
-    SELECT '{}'::jsonb, l.patient_id, l.submission_id::text, l.center, l.reason_code, l.instrument, l.received_at AT TIME ZONE time_zone, l.total
+         WHERE q.outcome = 'quarantined' AND q.processed_at < (SELECT clinical.report_until(end_day, cut_off, report_quarantined.time_zone))
+           AND coalesce(q.requeued_at >= (SELECT clinical.report_until(end_day, cut_off, report_quarantined.time_zone)), true))
+    SELECT '{}'::jsonb, l.patient_id, l.submission_id::text, l.center, l.reason_code, l.instrument, l.received_at AT TIME ZONE report_quarantined.time_zone, l.total
       FROM ((SELECT f.patient_id, f.submission_id, f.center, f.reason_code, f.instrument, f.received_at, f.arrival, NULL::bigint AS total
                FROM found f ORDER BY f.received_at, f.patient_id COLLATE "C", f.submission_id, f.arrival LIMIT 10000)
             UNION ALL

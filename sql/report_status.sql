@@ -253,7 +253,7 @@ $$;
 COMMENT ON FUNCTION clinical.report_ages(bigint, bigint[], date, date, timestamptz, text, text[], jsonb) IS
 'Table "ages" of a report: age in years on the day of enrolment (report_age) of patients who were enrolled by the end of the period and the cut-off, by center (NULL: all). Arguments as of all tables (src/report.h). For the extension itself. SQLSTATE: none of its own.';
 
-CREATE FUNCTION clinical.report_characteristic(project_id bigint, centers bigint[], end_day date, cut_off timestamptz, split text[], name text)
+CREATE FUNCTION clinical.report_characteristic(project_id bigint, centers bigint[], end_day date, cut_off timestamptz, split text[], what text)
     RETURNS TABLE ("by" jsonb, center text, label text, patients bigint, percent numeric, total bigint)
     LANGUAGE sql STABLE PARALLEL SAFE
 AS $$
@@ -261,7 +261,7 @@ AS $$
         SELECT CASE WHEN grouping(d."by") = 1 THEN '{}' ELSE d."by" END AS "by", coalesce(d.center_id, 0) AS center_id, d.label,
                count(*) AS patients
           FROM (SELECT x."by", x.center_id,
-                       coalesce(CASE name WHEN 'sex' THEN p.sex WHEN 'race' THEN p.race ELSE p.ethnicity END, 'missing') AS label
+                       coalesce(CASE what WHEN 'sex' THEN p.sex WHEN 'race' THEN p.race ELSE p.ethnicity END, 'missing') AS label
                   FROM clinical.report_disposition(project_id, centers, end_day, cut_off, split) x
                   JOIN clinical.patient p ON p.id = x.patient_id
                  WHERE x.enrolled_on IS NOT NULL) d
@@ -279,7 +279,7 @@ AS $$
      ORDER BY c."by" <> '{}', c."by"::text COLLATE "C", c.center COLLATE "C" NULLS LAST, c.label = 'missing', c.label COLLATE "C"
 $$;
 COMMENT ON FUNCTION clinical.report_characteristic(bigint, bigint[], date, timestamptz, text[], text) IS
-'What the tables "sexes", "races" and "ethnicities" of a report have in common: patients who were enrolled by the end of the period and the cut-off, by center (NULL: all) and what name (sex, race, ethnicity) says; each value that occurs has a row for each center, and "missing" has one. total: the denominator of percent, all of them, missing ones too. For the extension itself. SQLSTATE: none of its own.';
+'What the tables "sexes", "races" and "ethnicities" of a report have in common: patients who were enrolled by the end of the period and the cut-off, by center (NULL: all) and what they are by their sex, race or ethnicity (what); each value that occurs has a row for each center, and "missing" has one. total: the denominator of percent, all of them, missing ones too. For the extension itself. SQLSTATE: none of its own.';
 
 CREATE FUNCTION clinical.report_sexes(project_id bigint, centers bigint[], first_day date, end_day date, cut_off timestamptz,
     time_zone text, split text[], facts jsonb)

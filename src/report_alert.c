@@ -116,10 +116,10 @@ const ClinicalReportTable clinical_report_alert_tables[] = {
 	{
 		.section = "indicators", .name = "indicators", .title = "Key risk indicators by center",
 		.note = "Rates per 100: alerts and withdrawals of patient-days, corrections of values, enrolled of those planned to date."
-		" Proportions in percent: missed of expected entries, late of completed ones, quarantined of received reports, acknowledged"
+		" Proportions in percent: missed of expected entries, late of those made, quarantined of received reports, acknowledged"
 		" within 72 hours of alerts opened. Scores are normal approximations, adjusted for overdispersion; flagged from 2 and 3 on, and"
 		" below -2 and -3. No score below a denominator of 10.",
-		.function = "clinical.report_indicators", .base = "report_counts",
+		.function = "clinical.report_indicators", .base = "patient_compliance",
 		.columns = indicator_columns, .ncolumns = lengthof(indicator_columns)
 	},
 	{
