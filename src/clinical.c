@@ -67,6 +67,7 @@ _PG_init(void)
 	clinical_escalate_init();
 	clinical_register_invariants(clinical_monitor_invariants, clinical_monitor_ninvariants);
 	clinical_register_invariants(clinical_schedule_invariants, clinical_schedule_ninvariants);
+	clinical_schedule_init();
 #ifdef CLINICAL_FAULTS
 	clinical_inject_job_init();
 #endif
