@@ -82,7 +82,7 @@ COMMENT ON FUNCTION clinical.schedule_due(text, text, timestamptz) IS
 -- Each hour, at a minute of its own: an hour in which the server was down, or a change of the
 -- clocks, costs an hour at most.
 CREATE FUNCTION clinical.schedule_entry(job_id bigint, OUT name text, OUT expression text, OUT command text,
-    OUT statement text, OUT end_statement text) RETURNS record
+    OUT statement text, OUT end_statement text, OUT forget_statement text, OUT role_name text) RETURNS record
     LANGUAGE sql STABLE STRICT PARALLEL SAFE
 BEGIN ATOMIC
     SELECT e.name, e.expression, pg_catalog.format('SELECT clinical.run_schedule(%s)', s.id),
@@ -91,7 +91,8 @@ BEGIN ATOMIC
                    pg_catalog.jsonb_strip_nulls(pg_catalog.jsonb_build_object('project', p.code, 'schedule', s.schedule,
                        'options', CASE s.kind WHEN 'report' THEN s.options END, 'keep', s.keep))),
                pg_catalog.current_database(), s.role_name),
-           pg_catalog.format('SELECT cron.unschedule(jobid) FROM cron.job WHERE jobname = %L AND username = %L', e.name_elsewhere::name, s.role_name)
+           pg_catalog.format('SELECT cron.unschedule(jobid) FROM cron.job WHERE jobname = %L AND username = %L', e.name_elsewhere::name, s.role_name),
+           pg_catalog.format('DELETE FROM cron.job WHERE username = %L', s.role_name), s.role_name::text
       FROM clinical.report_schedule s
       LEFT JOIN clinical.project p ON p.id = s.project_id
      CROSS JOIN LATERAL (
@@ -102,7 +103,7 @@ BEGIN ATOMIC
      WHERE s.id = job_id;
 END;
 COMMENT ON FUNCTION clinical.schedule_entry(bigint) IS
-'What pg_cron is told of a job: name, cron expression and command; and, if it is in another database, the statements that tell it there, and make it forget. For the extension itself. SQLSTATE: none of its own.';
+'What pg_cron is told of a job: name, cron expression and command; and, if it is in another database, the statements that tell it there, and make it forget; that for a role that is gone; and the role. For the extension itself. SQLSTATE: none of its own.';
 
 -- --- functions --------------------------------------------------------------------------------
 
@@ -143,7 +144,9 @@ CREATE VIEW clinical.scheduled_job WITH (security_invoker = true) AS
            CASE WHEN pg_catalog.pg_get_userbyid(s.role) OPERATOR(pg_catalog.<>) s.role_name THEN 'the role was dropped, renamed or not restored'
                 WHEN NOT r.rolcanlogin THEN 'the role may not log in'
                 WHEN p.status OPERATOR(pg_catalog.=) 'closed' THEN 'the project is closed'
-                WHEN s.failure OPERATOR(pg_catalog.=) '42501' THEN 'the role lacks a right'
+                WHEN s.failure OPERATOR(pg_catalog.=) '42501'
+                  OR NOT (pg_catalog.has_schema_privilege(s.role::oid, 'clinical', 'USAGE') AND pg_catalog.has_function_privilege(s.role::oid,
+                          'clinical.run_schedule(bigint,timestamptz)'::pg_catalog.regprocedure, 'EXECUTE')) THEN 'the role lacks a right'
                 WHEN s.failure OPERATOR(pg_catalog.=) 'P0002' THEN 'the role sees no such project'
                 WHEN s.failure IS NOT NULL THEN 'the last run failed' END AS problem,
            s.recorded_at

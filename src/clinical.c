@@ -71,6 +71,7 @@ _PG_init(void)
 	clinical_report_work_init();
 	clinical_register_invariants(clinical_report_invariants, clinical_report_ninvariants);
 	clinical_register_invariants(clinical_schedule_invariants, clinical_schedule_ninvariants);
+	clinical_schedule_init();
 #ifdef CLINICAL_FAULTS
 	clinical_inject_job_init();
 #endif

@@ -71,6 +71,32 @@ static const ClinicalKey job_keys[] = {
 	{"keep", CLINICAL_SHAPE_TEXT},
 };
 
+/* A role that is gone keeps pg_cron 1.4 from running anything: its launcher fails at the name, and starts again, and fails. */
+static bool
+role_is_gone(const char **problem, const char **remedy)
+{
+	static ClinicalPlan plan = {
+		"SELECT pg_catalog.string_agg(s.id::pg_catalog.text, ', ' ORDER BY s.id) FROM clinical.report_schedule s"
+		" WHERE s.status OPERATOR(pg_catalog.=) 'active'"
+		"   AND NOT EXISTS (SELECT FROM pg_catalog.pg_roles r WHERE r.rolname OPERATOR(pg_catalog.=) s.role_name)",
+		0
+	};
+	Datum		jobs;
+
+	if (!clinical_owner_fetch(&plan, NULL, NULL, true, &jobs))
+		return false;
+	*problem = psprintf("jobs are scheduled of roles that were dropped or renamed: %s; pg_cron may run no jobs of anybody", TextDatumGetCString(jobs));
+	*remedy = "End them by unschedule_report as a superuser, and schedule them as other roles.";
+	return true;
+}
+
+/* When the library is loaded. */
+void
+clinical_schedule_init(void)
+{
+	clinical_register_problem(role_is_gone);
+}
+
 /* A restored job is of the role that scheduled it, or of none. */
 static void
 restore_job(ClinicalRow *row)

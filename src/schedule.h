@@ -14,6 +14,7 @@ extern const ClinicalInvariant clinical_schedule_invariants[];
 extern const int clinical_schedule_ninvariants;
 
 /* schedule.c: jobs */
+extern void clinical_schedule_init(void);
 extern int64 clinical_schedule_know(int64 job_id, Jsonb *document);
 extern void clinical_schedule_end(int64 job_id, const char *reason);
 

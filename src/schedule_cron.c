@@ -36,6 +36,8 @@ typedef struct Entry
 	Datum		command;
 	char	   *statement;
 	char	   *end_statement;
+	char	   *forget_statement;
+	Datum		role_name;
 } Entry;
 
 /* Is pg_cron in this database?  It says itself which one it serves. */
@@ -64,11 +66,11 @@ static void
 read_entry(int64 job_id, Entry *entry)
 {
 	static ClinicalPlan plan = {
-		"SELECT e.name, e.expression, e.command, e.statement, e.end_statement FROM clinical.schedule_entry($1) e",
+		"SELECT e.name, e.expression, e.command, e.statement, e.end_statement, e.forget_statement, e.role_name FROM clinical.schedule_entry($1) e",
 		1, {INT8OID}
 	};
 	Datum		value = Int64GetDatum(job_id);
-	Datum		values[5];
+	Datum		values[7];
 
 	SPI_connect();
 	clinical_owner_execute(&plan, &value, NULL, false);
@@ -82,6 +84,8 @@ read_entry(int64 job_id, Entry *entry)
 	entry->command = values[2];
 	entry->statement = TextDatumGetCString(values[3]);
 	entry->end_statement = TextDatumGetCString(values[4]);
+	entry->forget_statement = TextDatumGetCString(values[5]);
+	entry->role_name = values[6];
 }
 
 /* The error of who schedules where pg_cron is not. */
@@ -156,21 +160,16 @@ clinical_cron_add(int64 job_id)
 
 /* Remove what pg_cron has of a job, if the caller sees it there. */
 static bool
-remove_entry(const Entry *entry, Oid role)
+remove_entry(const Entry *entry)
 {
 	static ClinicalPlan plan = {
 		"SELECT cron.unschedule(j.jobid) FROM cron.job j"
 		" WHERE j.jobname OPERATOR(pg_catalog.=) $1::pg_catalog.name AND j.username OPERATOR(pg_catalog.=) $2",
 		2, {TEXTOID, TEXTOID}
 	};
-	char	   *name = GetUserNameFromId(role, true);
-	Datum		values[2];
+	Datum		values[2] = {entry->name, entry->role_name};
 	Datum		removed;
 
-	if (name == NULL)
-		return false;
-	values[0] = entry->name;
-	values[1] = CStringGetTextDatum(name);
 	return clinical_fetch(&plan, values, NULL, false, &removed);
 }
 
@@ -182,13 +181,17 @@ clinical_cron_remove(int64 job_id, Oid role)
 	Entry		entry;
 
 	read_entry(job_id, &entry);
-	if (place == CRON_HERE && cron_usable() && remove_entry(&entry, role))
+	if (place == CRON_HERE && cron_usable() && remove_entry(&entry))
 		return;
 	if (place == CRON_ELSEWHERE)
 		ereport(NOTICE,
 				(errmsg("pg_cron is in database \"%s\", and calls the job on without effect",
 						GetConfigOption("cron.database_name", true, false)),
 				 errhint("Run there, as a superuser: %s.", entry.end_statement)));
+	else if (place == CRON_HERE && GetUserNameFromId(role, true) == NULL)
+		ereport(NOTICE,
+				(errmsg("pg_cron still has the job, of a role that is gone, and may run no jobs of anybody"),
+				 errhint("Run, as a superuser: %s.", entry.forget_statement)));
 	else if (place == CRON_HERE && role != GetUserId())
 		ereport(NOTICE,
 				(errmsg("pg_cron forgets the job when it next calls it")));
