@@ -10,6 +10,7 @@
 
 #include "common/hashfn.h"
 #include "datatype/timestamp.h"
+#include "storage/block.h"
 #include "utils/date.h"
 
 #include "compat.h"

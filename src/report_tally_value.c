@@ -19,13 +19,24 @@
 
 #define FIRST_SLOTS 1024
 
+/* Mixes bits so that each depends on all (the finalizer of MurmurHash3). */
+static inline uint64
+mix(uint64 bits)
+{
+	bits ^= bits >> 33;
+	bits *= UINT64CONST(0xFF51AFD7ED558CCD);
+	bits ^= bits >> 33;
+	bits *= UINT64CONST(0xC4CEB9FE1A85EC53);
+	return bits ^ bits >> 33;
+}
+
 /* The hash of a value or code. */
 static inline uint64
 hash_count(const Tally *tally, uint64 key, uint32 cell, uint32 length)
 {
 	if (length > TALLY_SHORT && length != TALLY_CODE)
 		key = hash_bytes_extended((const unsigned char *) tally->long_values + key, (int) length, 0);
-	return murmurhash64(key ^ ((uint64) cell << 32 | length) * UINT64CONST(0x9E3779B97F4A7C15));
+	return mix(key ^ ((uint64) cell << 32 | length) * UINT64CONST(0x9E3779B97F4A7C15));
 }
 
 /* A slot that is free, for what is not there yet. */
