@@ -297,9 +297,10 @@ count_entries(const ClinicalEntryPlan *plan, const ClinicalEntryInstrument *inst
 			continue;
 		}
 		counts->missed++;
-		if (run.entries++ == 0)
-			run.first = entry->day;
-		run.last = entry->day;
+		/* visits need not be in the order of their days */
+		run.first = run.entries == 0 ? entry->day : Min(run.first, entry->day);
+		run.last = run.entries == 0 ? entry->day : Max(run.last, entry->day);
+		run.entries++;
 	}
 	end_run(counts, &run);
 }
