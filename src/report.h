@@ -117,6 +117,27 @@ extern bool clinical_report_find_scope(ClinicalReportScope *scope);
 extern Jsonb *clinical_report_run(ClinicalReportScope *scope);
 extern const ClinicalReportTable *clinical_report_table(int number);
 
+/* report_slot.c: which jobs are run, and by whom */
+extern int	clinical_max_report_workers;
+extern int	clinical_report_parallel_workers;
+
+extern void clinical_report_slot_init(void);
+extern bool clinical_report_slot_take(void);
+extern void clinical_report_slot_name(const pg_uuid_t *id);
+extern void clinical_report_slot_end(void);
+extern void clinical_report_slot_free(void);
+extern int	clinical_report_slots_taken(void);
+extern bool clinical_report_is_run(const pg_uuid_t *id);
+extern void clinical_report_stop(const pg_uuid_t *id);
+extern void clinical_report_asked(void);
+
+/* report_job.c: reports that are asked for */
+extern const ClinicalInvariant clinical_report_invariants[];
+extern const int clinical_report_ninvariants;
+
+/* report_work.c: and made by further workers */
+extern void clinical_report_work_init(void);
+
 /* report_suppress.c: no figures of few persons */
 extern Jsonb *clinical_report_suppress(const ClinicalReportTable *table, Jsonb *rows, int limit);
 

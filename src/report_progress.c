@@ -12,6 +12,7 @@
  */
 #include "postgres.h"
 
+#include "catalog/pg_type.h"
 #include "funcapi.h"
 #include "miscadmin.h"
 #include "utils/acl.h"
@@ -204,12 +205,39 @@ phase_name(int phase)
 	return table == NULL ? "counting" : table->name;
 }
 
-/* May the user know of a report that another one makes?  Those whose rights it has, and who may read all there is to be done. */
+/* Does the user see the job? */
 static bool
-may_know(Oid role)
+sees_job(const pg_uuid_t *id)
+{
+	static ClinicalPlan plan = {
+		"SELECT true FROM clinical.report_job j WHERE j.id OPERATOR(pg_catalog.=) $1",
+		1, {UUIDOID}
+	};
+	Datum		value = UUIDPGetDatum(id);
+	Datum		ignored;
+
+	return clinical_fetch(&plan, &value, NULL, true, &ignored);
+}
+
+/* The job that makes a report; NULL: a session does. */
+static const pg_uuid_t *
+job_of(const ClinicalProgress *progress, pg_uuid_t *buffer)
+{
+	memcpy(buffer->data, &progress->numbers[NUMBER_ID_HIGH], sizeof(uint64));
+	memcpy(buffer->data + sizeof(uint64), &progress->numbers[NUMBER_ID_LOW], sizeof(uint64));
+	return progress->numbers[NUMBER_ID_HIGH] == 0 ? NULL : buffer;
+}
+
+/* May the user know of a report?  Of a job that it sees; of what a session makes whose rights it has; admins and auditors of all. */
+static bool
+may_know(const ClinicalProgress *progress)
 {
 	static const char *const names[] = {"clinical_admin", "clinical_auditor"};
+	pg_uuid_t	buffer;
+	const pg_uuid_t *job = job_of(progress, &buffer);
 
+	if (job != NULL)
+		return sees_job(job);
 	for (int i = 0; i < (int) lengthof(names); i++)
 	{
 		Oid			all = get_role_oid(names[i], true);
@@ -217,7 +245,7 @@ may_know(Oid role)
 		if (OidIsValid(all) && has_privs_of_role(GetUserId(), all))
 			return true;
 	}
-	return has_privs_of_role(GetUserId(), role);
+	return has_privs_of_role(GetUserId(), (Oid) progress->numbers[NUMBER_ROLE]);
 }
 
 /* Put the row of a report that is being made. */
@@ -225,19 +253,18 @@ static void
 put_row(ReturnSetInfo *result, const ClinicalProgress *progress)
 {
 	const uint64 *numbers = progress->numbers;
-	pg_uuid_t	id;
+	pg_uuid_t	buffer;
+	const pg_uuid_t *id = job_of(progress, &buffer);
 	double		part = part_done(progress);
 	Datum		values[10];
 	bool		nulls[10] = {false};
 
-	memcpy(id.data, &numbers[NUMBER_ID_HIGH], sizeof(uint64));
-	memcpy(id.data + sizeof(uint64), &numbers[NUMBER_ID_LOW], sizeof(uint64));
-	nulls[1] = numbers[NUMBER_ID_HIGH] == 0 && numbers[NUMBER_ID_LOW] == 0;
+	nulls[1] = id == NULL;
 	nulls[6] = numbers[NUMBER_WORK_TOTAL] == 0;
 	nulls[7] = part < 0;
 	nulls[9] = part <= 0;
 	values[0] = Int32GetDatum(progress->pid);
-	values[1] = UUIDPGetDatum(&id);
+	values[1] = UUIDPGetDatum(&buffer);
 	values[2] = Int64GetDatum((int64) numbers[NUMBER_PROJECT]);
 	values[3] = ObjectIdGetDatum((Oid) numbers[NUMBER_ROLE]);
 	values[4] = CStringGetTextDatum(phase_name(progress->phase));
@@ -260,7 +287,7 @@ clinical_report_activity(PG_FUNCTION_ARGS)
 	InitMaterializedSRF(fcinfo, 0);
 	while (clinical_progress_next(&number, CLINICAL_REPORT, &progress))
 	{
-		if (may_know((Oid) progress.numbers[NUMBER_ROLE]))
+		if (may_know(&progress))
 			put_row((ReturnSetInfo *) fcinfo->resultinfo, &progress);
 	}
 	return (Datum) 0;
