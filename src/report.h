@@ -106,6 +106,8 @@ extern const int clinical_report_ncompliance_tables;
 extern const ClinicalReportTable clinical_report_item_tables[];
 extern const int clinical_report_nitem_tables;
 
+extern void clinical_report_item_init(void);
+
 /* report_scope.c: what a report is asked for with */
 extern void clinical_report_read_args(FunctionCallInfo fcinfo, ClinicalReportScope *scope);
 extern void clinical_report_read_period(Datum period, ClinicalReportScope *scope);

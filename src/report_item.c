@@ -10,10 +10,14 @@
  */
 #include "postgres.h"
 
+#include "catalog/pg_type.h"
 #include "executor/spi.h"
+#include "utils/guc.h"
 #include "utils/memutils.h"
 
 #include "report_item.h"
+
+int			clinical_report_memory;
 
 /* The pass of the report that is being made */
 static const ClinicalReportScope *pass_scope = NULL;
@@ -60,6 +64,17 @@ const ClinicalReportTable clinical_report_item_tables[] = {
 };
 const int	clinical_report_nitem_tables = lengthof(clinical_report_item_tables);
 
+/* Define the setting, when the library is loaded. */
+void
+clinical_report_item_init(void)
+{
+	DefineCustomIntVariable("clinical.report_memory",
+							"Memory that a process of a report takes at most for what it counts.",
+							"An item with more values than that is enough for takes longer, and temporary files.",
+							&clinical_report_memory, 32 * 1024, 64, 1024 * 1024,
+							PGC_USERSET, GUC_UNIT_KB, NULL, NULL, NULL);
+}
+
 /* Callback: the report is made, or it failed. */
 static void
 forget(void *arg)
@@ -78,7 +93,7 @@ make_query(const ItemScope *scope)
 					scope->whole_table ? "" :
 					"  JOIN clinical.patient p ON p.id OPERATOR(pg_catalog.=) o.patient_id AND p.project_id OPERATOR(pg_catalog.=) $1"
 					"       AND p.center_id OPERATOR(pg_catalog.=) ANY ($2)",
-					scope->anti_join ? CLINICAL_ITEM_HOLDS : "");
+					scope->anti_join ? " WHERE " CLINICAL_ITEM_HOLDS : "");
 }
 
 /* Count all observations. */
@@ -88,7 +103,7 @@ run_pass(const ClinicalReportScope *scope, const ItemScope *items)
 	const TallyImage *image;
 
 	SPI_connect();
-	clinical_item_query(make_query(items), clinical_item_params(scope, items->tally), NULL);
+	clinical_item_query(make_query(items), clinical_item_params(scope, BYTEAOID, PointerGetDatum(items->tally)), NULL);
 	image = (const TallyImage *) DatumGetPointer(SPI_datumTransfer(clinical_result(0, 1), false, -1));
 	SPI_finish();
 	return image;

@@ -110,13 +110,52 @@ count_occurrences(const TallyImage *image, CodeRow *rows)
 	}
 }
 
+/* Compare a code with what was counted otherwise: any code of an item (NULL) is before all. */
+static int
+compare_large(const CodeRow *row, const LargeCode *large)
+{
+	int			order = strcmp(row->name, large->item);
+
+	return order != 0 || large->code == NULL ? order : strcmp(row->code_name, large->code);
+}
+
+/* Take the patients that were counted otherwise; rows are in order. */
+static void
+take_large(CodeRow *rows, uint32 nrows, const LargeCode *large, int nlarge)
+{
+	for (int i = 0; i < nlarge; i++)
+	{
+		uint32		low = 0;
+		uint32		high = nrows;
+
+		CHECK_FOR_INTERRUPTS();
+		while (low < high)
+		{
+			uint32		middle = low + (high - low) / 2;
+
+			if (compare_large(&rows[middle], &large[i]) < 0)
+				low = middle + 1;
+			else
+				high = middle;
+		}
+		if (low == nrows || compare_large(&rows[low], &large[i]) != 0)
+			continue;
+		if (large[i].code != NULL)
+			rows[low].patients[large[i].by] = large[i].patients;
+		else
+			rows[low].answered[large[i].by] = large[i].patients;	/* of all codes of the item */
+	}
+}
+
 /* The codes, in order. */
 static CodeRow *
-make_rows(const ItemPass *pass)
+make_rows(const ClinicalReportScope *scope, const ItemPass *pass)
 {
 	const TallyImage *image = pass->image;
 	CodeRow    *rows = palloc0_array(CodeRow, image->ncodes + 1);
 	uint64	  **answered = palloc0_array(uint64 *, image->nitems + 1);
+	LargeCode  *large;
+	int			nlarge;
 
 	for (uint32 i = 0; i < image->ncodes; i++)
 	{
@@ -130,6 +169,8 @@ make_rows(const ItemPass *pass)
 	count_patients(pass, rows, answered);
 	count_occurrences(image, rows);
 	qsort(rows, image->ncodes, sizeof(CodeRow), by_code);
+	nlarge = clinical_item_large_codes(scope, pass, &large);
+	take_large(rows, image->ncodes, large, nlarge);
 	return rows;
 }
 
@@ -171,7 +212,7 @@ Jsonb *
 clinical_item_code_rows(const ClinicalReportScope *scope)
 {
 	const ItemPass *pass = clinical_item_pass(scope);
-	CodeRow    *rows = make_rows(pass);
+	CodeRow    *rows = make_rows(scope, pass);
 	uint32		ngroups = pass->scope.is_split ? pass->scope.ngroups : 0;
 	JsonbParseState *state = NULL;
 

@@ -8,6 +8,7 @@
  */
 #include "postgres.h"
 
+#include "catalog/pg_type.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
@@ -77,7 +78,7 @@ clinical_item_labels(const ClinicalReportScope *scope, ItemLabels *result)
 						" SELECT DISTINCT ON (n.item COLLATE \"C\", n.code COLLATE \"C\") n.item, n.code, n.label, n.unit, n.is_number"
 						"  FROM named n WHERE n.item IS NOT NULL"
 						" ORDER BY n.item COLLATE \"C\", n.code COLLATE \"C\" NULLS FIRST, n.id DESC, n.label COLLATE \"C\"",
-						clinical_item_params(scope, NULL), NULL);
+						clinical_item_params(scope, TEXTOID, 0), NULL);
 	MemoryContextSwitchTo(caller);
 	take_labels(result);
 	SPI_finish();

@@ -26,8 +26,6 @@
 
 #include "report_item.h"
 
-/* If there are more corrections or withdrawn reports, the query looks for them itself */
-#define MAX_MARKS (512 * 1024)
 
 /* Receives patients */
 typedef struct Patients
@@ -57,21 +55,21 @@ typedef struct Marks
 	bool		too_many;
 } Marks;
 
-/* The arguments of all queries about a scope. */
+/* The arguments of all queries about a scope; the last one, $7, is the query's own (TEXTOID: it has none). */
 ParamListInfo
-clinical_item_params(const ClinicalReportScope *scope, const TallyScope *tally)
+clinical_item_params(const ClinicalReportScope *scope, Oid type, Datum value)
 {
-	const Oid	types[] = {INT8OID, INT8ARRAYOID, DATEOID, DATEOID, TIMESTAMPTZOID, TEXTARRAYOID, BYTEAOID};
+	const Oid	types[] = {INT8OID, INT8ARRAYOID, DATEOID, DATEOID, TIMESTAMPTZOID, TEXTARRAYOID, type};
 	const Datum values[] = {
 		Int64GetDatum(scope->project_id), scope->centers, DateADTGetDatum(scope->first_day), DateADTGetDatum(scope->end_day),
-		TimestampTzGetDatum(scope->cut_off), scope->split, PointerGetDatum(tally)
+		TimestampTzGetDatum(scope->cut_off), scope->split, value
 	};
 	ParamListInfo params = makeParamList(lengthof(types));
 
 	for (int i = 0; i < (int) lengthof(types); i++)
 	{
 		params->params[i].value = values[i];
-		params->params[i].isnull = values[i] == 0 && types[i] == BYTEAOID;
+		params->params[i].isnull = types[i] == TEXTOID;
 		params->params[i].pflags = PARAM_FLAG_CONST;
 		params->params[i].ptype = types[i];
 	}
@@ -168,7 +166,7 @@ receive_mark(TupleTableSlot *slot, DestReceiver *self)
 	patient = tally_find_patient(marks->scope, VARDATA_ANY(patient_id), (uint32) VARSIZE_ANY_EXHDR(patient_id));
 	if (patient == 0)
 		return true;
-	if (marks->count >= MAX_MARKS)
+	if (marks->count >= tally_max_marks(marks->scope->memory))
 	{
 		marks->too_many = true;
 		return false;
@@ -185,12 +183,12 @@ receive_mark(TupleTableSlot *slot, DestReceiver *self)
 static void
 read_patients(const ClinicalReportScope *scope, Patients *patients)
 {
-	patients->labels = tally_make(patients->context, 0);
+	patients->labels = tally_make(patients->context, 0, 0);
 	clinical_item_query("SELECT p.patient_id, p.\"by\", EXISTS (SELECT FROM clinical.enrollment_event e"
 						"         WHERE e.patient_id OPERATOR(pg_catalog.=) p.patient_id AND e.status OPERATOR(pg_catalog.=) 'enrolled'"
 						"           AND e.effective_on OPERATOR(pg_catalog.<) $4 AND e.recorded_at OPERATOR(pg_catalog.<=) $5)"
 						"  FROM clinical.report_patient($1, $2, $6) p",
-						clinical_item_params(scope, NULL), &patients->receiver);
+						clinical_item_params(scope, TEXTOID, 0), &patients->receiver);
 }
 
 /* Read which observations of the period were corrected, by what was known by the cut-off. */
@@ -200,7 +198,7 @@ read_corrected(const ClinicalReportScope *scope, Marks *corrected)
 	clinical_item_query("SELECT n.patient_id, n.id, n.version FROM clinical.observation n"
 						" WHERE n.version OPERATOR(pg_catalog.>) 1 AND n.recorded_at OPERATOR(pg_catalog.<=) $5"
 						"   AND n.local_day OPERATOR(pg_catalog.>=) $3 AND n.local_day OPERATOR(pg_catalog.<) $4",
-						clinical_item_params(scope, NULL), &corrected->receiver);
+						clinical_item_params(scope, TEXTOID, 0), &corrected->receiver);
 }
 
 /* Read which reports were withdrawn. */
@@ -209,7 +207,7 @@ read_withdrawn(const ClinicalReportScope *scope, Marks *withdrawn)
 {
 	clinical_item_query("SELECT s.patient_id, s.id, -1 FROM clinical.submission s"
 						" WHERE s.project_id OPERATOR(pg_catalog.=) $1 AND s.status OPERATOR(pg_catalog.<>) 'accepted'",
-						clinical_item_params(scope, NULL), &withdrawn->receiver);
+						clinical_item_params(scope, TEXTOID, 0), &withdrawn->receiver);
 }
 
 /* Do most patients that there are belong to it?  Then all observations are read in their order, without a join. */
@@ -312,7 +310,8 @@ write_scope(const ClinicalReportScope *scope, const Patients *patients)
 {
 	TallyScope	layout = {
 		.npatients = patients->count,.nslots = pg_nextpower2_32(Max(patients->count, 1) * 2),
-		.first_day = scope->first_day,.end_day = scope->end_day,.cut_off = scope->cut_off
+		.first_day = scope->first_day,.end_day = scope->end_day,.cut_off = scope->cut_off,
+		.memory = (Size) clinical_report_memory * 1024
 	};
 	Size		size = MAXALIGN(sizeof(TallyScope));
 	TallyScope *written;

@@ -239,12 +239,13 @@ tally_cell(Tally *tally, uint32 group, uint32 item, uint32 unit, uint32 month)
 
 /* An empty tally; of a scope, or for what others have counted. */
 Tally *
-tally_make(MemoryContext context, uint32 npatients)
+tally_make(MemoryContext context, uint32 npatients, Size memory)
 {
 	Tally	   *tally = MemoryContextAllocZero(context, sizeof(Tally));
 
 	tally->context = context;
 	tally->npatients = npatients;
+	tally->memory = memory;
 	return tally;
 }
 
@@ -253,13 +254,13 @@ static Tally *
 begin(FunctionCallInfo fcinfo)
 {
 	MemoryContext context;
+	const TallyScope *scope = (const TallyScope *) PG_GETARG_POINTER(ARG_SCOPE);
 	Tally	   *tally;
 
 	if (!AggCheckCallContext(fcinfo, &context) || PG_ARGISNULL(ARG_SCOPE))
 		elog(ERROR, "report_tally is called by reports alone");
-	tally = tally_make(context, 0);
-	tally->scope = (const TallyScope *) PG_GETARG_POINTER(ARG_SCOPE);
-	tally->npatients = tally->scope->npatients;
+	tally = tally_make(context, scope->npatients, scope->memory);
+	tally->scope = scope;
 	return tally;
 }
 

@@ -14,12 +14,19 @@
 
 #include "compat.h"
 
-/* Beyond these an item is given up, or the report refused */
-#define TALLY_MAX_VALUES	(256 * 1024)	/* distinct values */
-#define TALLY_MAX_BYTES		(8 * 1024 * 1024)	/* of long values; of names */
-#define TALLY_MAX_SETS		((Size) 32 * 1024 * 1024)	/* bytes of sets of patients */
+/*
+ * A process may take so much memory (clinical.report_memory); beyond that, the values
+ * of an item are given up, or the patients of its codes
+ */
+#define tally_max_values(memory)	((memory) / (4 * sizeof(TallyCount)))
+#define tally_max_long(memory)		((memory) / 4)
+#define tally_max_sets(memory)		(memory)
+#define tally_max_marks(memory)		((memory) / (2 * sizeof(TallyMark)))
+
+/* Beyond these the report is refused */
 #define TALLY_MAX_CELLS		(128 * 1024)
 #define TALLY_MAX_NAMES		(64 * 1024)
+#define TALLY_MAX_BYTES		(8 * 1024 * 1024)	/* of names */
 
 /*
  * Which observations count.  It is one piece of memory without pointers, and so
@@ -58,6 +65,7 @@ typedef struct TallyScope
 	DateADT		first_day;
 	DateADT		end_day;
 	TimestampTz cut_off;
+	Size		memory;
 	Size		months;			/* where they are: uint32, of each day its month's number */
 	Size		patients;		/* TallyPatient */
 	Size		slots;			/* uint32: number + 1 */
@@ -157,6 +165,7 @@ typedef struct Tally
 {
 	MemoryContext context;
 	uint32		npatients;
+	Size		memory;
 	const TallyScope *scope;	/* NULL: what others counted is put together */
 	uint64		rows;			/* read */
 	uint64		told;			/* of them, to progress */
@@ -181,6 +190,7 @@ typedef struct Tally
 	TallyCell  *cells;
 	uint32	   *cell_slots;		/* number + 1 */
 	uint32		ncounts;
+	uint32		ncode_counts;	/* of them, of codes */
 	uint32		ncount_slots;
 	TallyCount *counts;			/* the hash table itself */
 	Size		nlong;
@@ -194,6 +204,7 @@ typedef struct TallyImage
 	int32		vl_len_;
 	uint32		npatients;
 	uint64		rows;
+	Size		memory;
 	uint32		nitems;
 	uint32		nunits;
 	uint32		ncodes;
@@ -220,7 +231,7 @@ extern uint32 tally_name(Tally *tally, TallyNames *names, uint32 owner, const ch
 extern uint32 tally_item(Tally *tally, const char *bytes, uint32 length);
 extern uint32 tally_code(Tally *tally, uint32 item, const char *bytes, uint32 length);
 extern TallyCell *tally_cell(Tally *tally, uint32 group, uint32 item, uint32 unit, uint32 month);
-extern Tally *tally_make(MemoryContext context, uint32 npatients);
+extern Tally *tally_make(MemoryContext context, uint32 npatients, Size memory);
 
 /* report_tally_value.c */
 

@@ -117,19 +117,13 @@ give_up_one(Tally *tally)
 }
 
 /* See that there is room for one more. */
-static void
+static inline void
 make_room(Tally *tally)
 {
-	if (tally->ncounts < tally->ncount_slots / 2)
-		return;
-	if (tally->ncounts < TALLY_MAX_VALUES)
-		rebuild(tally, tally->ncount_slots == 0 ? FIRST_SLOTS : tally->ncount_slots * 2);
-	else
+	if (tally->ncounts - tally->ncode_counts >= tally_max_values(tally->memory))
 		give_up_one(tally);
-	if (tally->ncounts >= TALLY_MAX_VALUES)
-		ereport(ERROR,
-				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
-				 errmsg("report has too many codes")));
+	if (tally->ncounts >= tally->ncount_slots / 2)
+		rebuild(tally, tally->ncount_slots == 0 ? FIRST_SLOTS : tally->ncount_slots * 2);
 }
 
 /* Keep the bytes of a long value, and say where. */
@@ -156,9 +150,9 @@ add_long(Tally *tally, uint32 item, uint32 cell, const char *bytes, uint32 lengt
 	uint64		at;
 	uint32		slot;
 
-	if (tally->nlong + length > TALLY_MAX_BYTES)
+	if (tally->nlong + length > tally_max_long(tally->memory))
 		give_up_one(tally);
-	if (tally->nlong + length > TALLY_MAX_BYTES)
+	if (tally->nlong + length > tally_max_long(tally->memory))
 		tally_give_up(tally, item);
 	if (tally->item_states[item].given_up)
 		return;
@@ -232,5 +226,10 @@ void
 tally_code_count(Tally *tally, uint32 code, uint32 group, uint64 times)
 {
 	make_room(tally);
-	add_short(tally, code, group, TALLY_CODE, times);
+	if (!add_short(tally, code, group, TALLY_CODE, times))
+		return;
+	if (++tally->ncode_counts > TALLY_MAX_CELLS)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("report has too many codes")));
 }
