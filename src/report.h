@@ -64,6 +64,8 @@ typedef struct ClinicalReportScope
 	TimestampTz cut_off;
 	char	   *time_zone;		/* the project's */
 	Datum		split;			/* text[]: options.by */
+	Jsonb	   *above;			/* options.above: {item: the one above it}; NULL: none */
+	Jsonb	   *item_by;		/* options.item_by: {"item": ...}; NULL: none */
 	/* what follows is for the engine */
 	Oid			role;			/* for whom it is made */
 	int			ncenters;
@@ -91,7 +93,7 @@ typedef struct ClinicalReportTable
 	const char *note;			/* NULL: none */
 	const char *function;		/* clinical.report_x; NULL: rows */
 	const char *base;			/* the facts that it is made of; NULL: none */
-	Jsonb	   *(*rows) (const ClinicalReportScope *scope);
+	Jsonb	   *(*rows) (const ClinicalReportScope *scope);	/* NULL: there is no such table */
 	const ClinicalReportColumn *columns;
 	int			ncolumns;
 } ClinicalReportTable;

@@ -81,14 +81,25 @@ extern int	clinical_report_memory; /* kB */
 
 extern const ItemPass *clinical_item_pass(const ClinicalReportScope *scope);
 
-/* report_item_rows.c: the rows of tables */
+/* report_item_json.c: what queries give in SPI, and rows of tables */
 
 extern char *clinical_item_string(const TallyImage *image, Size names, uint32 number);
+extern Datum clinical_item_get_value(uint64 row, int column, bool by_value, bool *isnull);
+extern char *clinical_item_get_string(uint64 row, int column);
+extern int64 clinical_item_get_number(uint64 row, int column);
+extern uint32 clinical_item_get_group(const ItemScope *scope, uint64 row, int column, bool all);
+extern void clinical_item_get_figures(uint64 row, int column, ClinicalDescription *description);
 extern void clinical_item_put_row(JsonbParseState **state, const ItemScope *scope, uint32 by, const char *item,
 								  const ItemLabel *label);
 extern void clinical_item_put_count(JsonbParseState **state, const char *name, uint64 count);
 extern void clinical_item_put_ratio(JsonbParseState **state, const char *name, uint64 part, uint64 whole);
 extern void clinical_item_put_string(JsonbParseState **state, const char *name, const char *string);
+extern void clinical_item_put_figures(JsonbParseState **state, uint64 rows, const ClinicalDescription *description);
+extern void clinical_item_put_patients(JsonbParseState **state, const ItemScope *scope, uint32 by, uint64 patients,
+									   uint64 answered, uint64 occurrences);
+
+/* report_item_rows.c */
+
 extern Jsonb *clinical_item_rows(const ClinicalReportScope *scope);
 
 /* report_item_large.c: what the pass had no memory for */
@@ -116,6 +127,14 @@ extern int	clinical_item_large_codes(const ClinicalReportScope *scope, const Ite
 /* report_item_code.c */
 
 extern Jsonb *clinical_item_code_rows(const ClinicalReportScope *scope);
+
+/* report_item_within.c */
+
+extern Jsonb *clinical_item_within_rows(const ClinicalReportScope *scope);
+
+/* report_item_by.c */
+
+extern Jsonb *clinical_item_by_rows(const ClinicalReportScope *scope);
 
 /* report_item_correction.c */
 

@@ -174,36 +174,16 @@ make_rows(const ClinicalReportScope *scope, const ItemPass *pass)
 	return rows;
 }
 
-/* How many patients were enrolled. */
-static uint64
-enrolled_in(const ItemScope *scope, uint32 by)
-{
-	uint64		enrolled = 0;
-
-	for (uint32 i = 0; i < scope->ngroups; i++)
-	{
-		if (by == 0 || by == i + 1)
-			enrolled += scope->enrolled[i];
-	}
-	return enrolled;
-}
-
 /* Put a row. */
 static void
 put_row(JsonbParseState **state, const ItemPass *pass, const CodeRow *row, uint32 by)
 {
 	const ItemLabel *label = clinical_item_label(&pass->labels, row->name, row->code_name);
-	uint64		enrolled = enrolled_in(&pass->scope, by);
 
 	clinical_item_put_row(state, &pass->scope, by, row->name, clinical_item_label(&pass->labels, row->name, NULL));
 	clinical_item_put_string(state, "code", row->code_name);
 	clinical_item_put_string(state, "code_label", label == NULL ? NULL : label->label);
-	clinical_item_put_count(state, "patients", row->patients[by]);
-	clinical_item_put_ratio(state, "percent", row->patients[by], row->answered[by]);
-	clinical_item_put_count(state, "occurrences", row->occurrences[by]);
-	clinical_item_put_count(state, "answered", row->answered[by]);
-	clinical_item_put_count(state, "enrolled", enrolled);
-	clinical_item_put_ratio(state, "percent_enrolled", row->patients[by], enrolled);
+	clinical_item_put_patients(state, &pass->scope, by, row->patients[by], row->answered[by], row->occurrences[by]);
 	pushJsonbValue(state, WJB_END_OBJECT, NULL);
 }
 

@@ -15,17 +15,6 @@
 
 #include "report_item.h"
 
-/* A column of SPI's row as a string in the current memory context; NULL: none. */
-static char *
-get_string(uint64 row, int column)
-{
-	HeapTuple	tuple = SPI_tuptable->vals[row];
-	bool		isnull;
-	Datum		value = SPI_getbinval(tuple, SPI_tuptable->tupdesc, column, &isnull);
-
-	return isnull ? NULL : TextDatumGetCString(value);
-}
-
 /* Take the rows of the query. */
 static void
 take_labels(ItemLabels *result)
@@ -38,10 +27,10 @@ take_labels(ItemLabels *result)
 		bool		isnull;
 
 		CHECK_FOR_INTERRUPTS();
-		label->item = get_string(i, 1);
-		label->code = get_string(i, 2);
-		label->label = get_string(i, 3);
-		label->unit = get_string(i, 4);
+		label->item = clinical_item_get_string((uint64) i, 1);
+		label->code = clinical_item_get_string((uint64) i, 2);
+		label->label = clinical_item_get_string((uint64) i, 3);
+		label->unit = clinical_item_get_string((uint64) i, 4);
 		label->numeric = DatumGetBool(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 5, &isnull));
 	}
 }

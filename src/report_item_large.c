@@ -17,7 +17,6 @@
 #include "utils/builtins.h"
 #include "utils/date.h"
 #include "utils/datetime.h"
-#include "utils/datum.h"
 #include "utils/guc.h"
 
 #include "report_item.h"
@@ -49,66 +48,6 @@ given_up(const TallyImage *image, int which)
 	return count == 0 ? NULL : construct_array(items, count, TEXTOID, -1, false, TYPALIGN_INT);
 }
 
-/* A column of SPI's row, copied to the current memory context. */
-static Datum
-get_value(uint64 row, int column, bool by_value, bool *isnull)
-{
-	Datum		value = SPI_getbinval(SPI_tuptable->vals[row], SPI_tuptable->tupdesc, column, isnull);
-
-	return *isnull ? (Datum) 0 : datumCopy(value, by_value, by_value ? (int) sizeof(Datum) : -1);
-}
-
-/* A text likewise; NULL: null. */
-static char *
-get_string(uint64 row, int column)
-{
-	bool		isnull;
-	Datum		value = SPI_getbinval(SPI_tuptable->vals[row], SPI_tuptable->tupdesc, column, &isnull);
-
-	return isnull ? NULL : TextDatumGetCString(value);
-}
-
-/* A number, 0 for null. */
-static int64
-get_number(uint64 row, int column)
-{
-	bool		isnull;
-	Datum		value = get_value(row, column, true, &isnull);
-
-	return isnull ? 0 : DatumGetInt64(value);
-}
-
-/* The number of a group + 1 by its labels. */
-static uint32
-find_group(const ItemScope *scope, Jsonb *by)
-{
-	uint32		low = 0;
-	uint32		high = scope->ngroups;
-
-	while (low < high)
-	{
-		uint32		middle = low + (high - low) / 2;
-		int			order = compareJsonbContainers(&scope->groups[middle]->root, &by->root);
-
-		if (order == 0)
-			return middle + 1;
-		if (order < 0)
-			low = middle + 1;
-		else
-			high = middle;
-	}
-	elog(ERROR, "unexpected group of patients");
-}
-
-/* The group that a row is of; all: it is of all. */
-static uint32
-get_group(const ItemScope *scope, uint64 row, int column, bool all)
-{
-	bool		isnull;
-
-	return all ? 0 : find_group(scope, DatumGetJsonbP(SPI_getbinval(SPI_tuptable->vals[row], SPI_tuptable->tupdesc, column, &isnull)));
-}
-
 /* The month of a day, as the tally numbers it. */
 static uint32
 month_of(DateADT day)
@@ -125,17 +64,16 @@ month_of(DateADT day)
 static void
 take_description(const ItemScope *scope, uint64 row, LargeItem *result)
 {
-	int64		sets = get_number(row, 1);
+	int64		sets = clinical_item_get_number(row, 1);
 	bool		isnull;
 
-	result->by = get_group(scope, row, 2, (sets & 2) != 0);
-	result->item = get_string(row, 3);
-	result->unit = get_string(row, 4);
-	result->month = (sets & 1) != 0 ? 0 : month_of(DatumGetDateADT(get_value(row, 5, true, &isnull)));
-	result->description.n = get_number(row, 6);
-	result->description.decimals = (int) get_number(row, 7);
-	for (int i = 0; i < CLINICAL_NFIGURES; i++)
-		result->description.figures[i] = get_value(row, 8 + i, false, &result->description.nulls[i]);
+	result->by = clinical_item_get_group(scope, row, 2, (sets & 2) != 0);
+	result->item = clinical_item_get_string(row, 3);
+	result->unit = clinical_item_get_string(row, 4);
+	result->month = (sets & 1) != 0 ? 0 : month_of(DatumGetDateADT(clinical_item_get_value(row, 5, true, &isnull)));
+	result->description.n = clinical_item_get_number(row, 6);
+	result->description.decimals = (int) clinical_item_get_number(row, 7);
+	clinical_item_get_figures(row, 8, &result->description);
 }
 
 /* The descriptions of items whose values were too many; how many there are. */
@@ -200,13 +138,13 @@ clinical_item_large_codes(const ClinicalReportScope *scope, const ItemPass *pass
 	*result = palloc0_array(LargeCode, count);
 	for (int i = 0; i < count; i++)
 	{
-		int64		sets = get_number((uint64) i, 1);
+		int64		sets = clinical_item_get_number((uint64) i, 1);
 
 		CHECK_FOR_INTERRUPTS();
-		(*result)[i].by = get_group(&pass->scope, (uint64) i, 2, (sets & 2) != 0);
-		(*result)[i].item = get_string((uint64) i, 3);
-		(*result)[i].code = (sets & 1) != 0 ? NULL : get_string((uint64) i, 4);
-		(*result)[i].patients = (uint64) get_number((uint64) i, 5);
+		(*result)[i].by = clinical_item_get_group(&pass->scope, (uint64) i, 2, (sets & 2) != 0);
+		(*result)[i].item = clinical_item_get_string((uint64) i, 3);
+		(*result)[i].code = (sets & 1) != 0 ? NULL : clinical_item_get_string((uint64) i, 4);
+		(*result)[i].patients = (uint64) clinical_item_get_number((uint64) i, 5);
 	}
 	SPI_finish();
 	return count;

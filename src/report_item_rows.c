@@ -72,15 +72,6 @@ typedef struct ItemTable
 	RowValue   *values;
 } ItemTable;
 
-/* A name of the image as a string. */
-char *
-clinical_item_string(const TallyImage *image, Size names, uint32 number)
-{
-	const TallyName *name = &tally_at(image, names, const TallyName)[number];
-
-	return pnstrdup(tally_at(image, image->bytes + name->offset, char), name->length);
-}
-
 /* Compare strings of which there may be none. */
 static int
 compare_strings(const char *a, const char *b)
@@ -341,64 +332,6 @@ find_large(ItemTable *table, const LargeItem *large, int nlarge)
 	}
 }
 
-/* Put a number; NULL: null. */
-static void
-put_number(JsonbParseState **state, const char *name, Numeric number)
-{
-	JsonbValue	value = {.type = jbvNull};
-
-	if (number != NULL)
-	{
-		value.type = jbvNumeric;
-		value.val.numeric = number;
-	}
-	clinical_json_put(state, name, &value);
-}
-
-/* Put a count. */
-void
-clinical_item_put_count(JsonbParseState **state, const char *name, uint64 count)
-{
-	put_number(state, name, int64_to_numeric((int64) count));
-}
-
-/* Put 100 times a part of a whole; null if that is 0. */
-void
-clinical_item_put_ratio(JsonbParseState **state, const char *name, uint64 part, uint64 whole)
-{
-	put_number(state, name, whole == 0 ? NULL :
-			   DatumGetNumeric(DirectFunctionCall2(numeric_div, NumericGetDatum(int64_to_numeric((int64) part * 100)),
-												   NumericGetDatum(int64_to_numeric((int64) whole)))));
-}
-
-/* Put a string, or null. */
-void
-clinical_item_put_string(JsonbParseState **state, const char *name, const char *string)
-{
-	JsonbValue	value = {.type = jbvNull};
-
-	if (string != NULL)
-		clinical_json_put_text(state, name, string);
-	else
-		clinical_json_put(state, name, &value);
-}
-
-/* Begin a row: of a group (by: 0 all, else the group + 1) and an item. */
-void
-clinical_item_put_row(JsonbParseState **state, const ItemScope *scope, uint32 by, const char *item, const ItemLabel *label)
-{
-	JsonbValue	labels;
-
-	pushJsonbValue(state, WJB_BEGIN_OBJECT, NULL);
-	if (by == 0)
-		clinical_json_value(DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum("{}"))), &labels);
-	else
-		clinical_json_value(scope->groups[by - 1], &labels);
-	clinical_json_put(state, "by", &labels);
-	clinical_item_put_string(state, "item", item);
-	clinical_item_put_string(state, "label", label == NULL ? NULL : label->label);
-}
-
 /* Put a month. */
 static void
 put_month(JsonbParseState **state, uint32 month)
@@ -410,8 +343,6 @@ put_month(JsonbParseState **state, uint32 month)
 static void
 put_row(JsonbParseState **state, const ItemTable *table, const ItemRow *row)
 {
-	/* in the order of ClinicalFigure */
-	static const char *const names[CLINICAL_NFIGURES] = {"mean", "sd", "min", "q1", "median", "q3", "max"};
 	ClinicalDescription description;
 
 	if (row->large != NULL)
@@ -423,11 +354,7 @@ put_row(JsonbParseState **state, const ItemTable *table, const ItemRow *row)
 						  clinical_item_label(&table->pass->labels, row->name, NULL));
 	clinical_item_put_string(state, "unit", row->unit);
 	put_month(state, row->month);
-	clinical_item_put_count(state, "n", row->numbers);
-	clinical_item_put_count(state, "missing", row->rows - row->numbers);
-	for (int i = 0; i < CLINICAL_NFIGURES; i++)
-		put_number(state, names[i], description.nulls[i] ? NULL : DatumGetNumeric(description.figures[i]));
-	clinical_item_put_count(state, "decimals", (uint64) description.decimals);
+	clinical_item_put_figures(state, row->rows, &description);
 	pushJsonbValue(state, WJB_END_OBJECT, NULL);
 }
 
