@@ -166,7 +166,8 @@ static Jsonb *
 read_item_by(const JsonbValue *value)
 {
 	static const ClinicalKey keys[] = {{"item", CLINICAL_SHAPE_TEXT, true}};
-	static const ClinicalPlace place = {"report options are not valid", "item_by"};
+	static char where[] = "item_by";
+	static const ClinicalPlace place = {"report options are not valid", where};
 	JsonbValue	item;
 
 	if (value->type == jbvNull)
