@@ -309,7 +309,7 @@ static TallyScope *
 write_scope(const ClinicalReportScope *scope, const Patients *patients)
 {
 	TallyScope	layout = {
-		.npatients = patients->count,.nslots = pg_nextpower2_32(Max(patients->count, 1) * 2),
+		.magic = TALLY_MAGIC,.npatients = patients->count,.nslots = pg_nextpower2_32(Max(patients->count, 1) * 2),
 		.first_day = scope->first_day,.end_day = scope->end_day,.cut_off = scope->cut_off,
 		.memory = (Size) clinical_report_memory * 1024
 	};

@@ -249,16 +249,34 @@ tally_make(MemoryContext context, uint32 npatients, Size memory)
 	return tally;
 }
 
+/* Somebody calls what is for reports alone. */
+CLINICAL_NORETURN static void
+not_of_report(void)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("report_tally is called by reports alone")));
+}
+
+/* Is it a row of observation, with all that is never null there? */
+static inline bool
+is_row(FunctionCallInfo fcinfo)
+{
+	return !(PG_ARGISNULL(ARG_PATIENT_ID) || PG_ARGISNULL(ARG_ITEM) || PG_ARGISNULL(ARG_ID) || PG_ARGISNULL(ARG_VERSION) ||
+			 PG_ARGISNULL(ARG_SUBMISSION_ID) || PG_ARGISNULL(ARG_LOCAL_DAY) || PG_ARGISNULL(ARG_FLAGGED) || PG_ARGISNULL(ARG_RECORDED_AT));
+}
+
 /* Begin: for the first row. */
 static Tally *
 begin(FunctionCallInfo fcinfo)
 {
 	MemoryContext context;
-	const TallyScope *scope = (const TallyScope *) PG_GETARG_POINTER(ARG_SCOPE);
+	const TallyScope *scope = (const TallyScope *) PG_GETARG_RAW_VARLENA_P(ARG_SCOPE);
 	Tally	   *tally;
 
-	if (!AggCheckCallContext(fcinfo, &context) || PG_ARGISNULL(ARG_SCOPE))
-		elog(ERROR, "report_tally is called by reports alone");
+	if (!AggCheckCallContext(fcinfo, &context) || PG_ARGISNULL(ARG_SCOPE) ||
+		!VARATT_IS_4B_U(scope) || VARSIZE(scope) < sizeof(TallyScope) || scope->magic != TALLY_MAGIC)
+		not_of_report();
 	tally = tally_make(context, scope->npatients, scope->memory);
 	tally->scope = scope;
 	return tally;
@@ -436,6 +454,8 @@ clinical_report_tally_add(PG_FUNCTION_ARGS)
 		clinical_report_count(tally->rows - tally->told);
 		tally->told = tally->rows;
 	}
+	if (!is_row(fcinfo))
+		not_of_report();
 	if (counts(tally, fcinfo))
 		add_row(tally, fcinfo);
 	PG_RETURN_POINTER(tally);

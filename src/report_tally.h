@@ -57,9 +57,12 @@ typedef struct TallyMarks
 	Size		slots;			/* TallyMark */
 } TallyMarks;
 
+#define TALLY_MAGIC 0x54414C59
+
 typedef struct TallyScope
 {
 	int32		vl_len_;
+	uint32		magic;			/* TALLY_MAGIC: it was made here */
 	uint32		npatients;
 	uint32		nslots;			/* a power of 2 */
 	DateADT		first_day;
