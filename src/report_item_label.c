@@ -45,7 +45,7 @@ clinical_item_labels(const ClinicalReportScope *scope, ItemLabels *result)
 	clinical_item_query("WITH RECURSIVE used AS ("
 						"    SELECT v.id, v.definition FROM clinical.instrument_version v"
 						"     WHERE v.id OPERATOR(pg_catalog.=) ANY (SELECT u.version_id FROM clinical.project_instrument_version u"
-						"             WHERE u.project_id OPERATOR(pg_catalog.=) $1 AND u.recorded_at OPERATOR(pg_catalog.<=) $5)),"
+						"             WHERE u.project_id OPERATOR(pg_catalog.=) $1)),"
 						" item AS ("
 						"    SELECT u.id, i.value AS item FROM used u,"
 						"           LATERAL pg_catalog.jsonb_array_elements(u.definition OPERATOR(pg_catalog.->) 'items') i"
