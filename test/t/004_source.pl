@@ -52,7 +52,7 @@ for my $file (sort glob('src/*.[ch]'))
 	is("@bare", '', "$file: SQL names the schema of its tables");
 	# what stands before a parenthesis is a name with its schema, a word of the language, or an alias
 	# of one letter; a type after :: has its schema too
-	my @callable = grep { !/\.|^(COALESCE|EXISTS|ARRAY|ANY|ALL|VALUES|OPERATOR|CONFLICT|ON|IN|FROM|AND|OR|NOT|WHERE|SELECT|THEN|ELSE|WHEN|BY|AS|JOIN|RETURNING|DISTINCT|LATERAL|ROW|seal_audit|audit_digest|record|submit_reports?|process_reports)$|^\w$/ }
+	my @callable = grep { !/\.|^(COALESCE|EXISTS|ARRAY|ANY|ALL|VALUES|OPERATOR|CONFLICT|ON|IN|FROM|AND|OR|NOT|WHERE|SELECT|THEN|ELSE|WHEN|BY|AS|JOIN|RETURNING|DISTINCT|LATERAL|ROW|FILTER|seal_audit|audit_digest|record|submit_reports?|process_reports)$|^\w$/ }
 	  $sql =~ /(?<!["\w.])([a-z_A-Z][\w.]*) ?\(/g;
 	is("@callable", '', "$file: and of its functions");
 	my @types = grep { !/^(clinical|pg_catalog)\./ } $sql =~ /::\s*([\w.]+)/g;
