@@ -244,7 +244,7 @@ AS $$
            (s.d).q1, (s.d).q3, (s.d).min, (s.d).max, 0
       FROM clinical.report_group(project_id, centers, end_day, cut_off, split) g
       LEFT JOIN (SELECT CASE WHEN grouping(d."by") = 1 THEN '{}' ELSE d."by" END AS "by", coalesce(d.center_id, 0) AS center_id,
-                        clinical.describe(d.age::numeric) AS d
+                        clinical.describe(d.age) AS d
                    FROM clinical.report_disposition(project_id, centers, end_day, cut_off, split) d
                   WHERE d.enrolled_on IS NOT NULL
                   GROUP BY GROUPING SETS ((d."by", d.center_id), (d."by"), (d.center_id), ())
