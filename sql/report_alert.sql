@@ -118,25 +118,29 @@ AS $$
         SELECT '{}'::jsonb AS "by", a.rule_id, a.severity, count(*) AS alerts,
                count(*) FILTER (WHERE a.acknowledging IS NULL AND a.stays) AS unacknowledged,
                count(*) FILTER (WHERE a.closing IS NULL AND a.stays) AS unclosed,
-               clinical.describe(a.detection) AS detection, clinical.quantile_sas(a.detection, 0.9) AS detection_p90,
-               clinical.describe(a.acknowledging) AS acknowledging, clinical.quantile_sas(a.acknowledging, 0.9) AS acknowledging_p90,
-               clinical.describe(a.closing) AS closing, clinical.quantile_sas(a.closing, 0.9) AS closing_p90
+               count(a.detection) AS detection, clinical.quantile_sas(a.detection, ARRAY[0.5, 0.9]) AS detection_quantiles,
+               max(a.detection) AS detection_max,
+               count(a.acknowledging) AS acknowledging, clinical.quantile_sas(a.acknowledging, ARRAY[0.5, 0.9]) AS acknowledging_quantiles,
+               max(a.acknowledging) AS acknowledging_max,
+               count(a.closing) AS closing, clinical.quantile_sas(a.closing, ARRAY[0.5, 0.9]) AS closing_quantiles,
+               max(a.closing) AS closing_max
           FROM measured a
          GROUP BY GROUPING SETS ((a.rule_id, a.severity), (a.severity), ())
         UNION ALL
         SELECT a."by", a.rule_id, a.severity, count(*),
                count(*) FILTER (WHERE a.acknowledging IS NULL AND a.stays), count(*) FILTER (WHERE a.closing IS NULL AND a.stays),
-               clinical.describe(a.detection), clinical.quantile_sas(a.detection, 0.9),
-               clinical.describe(a.acknowledging), clinical.quantile_sas(a.acknowledging, 0.9),
-               clinical.describe(a.closing), clinical.quantile_sas(a.closing, 0.9)
+               count(a.detection), clinical.quantile_sas(a.detection, ARRAY[0.5, 0.9]), max(a.detection),
+               count(a.acknowledging), clinical.quantile_sas(a.acknowledging, ARRAY[0.5, 0.9]), max(a.acknowledging),
+               count(a.closing), clinical.quantile_sas(a.closing, ARRAY[0.5, 0.9]), max(a.closing)
           FROM measured a
          WHERE cardinality(split) > 0
          GROUP BY GROUPING SETS ((a."by", a.rule_id, a.severity), (a."by", a.severity), (a."by")))
-    SELECT d."by", r.code, d.severity, m.measure, d.alerts, (m.d).n, (m.d).median, m.p90, (m.d).max, m.censored
+    SELECT d."by", r.code, d.severity, m.measure, d.alerts, m.n, m.quantiles[1], m.quantiles[2], m.max, m.censored
       FROM described d
-     CROSS JOIN LATERAL (VALUES (1, 'detection', d.detection, d.detection_p90, 0::bigint),
-                                (2, 'acknowledging', d.acknowledging, d.acknowledging_p90, d.unacknowledged),
-                                (3, 'closing', d.closing, d.closing_p90, d.unclosed)) AS m(no, measure, d, p90, censored)
+     CROSS JOIN LATERAL (VALUES (1, 'detection', d.detection, d.detection_quantiles, d.detection_max, 0::bigint),
+                                (2, 'acknowledging', d.acknowledging, d.acknowledging_quantiles, d.acknowledging_max, d.unacknowledged),
+                                (3, 'closing', d.closing, d.closing_quantiles, d.closing_max, d.unclosed))
+           AS m(no, measure, n, quantiles, max, censored)
       LEFT JOIN clinical.monitor_rule r ON r.id = d.rule_id
      ORDER BY d."by" <> '{}', d."by"::text COLLATE "C", r.code COLLATE "C" NULLS LAST, d.severity COLLATE "C" NULLS LAST, m.no
 $$;
