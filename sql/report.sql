@@ -214,6 +214,7 @@ GRANT EXECUTE ON FUNCTION clinical.generate_report(text, daterange, jsonb), clin
 GRANT EXECUTE ON FUNCTION clinical.cancel_report(uuid), clinical.report_activity()
     TO clinical_admin, clinical_investigator, clinical_monitor, clinical_data_manager, clinical_statistician, clinical_auditor;
 GRANT EXECUTE ON FUNCTION clinical.purge_reports(interval) TO clinical_admin;
+GRANT EXECUTE ON FUNCTION clinical.report_lost(uuid, integer) TO clinical_auditor;
 GRANT SELECT ON clinical.report TO clinical_investigator, clinical_monitor, clinical_data_manager, clinical_statistician, clinical_auditor;
 GRANT SELECT ON clinical.report_job, clinical.report_progress
     TO clinical_admin, clinical_investigator, clinical_monitor, clinical_data_manager, clinical_statistician, clinical_auditor;
