@@ -22,11 +22,11 @@ COMMENT ON FUNCTION clinical.report_alert(bigint, bigint[], date, timestamptz, t
 
 CREATE FUNCTION clinical.report_alert_state(project_id bigint, centers bigint[], end_day date, cut_off timestamptz, time_zone text,
     split text[])
-    RETURNS TABLE (patient_id text, alert_id uuid, center text, "by" jsonb, rule_id bigint, severity text,
+    RETURNS TABLE (patient_id text, alert_id uuid, center_id bigint, center text, "by" jsonb, rule_id bigint, severity text,
                    opened_at timestamptz, acknowledged_at timestamptz, closed_at timestamptz, gone_at timestamptz, gone text, is_open boolean)
     LANGUAGE sql STABLE PARALLEL SAFE
 AS $$
-    SELECT a.patient_id, a.alert_id, a.center, a."by", a.rule_id, a.severity, a.opened_at, a.acknowledged_at, a.closed_at,
+    SELECT a.patient_id, a.alert_id, a.center_id, a.center, a."by", a.rule_id, a.severity, a.opened_at, a.acknowledged_at, a.closed_at,
            g.recorded_at, g.kind, a.not_closed AND g.kind IS NULL
       FROM clinical.report_alert(project_id, centers, end_day, cut_off, time_zone, split) a
       -- LIMIT: only the events that are needed are looked up
@@ -50,7 +50,7 @@ CREATE FUNCTION clinical.report_alerts(project_id bigint, centers bigint[], firs
     LANGUAGE sql STABLE PARALLEL SAFE
 AS $$
     WITH counted AS (
-        SELECT s."by", s.rule_id, s.severity, s.center,
+        SELECT s."by", s.rule_id, s.severity, s.center_id,
                count(*) FILTER (WHERE s.opened_at >= clinical.report_moment(first_day, report_alerts.time_zone)) AS opened,
                count(*) FILTER (WHERE s.acknowledged_at >= clinical.report_moment(first_day, report_alerts.time_zone)) AS acknowledged,
                count(*) FILTER (WHERE s.closed_at >= clinical.report_moment(first_day, report_alerts.time_zone)) AS closed,
@@ -61,13 +61,13 @@ AS $$
                count(*) FILTER (WHERE s.is_open) AS open_at_end,
                count(*) FILTER (WHERE s.is_open AND s.acknowledged_at IS NULL) AS unacknowledged
           FROM clinical.report_alert_state(project_id, centers, end_day, cut_off, report_alerts.time_zone, split) s
-         GROUP BY s."by", s.rule_id, s.severity, s.center),
+         GROUP BY s."by", s.rule_id, s.severity, s.center_id),
     line AS (
-        SELECT CASE WHEN grouping(a."by") = 1 THEN '{}' ELSE a."by" END AS "by", a.rule_id, a.severity, a.center,
+        SELECT CASE WHEN grouping(a."by") = 1 THEN '{}' ELSE a."by" END AS "by", a.rule_id, a.severity, a.center_id,
                sum(a.opened)::bigint AS opened, sum(a.acknowledged)::bigint AS acknowledged, sum(a.closed)::bigint AS closed,
                sum(a.retracted)::bigint AS retracted, sum(a.merged)::bigint AS merged, sum(a.open_at_end)::bigint AS open_at_end,
                sum(a.unacknowledged)::bigint AS unacknowledged
-          FROM (SELECT c."by", c.rule_id, c.severity, c.center, c.opened, c.acknowledged, c.closed, c.retracted, c.merged,
+          FROM (SELECT c."by", c.rule_id, c.severity, c.center_id, c.opened, c.acknowledged, c.closed, c.retracted, c.merged,
                        c.open_at_end, c.unacknowledged
                   FROM counted c
                 UNION ALL
@@ -78,22 +78,22 @@ AS $$
                     AND v.recorded_at < clinical.report_until(end_day, cut_off, report_alerts.time_zone)
                   ORDER BY v.rule_id, v.version DESC)
                 UNION ALL
-                SELECT NULL, NULL, NULL, coalesce(c.site_id, c.id::text), 0, 0, 0, 0, 0, 0, 0
-                  FROM clinical.center c WHERE c.id = ANY (centers)
+                SELECT NULL, NULL, NULL, c.id, 0, 0, 0, 0, 0, 0, 0 FROM unnest(centers) AS c(id)
                 -- so that there is a whole
                 UNION ALL SELECT NULL, NULL, NULL, NULL, 0, 0, 0, 0, 0, 0, 0) a
-         GROUP BY GROUPING SETS ((a."by", a.rule_id, a.severity, a.center), (a."by", a.rule_id, a.severity), (a."by", a.severity),
-                                 (a."by", a.center), (a."by"), (a.rule_id, a.severity, a.center), (a.rule_id, a.severity),
-                                 (a.severity), (a.center), ())
+         GROUP BY GROUPING SETS ((a."by", a.rule_id, a.severity, a.center_id), (a."by", a.rule_id, a.severity), (a."by", a.severity),
+                                 (a."by", a.center_id), (a."by"), (a.rule_id, a.severity, a.center_id), (a.rule_id, a.severity),
+                                 (a.severity), (a.center_id), ())
         -- NULL without being all of it: a row of zeros
         HAVING (grouping(a."by") = 1 OR (cardinality(split) > 0 AND a."by" IS NOT NULL))
            AND (grouping(a.rule_id) = 1 OR a.rule_id IS NOT NULL) AND (grouping(a.severity) = 1 OR a.severity IS NOT NULL)
-           AND (grouping(a.center) = 1 OR a.center IS NOT NULL))
-    SELECT l."by", r.code, l.severity, l.center, l.opened, l.acknowledged, l.closed, l.retracted, l.merged, l.open_at_end, l.unacknowledged
+           AND (grouping(a.center_id) = 1 OR a.center_id IS NOT NULL))
+    SELECT l."by", r.code, l.severity, coalesce(n.site_id, n.id::text), l.opened, l.acknowledged, l.closed, l.retracted, l.merged, l.open_at_end, l.unacknowledged
       FROM line l
       LEFT JOIN clinical.monitor_rule r ON r.id = l.rule_id
+      LEFT JOIN clinical.center n ON n.id = l.center_id
      ORDER BY l."by" <> '{}', l."by"::text COLLATE "C", r.code COLLATE "C" NULLS LAST, l.severity COLLATE "C" NULLS LAST,
-              l.center COLLATE "C" NULLS LAST
+              coalesce(n.site_id, n.id::text) COLLATE "C" NULLS LAST
 $$;
 COMMENT ON FUNCTION clinical.report_alerts(bigint, bigint[], date, date, timestamptz, text, text[], jsonb) IS
 'Table "alerts" of a report, by rule, severity and center (NULL: all): opened, acknowledged, closed, retracted and merged in the period, an alert that is closed at once counts as acknowledged too; open_at_end: neither closed, retracted nor merged at the end of the period, whenever opened, and of these unacknowledged. Rules that were there have a row, also without alerts, with the severity of their version then. Arguments as of all tables (src/report.h). For the extension itself. SQLSTATE: 22023 unknown time zone.';
