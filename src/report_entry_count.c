@@ -345,7 +345,7 @@ put_runs(const Counts *counts, Datum *values, bool *nulls)
 static void
 put_reports(const ClinicalEntryReports *reports, Datum *values, bool *nulls)
 {
-	bytea	   *lags = palloc(VARHDRSZ + reports->nreports * sizeof(int64));
+	bytea	   *lags = clinical_report_lags_image(false, reports->nreports);
 	int64		count = 0;
 	int64		delayed = 0;
 
@@ -355,10 +355,10 @@ put_reports(const ClinicalEntryReports *reports, Datum *values, bool *nulls)
 
 		if (lag == CLINICAL_ENTRY_NO_LAG)
 			continue;
-		memcpy(VARDATA(lags) + count++ * sizeof(int64), &lag, sizeof(int64));
+		clinical_report_lags_put(lags, count++, lag);
 		delayed += lag > DELAYED_SECONDS;
 	}
-	SET_VARSIZE(lags, VARHDRSZ + count * sizeof(int64));
+	SET_VARSIZE(lags, VARHDRSZ + 1 + count * sizeof(int64));
 	memset(&nulls[OUT_ACCEPTED], false, OUT_LAGS - OUT_ACCEPTED + 1);
 	values[OUT_ACCEPTED] = Int64GetDatum(reports->accepted);
 	values[OUT_WITHDRAWN] = Int64GetDatum(reports->withdrawn);
