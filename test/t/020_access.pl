@@ -20,26 +20,27 @@ $node->start;
 my @forms = qw(instrument instrument_version project_instrument project_instrument_version entry_schedule);
 my @rules = qw(monitor_rule monitor_rule_version rule_evaluation);
 my @alerts = qw(alert alert_event);
+my @jobs = ('report_schedule');
 my %may = (
 	admin => { map({ $_ => 'SIUD' } qw(center project project_center)), center_event => 'S', project_event => 'S', membership => 'SiD',
-		instrument => 'SiD', instrument_version => 'SiD', project_instrument => 'SIu', project_instrument_version => 'Si', entry_schedule => 'Si', map({ $_ => 'S' } @rules) },
+		instrument => 'SiD', instrument_version => 'SiD', project_instrument => 'SIu', project_instrument_version => 'Si', entry_schedule => 'Si', map({ $_ => 'S' } @rules, @jobs) },
 	intake => {},
 	investigator => { submission => 'S', observation => 'S', patient => 'SIu', enrollment_event => 'Si', patient_time_zone => 'Si', record_version => 'S', audit_record => 'S', entry_excuse => 'SiD',
-		map { $_ => 'S' } qw(center project project_center center_event project_event membership), @forms, @rules, @alerts },
+		map { $_ => 'S' } qw(center project project_center center_event project_event membership), @forms, @rules, @alerts, @jobs },
 	monitor => { map { $_ => 'S' } qw(submission observation patient enrollment_event patient_time_zone record_version audit_record
-		center project project_center center_event project_event membership entry_excuse), @forms, @rules, @alerts },
+		center project project_center center_event project_event membership entry_excuse), @forms, @rules, @alerts, @jobs },
 	data_manager => { patient => 'Su', entry_excuse => 'SiD', map { $_ => 'S' } qw(submission observation staged_report set_aside enrollment_event patient_time_zone record_version audit_record
-		center project project_center center_event project_event membership), @forms, @rules, @alerts },
+		center project project_center center_event project_event membership), @forms, @rules, @alerts, @jobs },
 	statistician => { submission => 's', observation => 's', patient => 's', enrollment_event => 's', patient_time_zone => 's', entry_excuse => 's',
-		map { $_ => 'S' } qw(center project project_center center_event project_event membership), @forms, @rules },
+		map { $_ => 'S' } qw(center project project_center center_event project_event membership), @forms, @rules, @jobs },
 	auditor => { map { $_ => 'S' } qw(submission observation staged_report set_aside patient enrollment_event patient_time_zone record_version
 		audit_record audit_block audit_generation audit_restore
-		center project project_center center_event project_event membership entry_excuse), @forms, @rules, @alerts });
+		center project project_center center_event project_event membership entry_excuse), @forms, @rules, @alerts, @jobs });
 my @roles = sort keys %may;
 # Who may read the views; nobody may write them.
 my %views = (audit_export => ['auditor'], stat_worker => [ 'admin', 'auditor' ], stat_intake => [ 'admin', 'data_manager', 'auditor' ],
 	(map { $_ => [ 'data_manager', 'auditor' ] } qw(quarantine intake_balance)), (map { $_ => [qw(investigator monitor data_manager auditor)] } qw(current_observation alert_worklist)),
-	analysis_observation => [qw(investigator monitor data_manager auditor statistician)], (map { $_ => [qw(admin investigator monitor data_manager auditor statistician)] } qw(instrument_item rule_evaluation_progress backtest_progress)));
+	analysis_observation => [qw(investigator monitor data_manager auditor statistician)], (map { $_ => [qw(admin investigator monitor data_manager auditor statistician)] } qw(instrument_item rule_evaluation_progress backtest_progress scheduled_job)));
 
 # Centers of projects.  Project 7004 has none, center 9005 is in none, and 9004 has no patients.
 my %centers_of = (7001 => [ 9001, 9002 ], 7002 => [ 9002, 9003 ], 7003 => [ 9003, 9004 ], 7004 => []);
@@ -199,6 +200,9 @@ for my $name (keys %logins)
 	}
 }
 
+# A job of r_monitor_site, which others do not see.
+$rows{report_schedule}{r_monitor_site} = $rows{membership}{'r_monitor_site/9001/-'};
+
 sub visible
 {
 	my ($login, $table) = @_;
@@ -261,6 +265,9 @@ SELECT clinical.set_patient_time_zone('pt-moved', 'Asia/Tokyo', '2026-02-01');
 };
 my $segments = join "\n", map { "INSERT INTO clinical.$_ (patient_id, submission_id, received_at, originator, login, report_data) VALUES ('$_', gen_random_uuid(), now(), 'subject', 'x', '{}');" } @segments;
 $fixture .= join '', map { grants_sql($_) } sort keys %logins;
+$fixture .= q{SELECT nextval('clinical.report_schedule_id_seq'); SET SESSION AUTHORIZATION r_monitor_site;
+SELECT clinical.run_schedule_elsewhere(1, '{"project": "PROJ-7001", "schedule": "quarterly"}'); RESET SESSION AUTHORIZATION;
+};
 # what there is is sealed, and a restore has left word of itself
 $node->safe_psql('postgres', "SET client_min_messages = warning; BEGIN;\n$fixture COMMIT; SELECT count(clinical.seal_audit());" . q{
 SET clinical.restore = on;
@@ -290,7 +297,7 @@ for my $id (sort keys %patients)
 	my $moving = $id eq 'pt-moved' ? join('', map { " $_ INSERT patient UPDATE" } qw(enrollment_event record_version patient_time_zone)) : '';
 	is(join(' ', sort split / /, $told_of{$id}), join(' ', sort split / /, $entering . $moving . ($patients{$id}[0] < 7003 ? $reporting : '')), "the trail tells of $id");
 }
-like($told_of{''}, qr/ $_ /, "and of $_") for qw(center project project_center membership), @forms, @rules;
+like($told_of{''}, qr/ $_ /, "and of $_") for qw(center project project_center membership), @forms, @rules, @jobs;
 
 # What each table's statements are made of: the key, what an update sets, which row a deletion
 # is about, the referenced columns, and what becomes of writing where there is the privilege (write: whatever the rows).
@@ -336,6 +343,7 @@ my %tables = (
 		update => '55000', delete => '55000' },
 	staged_report => { key => 'patient_id', set => "actor = 'x'", victim => 'waiting', columns => 'patient_id', types => 'text', write => '55000' },
 	(map { $_ => { key => 'patient_id', set => "actor = 'x'", victim => $_, columns => 'patient_id', types => 'text', write => '55000' } } @segments),
+	report_schedule => { key => 'role_name::text', set => "failure = 'x'", victim => 'r_monitor_site', columns => 'id', types => 'bigint', update => '55000', delete => '55000' },
 	audit_record => { key => 'id::text', set => "reason = 'x'", victim => 1, columns => 'generation, xid, id', types => 'integer, xid8, bigint',
 		update => '55000', delete => '55000' },
 	audit_block => { key => 'block_no::text', set => "root = ''", victim => 1, columns => 'block_no', types => 'bigint', update => '55000', delete => '55000' },
@@ -489,6 +497,8 @@ cell('center_event', 'insert', "INSERT INTO clinical.center_event (center_id, st
 cell($_, 'insert', "INSERT INTO clinical.$_ SELECT (r).* FROM (SELECT NULL::clinical.$_ AS r) s", 'I', sub { fails('55000') })
   for qw(audit_record audit_block audit_generation audit_restore staged_report), @segments, @alerts;
 cell('monitor_rule', 'insert', "INSERT INTO clinical.monitor_rule (code, status, recorded_at, recorded_by) VALUES ('x', 'active', now(), 'x')", 'I', sub { fails('55000') });
+cell('report_schedule', 'insert', "INSERT INTO clinical.report_schedule (kind, project_id, schedule, unit, options, role, role_name, status, recorded_at, recorded_by)" .
+	" VALUES ('report', 7001, 'monthly', 'month', '{}', 'r_spare', 'r_spare', 'active', now(), 'x')", 'I', sub { fails('55000') });
 cell('monitor_rule_version', 'insert', "INSERT INTO clinical.monitor_rule_version (rule_id, version, kind, severity, definition, recorded_at, recorded_by) VALUES (1, 2, 'x', 'x', '{}', now(), 'x')",
 	'I', sub { fails('55000') });
 cell('rule_evaluation', 'insert', "INSERT INTO clinical.rule_evaluation (rule_id, version, status, requested_at, requested_by) VALUES (1, 1, 'queued', now(), 'x')", 'I', sub { fails('55000') });
@@ -674,10 +684,10 @@ is(join("\n", map { $breaks[$_][2] } grep { !%{ $noticed[$_] } } 0 .. $#breaks),
 
 # ---------------------------------------------------------------------------------------------
 # COPY, which a function cannot run.  Under row level security COPY FROM is refused.
-my %column = (monitor_rule => 'code', monitor_rule_version => 'rule_id', rule_evaluation => 'rule_id', audit_record => 'reason', audit_block => 'root', audit_generation => 'digest', audit_restore => 'login', center => 'name', project => 'name', membership => 'role', patient => 'id', center_event => 'center_id', project_event => 'project_id',
+my %column = (report_schedule => 'schedule', monitor_rule => 'code', monitor_rule_version => 'rule_id', rule_evaluation => 'rule_id', audit_record => 'reason', audit_block => 'root', audit_generation => 'digest', audit_restore => 'login', center => 'name', project => 'name', membership => 'role', patient => 'id', center_event => 'center_id', project_event => 'project_id',
 	project_center => 'project_id', instrument => 'code', instrument_version => 'instrument', (map { $_ => 'instrument' } qw(project_instrument project_instrument_version entry_schedule)),
 	map { $_ => 'patient_id' } qw(enrollment_event record_version patient_time_zone entry_excuse submission observation staged_report set_aside), @segments, @alerts);
-my %columns = (monitor_rule => 'code', monitor_rule_version => 'rule_id, version', rule_evaluation => 'rule_id, version', audit_record => 'id', audit_block => 'block_no', audit_generation => 'generation', audit_restore => 'id', center => 'id', project => 'id', membership => 'role, center_id, project_id', patient => 'id', center_event => 'center_id, status',
+my %columns = (report_schedule => 'role_name', monitor_rule => 'code', monitor_rule_version => 'rule_id, version', rule_evaluation => 'rule_id, version', audit_record => 'id', audit_block => 'block_no', audit_generation => 'generation', audit_restore => 'id', center => 'id', project => 'id', membership => 'role, center_id, project_id', patient => 'id', center_event => 'center_id, status',
 	project_event => 'project_id, event, center_id', project_center => 'project_id, center_id', enrollment_event => 'patient_id, event_no',
 	record_version => 'patient_id, version', patient_time_zone => 'patient_id, event_no', instrument => 'code', instrument_version => 'instrument, version',
 	project_instrument => 'project_id, instrument', project_instrument_version => 'project_id, instrument, version_id', entry_schedule => 'project_id, instrument', entry_excuse => 'patient_id',
@@ -743,9 +753,11 @@ my %functions = (
 	'submit_reports(jsonb)' => 'intake investigator data_manager', 'intake_counts()' => 'admin data_manager auditor',
 	'submission_status(text,uuid)' => "intake $readers", (map { $_ => 'admin' } 'process_reports(integer)', 'wait_until_drained(interval)'), 'requeue(text,uuid,text,jsonb)' => 'data_manager',
 	(map { $_ => 'investigator data_manager' } 'withdraw_submission(text,uuid,text)', 'correct_observation(text,uuid,text,text)'),
+	'schedule_report(text,text,jsonb)' => "$readers statistician", 'schedule_retention(text,interval)' => 'admin', 'schedule_entry(bigint)' => '',
+	(map { $_ => $members } 'unschedule_report(bigint)', 'run_schedule(bigint,timestamp with time zone)', 'run_schedule_elsewhere(bigint,jsonb)', 'schedule_due(text,text,timestamp with time zone)'),
 	'health()' => 'admin auditor', 'check()' => 'auditor', 'role_sees(oid,bigint,bigint)' => '',
 	(map { $_ . '()' => '' } qw(audit_ddl audit_guard audit_head audit_row audit_truncate center_check center_history enrollment_event_apply enrollment_event_check entry_excuse_check entry_schedule_check history_guard
-		submission_check alert_check intake_check staged_check monitor_changed monitor_corrected monitor_withdrawn monitor_excused monitor_rule_check monitor_rule_changed rule_evaluation_check queue_share_changed instrument_version_changed instrument_version_check project_instrument_check membership_changed membership_check
+		submission_check alert_check intake_check staged_check monitor_changed monitor_corrected monitor_withdrawn monitor_excused monitor_rule_check monitor_rule_changed rule_evaluation_check queue_share_changed report_schedule_check instrument_version_changed instrument_version_check project_instrument_check membership_changed membership_check
 		patient_check patient_created patient_time_zone_apply patient_time_zone_check project_center_check project_center_history project_check project_history record_changed)));
 is(join("\n", sort split /\n/, $node->safe_psql('postgres', q{SELECT substr(replace(oid::regprocedure::text, '"', ''), 10) FROM pg_proc WHERE pronamespace = 'clinical'::regnamespace})),
 	join("\n", sort keys %functions), 'the model knows all functions');
@@ -839,6 +851,10 @@ my @calls = (
 			[ 'change_rule(text,jsonb,text)', q{change_rule('RULE', '{"kind": "threshold", "severity": "info", "items": [{"item": "a", "range": "[0,1]"}]}', 'r')} ],
 			[ 'retire_rule(text,text)', q{retire_rule('RULE', 'r')} ], [ 'cancel_rule_evaluation(text)', q{cancel_rule_evaluation('RULE')} ], [ 'rule_json(text)', q{rule_json('RULE')} ] }
 		'RULE-ALL', 'RULE-7001', 'RULE-7003'),
+	[ 'schedule_report(text,text,jsonb)', q{schedule_report('J', 'quarterly')}, '55000' ], [ 'schedule_retention(text,interval)', q{schedule_retention('monthly', '1 year')}, '55000' ],
+	[ 'unschedule_report(bigint)', 'unschedule_report(1)' ], [ 'run_schedule(bigint,timestamp with time zone)', 'run_schedule(1)' ],
+	[ 'run_schedule_elsewhere(bigint,jsonb)', q{run_schedule_elsewhere(1, '{"project": "PROJ-7001", "schedule": "quarterly"}')} ],
+	[ 'schedule_due(text,text,timestamp with time zone)', q{schedule_due('month', 'UTC', '2026-04-01')}, '00000' ],
 	[ 'shipped_instruments()', q{shipped_instruments()}, '00000' ],
 	[ 'validate_report(text,jsonb,text)', q{validate_report('INS-A', '{"a": 1}')} ],
 	[ 'report_is_valid(text,jsonb,text)', q{report_is_valid('INS-A', '{"a": 1}')} ],
