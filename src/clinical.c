@@ -20,6 +20,7 @@
 #include "observation.h"
 #include "patient.h"
 #include "project.h"
+#include "report.h"
 #include "schedule.h"
 #include "worker.h"
 
@@ -66,6 +67,9 @@ _PG_init(void)
 	clinical_missing_init();
 	clinical_escalate_init();
 	clinical_register_invariants(clinical_monitor_invariants, clinical_monitor_ninvariants);
+	clinical_report_slot_init();
+	clinical_report_work_init();
+	clinical_register_invariants(clinical_report_invariants, clinical_report_ninvariants);
 	clinical_register_invariants(clinical_schedule_invariants, clinical_schedule_ninvariants);
 	clinical_schedule_init();
 #ifdef CLINICAL_FAULTS
