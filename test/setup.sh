@@ -26,8 +26,6 @@ find_missing() {
 	need libipc-run-perl perl -MIPC::Run -e 1
 	need python3-jsonschema /usr/bin/python3 -c "import jsonschema"
 	need python3-psycopg /usr/bin/python3 -c "import psycopg"
-	need nodejs command -v node
-	need npm command -v npm
 	if [ -n "${WITH_CLANG:-}" ]; then
 		need clang command -v clang
 	fi
