@@ -46,8 +46,8 @@ typedef struct Tile
 
 static const Tile tiles[] = {
 	{"enrolment", "enrolment", "cumulative", "Patients enrolled to date", "target", "", " planned to date"},
-	{"enrolment", "enrolment", "enrolled", "Enrolled in the period", "rate", "", " per center and active month"},
-	{"compliance", "compliance", "percent", "Compliance, %", "expected", "of ", " expected entries"},
+	{"enrolment", "enrolment", "enrolled", "Enrolled in the period", NULL, NULL, NULL},
+	{"compliance", "compliance", "percent", "Compliance", "expected", "of ", " expected entries"},
 	{"alerts", "alerts", "opened", "Alerts opened", "open_at_end", "", " open at the end"},
 	{"quality", "balance", "received", "Reports received", "quarantined", "", " quarantined"}
 };
@@ -129,16 +129,13 @@ member_text(const JsonbValue *object, const char *name)
 	return clinical_scalar_text(value);
 }
 
-/* A moment of the header, without its fraction. */
+/* A moment of the header. */
 static char *
 moment_text(const JsonbValue *header, const char *name)
 {
 	char	   *words = member_text(header, name);
-	char	   *mark = words == NULL ? NULL : strchr(words, 'T');
 
-	if (mark != NULL)
-		*mark = ' ';
-	return words;
+	return words == NULL ? NULL : clinical_time_text(words);
 }
 
 /* The day before one that is written as days are; else what was written. */
@@ -299,12 +296,14 @@ put_tile(StringInfo out, const ClinicalShownDocument *document, const Tile *tile
 	if (!find_total(document, tile, &row))
 		return;
 	column = clinical_shown_column(row.table, tile->column);
-	more = clinical_shown_column(row.table, tile->more);
+	more = tile->more == NULL ? -1 : clinical_shown_column(row.table, tile->more);
 	if (column < 0 || row.cells[column].type == jbvNull)
 		return;
 	appendStringInfo(out, "<li><span class=\"figure\">");
 	clinical_html_string(out, clinical_figure_text(&row, column));
-	appendStringInfo(out, "</span> <span class=\"what\">%s</span>", tile->label);
+	appendStringInfo(out, "%s</span> <span class=\"what\">%s</span>",
+					 row.table->columns[column].kind == CLINICAL_REPORT_PERCENT && !row.suppressed ?
+					 "<span class=\"unit\"> %</span>" : "", tile->label);
 	if (more >= 0 && row.cells[more].type != jbvNull)
 	{
 		appendStringInfo(out, " <span class=\"more\">%s", tile->before);

@@ -91,7 +91,7 @@ put_heads(Layout *layout)
 	{
 		const ClinicalShownColumn *column = &table->columns[i];
 
-		appendStringInfo(layout->out, "<th scope=\"col\"%s>", column->is_number ? " class=\"n\"" : "");
+		appendStringInfo(layout->out, "<th scope=\"col\"%s>", column->is_number ? " class=\"n\"" : column->kind == CLINICAL_REPORT_FLAG ? " class=\"f\"" : "");
 		clinical_html_string(layout->out, column->label);
 		if (column->of >= 0)
 		{
@@ -110,7 +110,7 @@ put_label(Layout *layout, const JsonbValue *value, const char *null, bool is_rep
 {
 	char	   *words = clinical_scalar_text(value);
 
-	appendStringInfo(layout->out, "<th scope=\"row\"%s>", is_repeated ? " class=\"rep\"" : words == NULL ? " class=\"null\"" : "");
+	appendStringInfo(layout->out, "<th scope=\"row\"%s>", is_repeated ? " class=\"rep\"" : "");
 	clinical_html_string(layout->out, words == NULL ? null : words);
 	appendStringInfoString(layout->out, "</th>");
 }
@@ -144,6 +144,17 @@ put_part(Layout *layout, const ClinicalShownRow *row)
 	return same;
 }
 
+/* How a figure looks. */
+static const char *
+figure_class(const ClinicalShownColumn *column, const char *words)
+{
+	if (column->is_number)
+		return " class=\"n\"";
+	if (column->kind == CLINICAL_REPORT_FLAG)
+		return words[0] == '+' || words[0] == '-' || strcmp(words, "yes") == 0 ? " class=\"f on\"" : " class=\"f\"";
+	return column->kind == CLINICAL_REPORT_TEXT ? "" : " class=\"d\"";
+}
+
 /* Put out a figure; what its decimals lack is kept free, so that points are below each other. */
 static void
 put_figure(Layout *layout, const ClinicalShownRow *row, int column)
@@ -153,13 +164,28 @@ put_figure(Layout *layout, const ClinicalShownRow *row, int column)
 	int			decimals = row->cells[column].type == jbvNumeric ? clinical_figure_decimals(row, column) : 0;
 	int			pad = Min(layout->decimals[column] - decimals, MAX_PAD);
 
-	appendStringInfo(layout->out, "<td%s", shown->is_number ? " class=\"n\"" : shown->kind == CLINICAL_REPORT_FLAG ? " class=\"f\"" :
-					 shown->kind == CLINICAL_REPORT_TEXT ? "" : " class=\"d\"");
+	appendStringInfo(layout->out, "<td%s", figure_class(shown, words));
 	if (shown->is_number && pad > 0 && !clinical_figure_withheld(row, column))
 		appendStringInfo(layout->out, " data-pad=\"%s%.*s\"", decimals == 0 ? "." : "", pad, "00000000000000000000");
 	appendStringInfoChar(layout->out, '>');
 	clinical_html_string(layout->out, words);
 	appendStringInfoString(layout->out, "</td>");
+}
+
+/* Does a row begin with another label than the row above? */
+static bool
+begins_group(const Layout *layout, const ClinicalShownRow *row)
+{
+	JsonbValue	buffer = {.type = jbvNull};
+	JsonbValue	above = {.type = jbvNull};
+
+	if (layout->before.number == 0 || layout->nkeys + row->table->nhead < 2)
+		return false;
+	if (layout->nkeys == 0)
+		return !clinical_json_same(&row->cells[0], &layout->before.cells[0]);
+	(void) clinical_json_member(row->by.val.binary.data, &layout->keys[0], &buffer);
+	(void) clinical_json_member(layout->before.by.val.binary.data, &layout->keys[0], &above);
+	return !clinical_json_same(&buffer, &above) || row->is_whole != layout->before.is_whole;
 }
 
 /* Put out a row. */
@@ -169,7 +195,8 @@ put_row(Layout *layout, const ClinicalShownRow *row)
 	const ClinicalShownTable *table = row->table;
 	bool		same;
 
-	appendStringInfo(layout->out, "<tr%s>", row->is_total ? " class=\"total\"" : "");
+	appendStringInfo(layout->out, "<tr%s>", row->is_total ? " class=\"total\"" :
+					 begins_group(layout, row) ? " class=\"group\"" : "");
 	same = put_part(layout, row);
 	for (int i = 0; i < table->ncolumns; i++)
 	{
@@ -205,6 +232,7 @@ put_rows(Layout *layout)
 		put_row(layout, &row);
 		layout->before.number = row.number;
 		layout->before.by = row.by;
+		layout->before.is_whole = row.is_whole;
 		memcpy(layout->before.cells, row.cells, sizeof(JsonbValue) * layout->table->ncolumns);
 		MemoryContextSwitchTo(old_context);
 		MemoryContextReset(layout->context);
