@@ -20,6 +20,7 @@
 #include "observation.h"
 #include "patient.h"
 #include "project.h"
+#include "report.h"
 #include "worker.h"
 
 CLINICAL_MODULE_MAGIC;
@@ -65,6 +66,9 @@ _PG_init(void)
 	clinical_missing_init();
 	clinical_escalate_init();
 	clinical_register_invariants(clinical_monitor_invariants, clinical_monitor_ninvariants);
+	clinical_report_slot_init();
+	clinical_report_work_init();
+	clinical_register_invariants(clinical_report_invariants, clinical_report_ninvariants);
 #ifdef CLINICAL_FAULTS
 	clinical_inject_job_init();
 #endif

@@ -130,17 +130,29 @@ extern void clinical_find_close(ClinicalFinder *finder);
 
 /* core_progress.c: how far a call is that takes long; what phases and numbers mean is the caller's */
 
-#define CLINICAL_PROGRESS_NUMBERS 3
+#define CLINICAL_PROGRESS_NUMBERS 12
 
 typedef enum ClinicalActivity
 {
-	CLINICAL_BACKTEST = 1
+	CLINICAL_BACKTEST = 1,
+	CLINICAL_REPORT
 } ClinicalActivity;
+
+typedef struct ClinicalProgress
+{
+	int			pid;
+	int			phase;
+	TimestampTz started_at;
+	uint64		numbers[CLINICAL_PROGRESS_NUMBERS];
+} ClinicalProgress;
 
 extern void clinical_progress_init(void);
 extern void clinical_progress_begin(ClinicalActivity activity);
 extern void clinical_progress_phase(int phase);
 extern void clinical_progress_set(int number, uint64 value);
+extern void clinical_progress_add(ClinicalActivity activity, int number, uint64 value);
+extern uint64 clinical_progress_get(int number);
+extern bool clinical_progress_next(int *number, ClinicalActivity activity, ClinicalProgress *found);
 extern void clinical_progress_end(void);
 
 /* core_insert.c */

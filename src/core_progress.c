@@ -3,8 +3,8 @@
  * core_progress.c
  *		How far a call is that takes long, for others to see.
  *
- * Each session has a place in shared memory of its own, that it alone writes.
- * It holds numbers only.  Where the library was not preloaded nothing is told.
+ * Each session has a place in shared memory of its own, that it and its parallel
+ * workers alone write.  It holds numbers only.  Where the library was not preloaded nothing is told.
  *
  *-------------------------------------------------------------------------
  */
@@ -36,6 +36,9 @@ typedef struct Place
 	TimestampTz started_at;
 	pg_atomic_uint64 numbers[CLINICAL_PROGRESS_NUMBERS];
 } Place;
+
+/* So many numbers has the SQL function */
+#define SHOWN_NUMBERS 3
 
 static Place *places = NULL;
 static shmem_request_hook_type previous_request_hook = NULL;
@@ -90,13 +93,20 @@ clinical_progress_init(void)
 	shmem_startup_hook = startup_shared;
 }
 
+/* The place of a session; NULL: none. */
+static Place *
+place_of(const PGPROC *proc)
+{
+	ptrdiff_t	number = proc - ProcGlobal->allProcs;
+
+	return places != NULL && number < MaxBackends ? &places[number] : NULL;
+}
+
 /* The place of this session; NULL: none. */
 static Place *
 own_place(void)
 {
-	ptrdiff_t	number = MyProc - ProcGlobal->allProcs;
-
-	return places != NULL && number < MaxBackends ? &places[number] : NULL;
+	return place_of(MyProc);
 }
 
 /* Begin to change the place, or end. */
@@ -147,6 +157,29 @@ clinical_progress_set(int number, uint64 value)
 		pg_atomic_write_u64(&place->numbers[number], value);
 }
 
+/*
+ * One of its numbers becomes so much larger; what a parallel worker does counts
+ * for the session that it works for.
+ */
+void
+clinical_progress_add(ClinicalActivity activity, int number, uint64 value)
+{
+	PGPROC	   *leader = MyProc->lockGroupLeader;
+	Place	   *place = place_of(leader == NULL ? MyProc : leader);
+
+	if (place != NULL && place->pid != 0 && place->activity == activity && place->database == MyDatabaseId)
+		pg_atomic_fetch_add_u64(&place->numbers[number], (int64) value);
+}
+
+/* One of its numbers, as this session left it. */
+uint64
+clinical_progress_get(int number)
+{
+	Place	   *place = own_place();
+
+	return place == NULL ? 0 : pg_atomic_read_u64(&place->numbers[number]);
+}
+
 /* It ends, well or not. */
 void
 clinical_progress_end(void)
@@ -178,27 +211,46 @@ read_place(Place *place, Place *copy)
 	return copy->pid != 0 && copy->database == MyDatabaseId && BackendPidGetProc(copy->pid) != NULL;
 }
 
-/* SQL: what sessions in this database do that takes long. */
+/* The next session, from a number on, that does such a thing in this database; false: no more. */
+bool
+clinical_progress_next(int *number, ClinicalActivity activity, ClinicalProgress *found)
+{
+	while (places != NULL && *number < MaxBackends)
+	{
+		Place		place;
+
+		if (!read_place(&places[(*number)++], &place) || place.activity != activity)
+			continue;
+		found->pid = place.pid;
+		found->phase = place.phase;
+		found->started_at = place.started_at;
+		for (int i = 0; i < CLINICAL_PROGRESS_NUMBERS; i++)
+			found->numbers[i] = pg_atomic_read_u64(&place.numbers[i]);
+		return true;
+	}
+	return false;
+}
+
+/* SQL: what sessions in this database do that takes long, but for reports, which have a function of their own. */
 Datum
 clinical_progress(PG_FUNCTION_ARGS)
 {
 	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
+	ClinicalProgress progress;
+	int			number = 0;
 
 	InitMaterializedSRF(fcinfo, 0);
-	for (int i = 0; places != NULL && i < MaxBackends; i++)
+	while (clinical_progress_next(&number, CLINICAL_BACKTEST, &progress))
 	{
-		Place		place;
-		Datum		values[4 + CLINICAL_PROGRESS_NUMBERS];
-		bool		nulls[4 + CLINICAL_PROGRESS_NUMBERS] = {false};
+		Datum		values[4 + SHOWN_NUMBERS];
+		bool		nulls[4 + SHOWN_NUMBERS] = {false};
 
-		if (!read_place(&places[i], &place))
-			continue;
-		values[0] = Int32GetDatum(place.pid);
-		values[1] = Int32GetDatum(place.activity);
-		values[2] = Int32GetDatum(place.phase);
-		values[3] = TimestampTzGetDatum(place.started_at);
-		for (int j = 0; j < CLINICAL_PROGRESS_NUMBERS; j++)
-			values[4 + j] = Int64GetDatum((int64) pg_atomic_read_u64(&place.numbers[j]));
+		values[0] = Int32GetDatum(progress.pid);
+		values[1] = Int32GetDatum(CLINICAL_BACKTEST);
+		values[2] = Int32GetDatum(progress.phase);
+		values[3] = TimestampTzGetDatum(progress.started_at);
+		for (int j = 0; j < SHOWN_NUMBERS; j++)
+			values[4 + j] = Int64GetDatum((int64) progress.numbers[j]);
 		tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
 	}
 	return (Datum) 0;

@@ -9,8 +9,11 @@
 #define CLINICAL_REPORT_H
 
 #include "datatype/timestamp.h"
+#include "fmgr.h"
 #include "utils/date.h"
+#include "nodes/pg_list.h"
 #include "utils/jsonb.h"
+#include "utils/uuid.h"
 
 #include "core.h"
 
@@ -41,6 +44,16 @@ typedef struct ClinicalReportColumn
 	const char *of;				/* of a percentage: the denominator's column */
 } ClinicalReportColumn;
 
+/* The sections, in order */
+typedef struct ClinicalReportSection
+{
+	const char *name;
+	const char *title;
+} ClinicalReportSection;
+
+#define CLINICAL_REPORT_NSECTIONS 9
+extern const ClinicalReportSection clinical_report_sections[CLINICAL_REPORT_NSECTIONS];
+
 /* Whose data, of when */
 typedef struct ClinicalReportScope
 {
@@ -51,6 +64,14 @@ typedef struct ClinicalReportScope
 	TimestampTz cut_off;
 	char	   *time_zone;		/* the project's */
 	Datum		split;			/* text[]: options.by */
+	/* what follows is for the engine */
+	Oid			role;			/* for whom it is made */
+	int			ncenters;
+	bool		all_centers;	/* these are all that the project has */
+	bool		cut_off_given;
+	uint32		sections;		/* bits */
+	int			suppress_below; /* 0: nothing */
+	bool		share_job;
 } ClinicalReportScope;
 
 /*
@@ -84,6 +105,47 @@ extern const ClinicalReportTable clinical_report_compliance_tables[];
 extern const int clinical_report_ncompliance_tables;
 extern const ClinicalReportTable clinical_report_item_tables[];
 extern const int clinical_report_nitem_tables;
+
+/* report_scope.c: what a report is asked for with */
+extern void clinical_report_read_args(FunctionCallInfo fcinfo, ClinicalReportScope *scope);
+extern void clinical_report_read_period(Datum period, ClinicalReportScope *scope);
+extern void clinical_report_read_options(Jsonb *options, ClinicalReportScope *scope);
+extern Jsonb *clinical_report_write_options(const ClinicalReportScope *scope);
+extern bool clinical_report_find_scope(ClinicalReportScope *scope);
+
+/* report_run.c: the engine; in SPI, with the snapshot that everything is read with */
+extern Jsonb *clinical_report_run(ClinicalReportScope *scope);
+extern const ClinicalReportTable *clinical_report_table(int number);
+
+/* report_slot.c: which jobs are run, and by whom */
+extern int	clinical_max_report_workers;
+extern int	clinical_report_parallel_workers;
+
+extern void clinical_report_slot_init(void);
+extern bool clinical_report_slot_take(void);
+extern void clinical_report_slot_name(const pg_uuid_t *id);
+extern void clinical_report_slot_end(void);
+extern void clinical_report_slot_free(void);
+extern int	clinical_report_slots_taken(void);
+extern bool clinical_report_is_run(const pg_uuid_t *id);
+extern void clinical_report_stop(const pg_uuid_t *id);
+extern void clinical_report_asked(void);
+
+/* report_job.c: reports that are asked for */
+extern const ClinicalInvariant clinical_report_invariants[];
+extern const int clinical_report_ninvariants;
+
+/* report_work.c: and made by further workers */
+extern void clinical_report_work_init(void);
+
+/* report_suppress.c: no figures of few persons */
+extern Jsonb *clinical_report_suppress(const ClinicalReportTable *table, Jsonb *rows, int limit);
+
+/* report_progress.c: how far it is */
+extern void clinical_report_progress_begin(const ClinicalReportScope *scope, const pg_uuid_t *id);
+extern void clinical_report_progress_plan(List *tables, Jsonb *size);
+extern void clinical_report_progress_phase(const ClinicalReportTable *table);
+extern void clinical_report_progress_end(void);
 
 /* report_progress.c: so many rows more were read, here or in a parallel worker */
 extern void clinical_report_count(uint64 rows);

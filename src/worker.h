@@ -48,7 +48,7 @@ typedef struct ClinicalJob
 								 * only when its time is up */
 } ClinicalJob;
 
-#define CLINICAL_MAX_JOBS 8
+#define CLINICAL_MAX_JOBS 12
 
 extern void clinical_worker_init(void);
 extern void clinical_register_job(const ClinicalJob *job);
@@ -66,6 +66,12 @@ extern void clinical_worker_abort(void);
  */
 extern void clinical_want_workers(int further);
 
+/*
+ * In a further worker: what it does now takes long, so it is not there for anything
+ * else; others are started in its stead, as far as clinical.max_workers allows.
+ */
+extern void clinical_worker_occupied(bool occupied);
+
 /* The processes that work in this database, first and further */
 extern int	clinical_workers_running(void);
 extern bool clinical_in_worker(void);
@@ -74,7 +80,7 @@ extern int	clinical_max_workers;
 
 /*
  * What is kept of a database in shared memory: how many reports wait, hints where
- * they stand, and when an alert is due.  It lies in the database's slot, whose owner knows
+ * they stand, when an alert is due, and whether project reports are asked for.  It lies in the database's slot, whose owner knows
  * its size and nothing else about it.
  */
 #define CLINICAL_LANES 64
@@ -119,6 +125,10 @@ typedef struct ClinicalBacklog
 															 * none */
 	pg_atomic_uint32 quota_count[CLINICAL_MAX_QUOTAS];	/* places they have taken */
 	pg_atomic_uint64 stats[CLINICAL_NSTATS];
+	pg_atomic_uint32 jobs_asked;	/* goes up when a project report is asked for */
+	pg_atomic_uint32 jobs_queued;	/* is there perhaps one that nobody makes yet? */
+	pg_atomic_uint64 jobs_stuck;	/* since when none is made though there are
+									 * some; 0: all is well */
 } ClinicalBacklog;
 
 /* Anywhere */

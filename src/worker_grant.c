@@ -133,7 +133,7 @@ wants_more(ClinicalSlot *slot, const ClinicalCensus *census, TimestampTz now)
 		return false;
 	if (clinical_wish_is_fresh(slot, now) && clinical_further_may_start(slot, now) &&
 		clinical_may_run(slot, census, &otherwise) &&
-		clinical_further_count(slot) < (int) pg_atomic_read_u32(&slot->further.wish))
+		clinical_further_free(slot) < (int) pg_atomic_read_u32(&slot->further.wish))
 		return true;
 	pg_atomic_write_u32(&slot->further.wish, 0);
 	return false;

@@ -77,6 +77,7 @@ clinical_place_free(ClinicalWorkerPlace *place)
 	place->pid = 0;
 	place->proc = NULL;
 	place->leaving = false;
+	place->occupied = false;
 }
 
 /*
@@ -156,6 +157,21 @@ clinical_further_count(const ClinicalSlot *slot)
 	return count;
 }
 
+/* Those of them that something takes long does not occupy.  Under the lock. */
+int
+clinical_further_free(const ClinicalSlot *slot)
+{
+	int			count = 0;
+
+	Assert(LWLockHeldByMe(clinical_workers_lock));
+	for (int i = 0; i < CLINICAL_MAX_WORKERS; i++)
+	{
+		if (serves(&clinical_workers->places[i], slot) && !clinical_workers->places[i].occupied)
+			count++;
+	}
+	return count;
+}
+
 /* The pids of a database's further workers, those that leave included, unless NULL; how many. */
 int
 clinical_further_pids(const ClinicalSlot *slot, pid_t *pids)
@@ -207,6 +223,9 @@ clinical_place_to_spare(const ClinicalSlot *wisher, int few, TimestampTz now)
 		int			count;
 
 		if (place->slot == NULL || place->slot == wisher || place->leaving)
+			continue;
+		/* it would not make way before it is through */
+		if (place->occupied && wisher != NULL)
 			continue;
 		if (asleep != 0 && TimestampDifferenceExceeds(asleep, now, IDLE))
 			return place;
@@ -291,7 +310,7 @@ wake_further(const ClinicalSlot *slot, int wanted)
 		{
 			ClinicalWorkerPlace *place = &clinical_workers->places[i];
 
-			if (!serves(place, slot) || place == clinical_worker_place || woken[i] ||
+			if (!serves(place, slot) || place == clinical_worker_place || woken[i] || place->occupied ||
 				(round == 0 && pg_atomic_read_u64(&place->asleep) == 0))
 				continue;
 			wake_place(place);
@@ -332,8 +351,19 @@ clinical_want_workers(int further)
 		return;
 	LWLockAcquire(clinical_workers_lock, LW_SHARED);
 	wake_further(slot, further);
-	if (clinical_further_count(slot) < further)
+	if (clinical_further_free(slot) < further)
 		wish(slot, (uint32) further);
+	LWLockRelease(clinical_workers_lock);
+}
+
+/* In a further worker: it does something that takes long, or no longer. */
+void
+clinical_worker_occupied(bool occupied)
+{
+	if (clinical_worker_place == NULL)
+		return;
+	LWLockAcquire(clinical_workers_lock, LW_EXCLUSIVE);
+	clinical_worker_place->occupied = occupied;
 	LWLockRelease(clinical_workers_lock);
 }
 

@@ -85,6 +85,9 @@ initialize_backlog(ClinicalBacklog *backlog)
 	}
 	for (int i = 0; i < CLINICAL_NSTATS; i++)
 		pg_atomic_init_u64(&backlog->stats[i], 0);
+	pg_atomic_init_u32(&backlog->jobs_asked, 0);
+	pg_atomic_init_u32(&backlog->jobs_queued, 0);
+	pg_atomic_init_u64(&backlog->jobs_stuck, 0);
 }
 
 /* Did the server crash, this time or before it was started? */

@@ -92,6 +92,7 @@ typedef struct ClinicalWorkerPlace
 	pid_t		pid;			/* as in a slot */
 	PGPROC	   *proc;			/* as in a slot */
 	bool		leaving;		/* told to end, or about to by itself */
+	bool		occupied;		/* by something that takes long */
 	pg_atomic_uint64 asleep;	/* since when it waits for work; 0: it does not */
 	pg_atomic_uint32 woken;		/* as in a slot */
 	TimestampTz started_at;
@@ -179,6 +180,7 @@ extern ClinicalWorkerPlace *clinical_place_to_spare(const ClinicalSlot *wisher, 
 extern void clinical_further_end(ClinicalSlot *slot);
 extern void clinical_further_failed(ClinicalSlot *slot, TimestampTz running_since, int sqlerrcode);
 extern int	clinical_further_count(const ClinicalSlot *slot);
+extern int	clinical_further_free(const ClinicalSlot *slot);
 extern int	clinical_further_pids(const ClinicalSlot *slot, pid_t *pids);
 extern void clinical_further_alert(const ClinicalSlot *slot);
 extern int	clinical_count_workers(bool with_leaving);

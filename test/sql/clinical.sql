@@ -13,7 +13,8 @@ INSERT INTO test.not_strict VALUES
     ('instrument_in_force'), ('schedule_entries'), ('excuse_entries'), ('validate_report'), ('report_is_valid'),
     ('submit_report'), ('submit_reports'), ('wait_until_drained'), ('process_reports'), ('submission_status'), ('requeue'), ('withdraw_submission'), ('correct_observation'),
     ('observation_digest_add'), ('observation_digest_result'),
-    ('create_rule'), ('change_rule'), ('retire_rule'), ('rule_json'), ('cancel_rule_evaluation'), ('acknowledge_alert'), ('close_alert'), ('rule_backtest');
+    ('create_rule'), ('change_rule'), ('retire_rule'), ('rule_json'), ('cancel_rule_evaluation'), ('acknowledge_alert'), ('close_alert'), ('rule_backtest'),
+    ('generate_report'), ('request_report'), ('cancel_report'), ('purge_reports');
 -- The trail itself, which nothing else records.
 CREATE TABLE test.trail (name text);
 INSERT INTO test.trail VALUES ('audit_record'), ('audit_block'), ('audit_generation'), ('audit_restore');

@@ -20,26 +20,27 @@ $node->start;
 my @forms = qw(instrument instrument_version project_instrument project_instrument_version entry_schedule);
 my @rules = qw(monitor_rule monitor_rule_version rule_evaluation);
 my @alerts = qw(alert alert_event);
+my @reports = qw(report_job report);
 my %may = (
 	admin => { map({ $_ => 'SIUD' } qw(center project project_center)), center_event => 'S', project_event => 'S', membership => 'SiD',
-		instrument => 'SiD', instrument_version => 'SiD', project_instrument => 'SIu', project_instrument_version => 'Si', entry_schedule => 'Si', map({ $_ => 'S' } @rules) },
+		instrument => 'SiD', instrument_version => 'SiD', project_instrument => 'SIu', project_instrument_version => 'Si', entry_schedule => 'Si', map({ $_ => 'S' } @rules), report_job => 'S' },
 	intake => {},
 	investigator => { submission => 'S', observation => 'S', patient => 'SIu', enrollment_event => 'Si', patient_time_zone => 'Si', record_version => 'S', audit_record => 'S', entry_excuse => 'SiD',
-		map { $_ => 'S' } qw(center project project_center center_event project_event membership), @forms, @rules, @alerts },
+		map { $_ => 'S' } qw(center project project_center center_event project_event membership), @forms, @rules, @alerts, @reports },
 	monitor => { map { $_ => 'S' } qw(submission observation patient enrollment_event patient_time_zone record_version audit_record
-		center project project_center center_event project_event membership entry_excuse), @forms, @rules, @alerts },
+		center project project_center center_event project_event membership entry_excuse), @forms, @rules, @alerts, @reports },
 	data_manager => { patient => 'Su', entry_excuse => 'SiD', map { $_ => 'S' } qw(submission observation staged_report set_aside enrollment_event patient_time_zone record_version audit_record
-		center project project_center center_event project_event membership), @forms, @rules, @alerts },
+		center project project_center center_event project_event membership), @forms, @rules, @alerts, @reports },
 	statistician => { submission => 's', observation => 's', patient => 's', enrollment_event => 's', patient_time_zone => 's', entry_excuse => 's',
-		map { $_ => 'S' } qw(center project project_center center_event project_event membership), @forms, @rules },
+		map { $_ => 'S' } qw(center project project_center center_event project_event membership), @forms, @rules, @reports },
 	auditor => { map { $_ => 'S' } qw(submission observation staged_report set_aside patient enrollment_event patient_time_zone record_version
 		audit_record audit_block audit_generation audit_restore
-		center project project_center center_event project_event membership entry_excuse), @forms, @rules, @alerts });
+		center project project_center center_event project_event membership entry_excuse), @forms, @rules, @alerts, @reports });
 my @roles = sort keys %may;
 # Who may read the views; nobody may write them.
 my %views = (audit_export => ['auditor'], stat_worker => [ 'admin', 'auditor' ], stat_intake => [ 'admin', 'data_manager', 'auditor' ],
 	(map { $_ => [ 'data_manager', 'auditor' ] } qw(quarantine intake_balance)), (map { $_ => [qw(investigator monitor data_manager auditor)] } qw(current_observation alert_worklist)),
-	analysis_observation => [qw(investigator monitor data_manager auditor statistician)], (map { $_ => [qw(admin investigator monitor data_manager auditor statistician)] } qw(instrument_item rule_evaluation_progress backtest_progress)));
+	analysis_observation => [qw(investigator monitor data_manager auditor statistician)], (map { $_ => [qw(admin investigator monitor data_manager auditor statistician)] } qw(instrument_item rule_evaluation_progress backtest_progress report_progress)));
 
 # Centers of projects.  Project 7004 has none, center 9005 is in none, and 9004 has no patients.
 my %centers_of = (7001 => [ 9001, 9002 ], 7002 => [ 9002, 9003 ], 7003 => [ 9003, 9004 ], 7004 => []);
@@ -153,6 +154,15 @@ for my $rule ([ 1, 'RULE-7001', sub { sees_project($_[0], 7001) } ], [ 2, 'RULE-
 	my ($id, $code, $seen) = @$rule;
 	$rows{monitor_rule}{$code} = $rows{monitor_rule_version}{"$id/1"} = $rows{rule_evaluation}{"$id/1"} = $seen;
 }
+# Reports: who sees all their centers, and the jobs for who asked and administrators too.  Their project, centers and who asked.
+my %made = ('00000000-0000-7000-8000-000000000001' => [ 7001, [ 9001, 9002 ], 'r_statistician_site' ], '00000000-0000-7000-8000-000000000002' => [ 7002, [9002], 'r_spare' ]);
+for my $id (sort keys %made)
+{
+	my ($p, $centers, $role) = @{ $made{$id} };
+	my $could = sub { my ($login) = @_; return sees_project($login, $p) && !grep { !sees($login, $p, $_) } @$centers };
+	$rows{report}{$id} = $could;
+	$rows{report_job}{$id} = sub { $could->($_[0]) || is_any($_[0], 'admin') || $_[0]{name} eq $role || grep { $_ eq $role } @{ $_[0]{holds} // [] } };
+}
 for my $center (9001 .. 9005)
 {
 	$rows{center}{$center} = sub { sees_center($_[0], $center) };
@@ -265,7 +275,10 @@ $fixture .= join '', map { grants_sql($_) } sort keys %logins;
 $node->safe_psql('postgres', "SET client_min_messages = warning; BEGIN;\n$fixture COMMIT; SELECT count(clinical.seal_audit());" . q{
 SET clinical.restore = on;
 INSERT INTO clinical.audit_restore (id, restored_at, login, role) VALUES ('7e000000-0000-0000-0000-000000000000', now(), 'x', 'x');
-} . $segments);
+} . $segments . join '', map { my ($p, $c, $role) = @{ $made{$_} }; my $centers = join ',', @$c; qq{
+INSERT INTO clinical.report_job (id, project_id, period, options, centers, status, role, role_name, requested_at, requested_by, attempts, ended_at)
+  VALUES ('$_', $p, '[2026-01-01,2026-02-01)', '{}', '{$centers}', 'done', '$role', '$role', now(), 'x', 1, now());
+INSERT INTO clinical.report (id, project_id, centers, document, generated_at) VALUES ('$_', $p, '{$centers}', '{"in": "report $_"}', now());} } sort keys %made);
 
 my $taking = $node->safe_psql('postgres', q{SELECT relname FROM clinical.staged_report s JOIN pg_class c ON c.oid = s.tableoid WHERE patient_id = 'waiting'});
 $rows{$taking}{waiting} = $rows{$taking}{$taking};
@@ -328,6 +341,8 @@ my %tables = (
 	alert => { key => 'patient_id', set => "severity = 'x'", victim => 'pt-moved', columns => 'patient_id, id', types => 'text, uuid', update => '55000', delete => '55000' },
 	alert_event => { key => "patient_id || '/' || event_no", set => "reason = 'x'", victim => 'pt-moved/1', columns => 'patient_id, alert_id, event_no',
 		types => 'text, uuid, integer', update => '55000', delete => '55000' },
+	report_job => { key => 'id::text', set => "status = 'failed'", victim => '00000000-0000-7000-8000-000000000002', columns => 'id', types => 'uuid', update => '55000', delete => '55000' },
+	report => { key => 'id::text', set => "document = '{}'", victim => '00000000-0000-7000-8000-000000000002', columns => 'id', types => 'uuid', update => '55000', delete => '55000' },
 	submission => { key => 'patient_id', set => "actor = 'x'", victim => 'pt-moved', columns => 'patient_id, id', types => 'text, uuid',
 		update => '55000', delete => '55000' },
 	observation => { key => "patient_id || '/' || item", set => "unit = 'x'", victim => 'pt-moved/a', columns => 'patient_id, item, captured_at, id, version',
@@ -397,7 +412,7 @@ for my $t (sort keys %tables)
 	cell($t, 'merge delete', "$merge AND s.k = '$d{victim}' WHEN MATCHED THEN DELETE", 'sD', $deleted->(0));
 	cell($t, 'truncate', "TRUNCATE $from", '', sub {
 		return !$_[0]{any} ? fails('42501') :
-		  $t =~ /^(?:center|project|project_center|patient|instrument|instrument_version|project_instrument|monitor_rule|alert)$/ ? fails('0A000') : fails('55000');
+		  $t =~ /^(?:center|project|project_center|patient|instrument|instrument_version|project_instrument|monitor_rule|alert|report_job)$/ ? fails('0A000') : fails('55000');
 	}, 1);
 	cell($t, 'lock access share', "LOCK TABLE $from IN ACCESS SHARE MODE", 'S', sub { fine([]) }, 1);
 	cell($t, 'lock row exclusive', "LOCK TABLE $from IN ROW EXCLUSIVE MODE", '',
@@ -487,7 +502,7 @@ cell('patient', 'update center', 'UPDATE clinical.patient SET center_id = 9001',
 cell('record_version', 'insert', "INSERT INTO clinical.record_version (patient_id, version, record, changes) VALUES ('$own', 2, '{}', '[]')", 'I', sub { fails('55000') });
 cell('center_event', 'insert', "INSERT INTO clinical.center_event (center_id, status) VALUES (9001, 'x')", 'I', sub { fails('55000') });
 cell($_, 'insert', "INSERT INTO clinical.$_ SELECT (r).* FROM (SELECT NULL::clinical.$_ AS r) s", 'I', sub { fails('55000') })
-  for qw(audit_record audit_block audit_generation audit_restore staged_report), @segments, @alerts;
+  for qw(audit_record audit_block audit_generation audit_restore staged_report), @segments, @alerts, @reports;
 cell('monitor_rule', 'insert', "INSERT INTO clinical.monitor_rule (code, status, recorded_at, recorded_by) VALUES ('x', 'active', now(), 'x')", 'I', sub { fails('55000') });
 cell('monitor_rule_version', 'insert', "INSERT INTO clinical.monitor_rule_version (rule_id, version, kind, severity, definition, recorded_at, recorded_by) VALUES (1, 2, 'x', 'x', '{}', now(), 'x')",
 	'I', sub { fails('55000') });
@@ -674,10 +689,10 @@ is(join("\n", map { $breaks[$_][2] } grep { !%{ $noticed[$_] } } 0 .. $#breaks),
 
 # ---------------------------------------------------------------------------------------------
 # COPY, which a function cannot run.  Under row level security COPY FROM is refused.
-my %column = (monitor_rule => 'code', monitor_rule_version => 'rule_id', rule_evaluation => 'rule_id', audit_record => 'reason', audit_block => 'root', audit_generation => 'digest', audit_restore => 'login', center => 'name', project => 'name', membership => 'role', patient => 'id', center_event => 'center_id', project_event => 'project_id',
+my %column = (report_job => 'status', report => 'document', monitor_rule => 'code', monitor_rule_version => 'rule_id', rule_evaluation => 'rule_id', audit_record => 'reason', audit_block => 'root', audit_generation => 'digest', audit_restore => 'login', center => 'name', project => 'name', membership => 'role', patient => 'id', center_event => 'center_id', project_event => 'project_id',
 	project_center => 'project_id', instrument => 'code', instrument_version => 'instrument', (map { $_ => 'instrument' } qw(project_instrument project_instrument_version entry_schedule)),
 	map { $_ => 'patient_id' } qw(enrollment_event record_version patient_time_zone entry_excuse submission observation staged_report set_aside), @segments, @alerts);
-my %columns = (monitor_rule => 'code', monitor_rule_version => 'rule_id, version', rule_evaluation => 'rule_id, version', audit_record => 'id', audit_block => 'block_no', audit_generation => 'generation', audit_restore => 'id', center => 'id', project => 'id', membership => 'role, center_id, project_id', patient => 'id', center_event => 'center_id, status',
+my %columns = (report_job => 'id', report => 'id', monitor_rule => 'code', monitor_rule_version => 'rule_id, version', rule_evaluation => 'rule_id, version', audit_record => 'id', audit_block => 'block_no', audit_generation => 'generation', audit_restore => 'id', center => 'id', project => 'id', membership => 'role, center_id, project_id', patient => 'id', center_event => 'center_id, status',
 	project_event => 'project_id, event, center_id', project_center => 'project_id, center_id', enrollment_event => 'patient_id, event_no',
 	record_version => 'patient_id, version', patient_time_zone => 'patient_id, event_no', instrument => 'code', instrument_version => 'instrument, version',
 	project_instrument => 'project_id, instrument', project_instrument_version => 'project_id, instrument, version_id', entry_schedule => 'project_id, instrument', entry_excuse => 'patient_id',
@@ -724,6 +739,10 @@ my %functions = (
 		'validate_report(text,jsonb,text)', 'report_is_valid(text,jsonb,text)'),
 	(map { $_ => 'admin data_manager' } 'create_rule(jsonb)', 'change_rule(text,jsonb,text)', 'retire_rule(text,text)', 'cancel_rule_evaluation(text)'),
 	'rule_json(text)' => $members, 'progress()' => $members, 'rule_backtest(jsonb,daterange)' => "$readers statistician",
+	(map { $_ => "$readers statistician" } 'generate_report(text,daterange,jsonb)', 'request_report(text,daterange,jsonb)'),
+	(map { $_ => $members } 'cancel_report(uuid)', 'report_activity()'), 'purge_reports(interval)' => 'admin',
+	'report_lost(uuid,integer)' => 'auditor', (map { $_ => '' } 'report_patient(bigint,bigint[],text[])', 'report_size(bigint,bigint[])',
+		'report_header(bigint,bigint[],date,date,timestamp with time zone,jsonb)', 'report_job_check()', 'report_check()'),
 	(map { $_ => 'investigator monitor' } 'acknowledge_alert(text,uuid,text)', 'close_alert(text,uuid,text)'),
 	(map { $_ => 'investigator' } 'enroll_patient(text,text,date,text,bigint,jsonb,text,text,text,date,integer,text,text,integer)',
 		'set_patient_status(text,text,date,text)', 'set_patient_time_zone(text,text,timestamp with time zone)', 'transfer_patient(text,bigint,date,text)'),
@@ -833,6 +852,10 @@ my @calls = (
 	[ 'rule_backtest(jsonb,daterange)', q{rule_backtest('{"code": "x", "kind": "threshold", "severity": "info", "items": [{"item": "a", "range": "[2,9]"}]}', '[2026-01-01,2027-01-01)')}, '00000' ],
 	[ 'acknowledge_alert(text,uuid,text)', q{acknowledge_alert('P', (SELECT id FROM test.alerted WHERE patient_id = 'P'))} ],
 	[ 'close_alert(text,uuid,text)', q{close_alert('P', (SELECT id FROM test.alerted WHERE patient_id = 'P'), 'r')} ],
+	[ 'generate_report(text,daterange,jsonb)', q{generate_report('J', '[2026-01-01,2026-07-01)', '{"by": ["center"]}')} ],
+	[ 'request_report(text,daterange,jsonb)', q{request_report('J', '[2026-01-01,2026-07-01)')} ],
+	[ 'purge_reports(interval)', q{purge_reports('0')}, '00000' ], [ 'report_activity()', 'report_activity()', '00000' ],
+	(map { [ 'cancel_report(uuid)', "cancel_report('$_')" ] } sort keys %made),
 	[ 'create_rule(jsonb)', q{create_rule(('{"code": "new", "kind": "threshold", "severity": "info", "items": [{"item": "a", "range": "[0,1]"}], "project": "' || 'J' || '"}')::jsonb)}, '00000' ],
 	[ 'create_rule(jsonb)', q{create_rule('{"code": "new", "kind": "threshold", "severity": "info", "items": [{"item": "a", "range": "[0,1]"}]}')} ],
 	(map { my $rule = $_; map { [ $_->[0], $_->[1] =~ s/RULE/$rule/gr ] }

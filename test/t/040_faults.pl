@@ -89,7 +89,7 @@ my %reach = (
 	instrument_compiled => q{SELECT clinical.report_is_valid('used', '{"a": 1}')});
 # in the workers, where a trail begins its next generation, and where reports are processed, whose errors
 # are no errors of the caller
-my %elsewhere = map { $_ => 1 } qw(stage_put stage_find drain_marked drain_taken drain_judged drain_stored drain_observed drain_monitored rule_compiled rule_evaluated alerts_end worker_begun worker_commit worker_committed seal_done audit_generation
+my %elsewhere = map { $_ => 1 } qw(stage_put stage_find drain_marked drain_taken drain_judged drain_stored drain_observed drain_monitored rule_compiled rule_evaluated alerts_end worker_begun worker_commit worker_committed seal_done audit_generation report_claimed report_computed
   further_start further_attached);
 my %points = map { $_ => 1 } map { slurp_file($_) =~ /CLINICAL_FAULT\("(\w+)"\)/g } glob 'src/*.c';
 is(join(' ', sort keys %points), join(' ', sort keys %reach, keys %elsewhere), 'every point is known');
