@@ -50,8 +50,8 @@ broken(sub { delete $_[0]->{header} });
 broken(sub { delete $_[0]->{sha256} });
 broken(sub { $_[0]->{sha256} = 'none' });
 broken(sub { $_[0]->{body}{more} = $_[0]->{body}{status} });
-broken(sub { delete $_[0]->{header}{period}{end} });
-broken(sub { $_[0]->{header}{period}{end} = 'soon' });
+broken(sub { pop @{ $_[0]->{header}{period} } });
+broken(sub { $_[0]->{header}{period}[1] = 'soon' });
 broken(sub { $_[0]->{header}{cutoff} = '2026-10-01' });
 broken(sub { $_[0]->{body}{status}{tables} = {} });
 broken(sub { $ages->($_[0])->{name} = 'Age' });
@@ -89,7 +89,7 @@ sub rename_all
 		my %new;
 		for my $k (keys %$value)
 		{
-			my $new_key = $key eq 'by' || $key eq 'parameters' || $key eq 'rows' && !exists $value->{by} ? "$k$name" : $k;
+			my $new_key = $key eq 'by' || $key eq 'options' || $key eq 'rows' && !exists $value->{by} ? "$k$name" : $k;
 			$new{$new_key} = rename_all($value->{$k}, $k, $name);
 		}
 		return \%new;
