@@ -13,7 +13,7 @@
 #include "report_render.h"
 
 /* Tables with more rows scroll on the screen */
-#define LONG_TABLE 40
+#define LONG_TABLE 60
 
 /* No more digits than that are kept free */
 #define MAX_PAD 20
@@ -74,6 +74,32 @@ measure(Layout *layout)
 	}
 }
 
+/* Put out what a percentage is of, unless the label says it. */
+static void
+put_denominator(StringInfo out, const ClinicalShownTable *table, const ClinicalShownColumn *column)
+{
+	char	   *words = column->of < 0 ? NULL : table->columns[column->of].label;
+
+	if (words == NULL || strstr(column->label, "of ") != NULL || pg_strcasecmp(words, "of") == 0)
+		return;
+	/* a label in the middle of words begins small, if it is no abbreviation */
+	words = pstrdup(words);
+	if (words[0] >= 'A' && words[0] <= 'Z' && words[1] >= 'a' && words[1] <= 'z')
+		words[0] += 'a' - 'A';
+	appendStringInfoString(out, " <span class=\"of\">of ");
+	clinical_html_string(out, words);
+	appendStringInfoString(out, "</span>");
+}
+
+/* How the head of a column looks. */
+static const char *
+head_class(const ClinicalShownColumn *column)
+{
+	if (column->is_number)
+		return " class=\"n\"";
+	return column->kind == CLINICAL_REPORT_FLAG ? " class=\"f\"" : "";
+}
+
 /* Put out the heads of the columns. */
 static void
 put_heads(Layout *layout)
@@ -83,23 +109,16 @@ put_heads(Layout *layout)
 	appendStringInfoString(layout->out, "<thead>\n<tr>");
 	for (int i = 0; i < layout->nkeys; i++)
 	{
-		appendStringInfoString(layout->out, "<th scope=\"col\">");
+		appendStringInfoString(layout->out, "<th scope=\"col\"><div class=\"h\">");
 		clinical_html_text(layout->out, layout->keys[i].val.string.val, layout->keys[i].val.string.len);
-		appendStringInfoString(layout->out, "</th>");
+		appendStringInfoString(layout->out, "</div></th>");
 	}
 	for (int i = 0; i < table->ncolumns; i++)
 	{
-		const ClinicalShownColumn *column = &table->columns[i];
-
-		appendStringInfo(layout->out, "<th scope=\"col\"%s>", column->is_number ? " class=\"n\"" : column->kind == CLINICAL_REPORT_FLAG ? " class=\"f\"" : "");
-		clinical_html_string(layout->out, column->label);
-		if (column->of >= 0)
-		{
-			appendStringInfoString(layout->out, " <span class=\"of\">of ");
-			clinical_html_string(layout->out, table->columns[column->of].label);
-			appendStringInfoString(layout->out, "</span>");
-		}
-		appendStringInfoString(layout->out, "</th>");
+		appendStringInfo(layout->out, "<th scope=\"col\"%s><div class=\"h\">", head_class(&table->columns[i]));
+		clinical_html_string(layout->out, table->columns[i].label);
+		put_denominator(layout->out, table, &table->columns[i]);
+		appendStringInfoString(layout->out, "</div></th>");
 	}
 	appendStringInfoString(layout->out, "</tr>\n</thead>\n");
 }
@@ -188,6 +207,29 @@ begins_group(const Layout *layout, const ClinicalShownRow *row)
 	return !clinical_json_same(&buffer, &above) || row->is_whole != layout->before.is_whole;
 }
 
+/* Or with another one in the columns before the last label? */
+static bool
+begins_part(const Layout *layout, const ClinicalShownRow *row)
+{
+	for (int i = 0; layout->before.number > 0 && i < row->table->nhead - 1; i++)
+	{
+		if (!clinical_json_same(&row->cells[i], &layout->before.cells[i]))
+			return true;
+	}
+	return false;
+}
+
+/* How a row looks. */
+static const char *
+row_class(const Layout *layout, const ClinicalShownRow *row)
+{
+	if (row->is_total)
+		return " class=\"total\"";
+	if (begins_group(layout, row))
+		return " class=\"group\"";
+	return begins_part(layout, row) ? " class=\"sub\"" : "";
+}
+
 /* Put out a row. */
 static void
 put_row(Layout *layout, const ClinicalShownRow *row)
@@ -195,8 +237,7 @@ put_row(Layout *layout, const ClinicalShownRow *row)
 	const ClinicalShownTable *table = row->table;
 	bool		same;
 
-	appendStringInfo(layout->out, "<tr%s>", row->is_total ? " class=\"total\"" :
-					 begins_group(layout, row) ? " class=\"group\"" : "");
+	appendStringInfo(layout->out, "<tr%s>", row_class(layout, row));
 	same = put_part(layout, row);
 	for (int i = 0; i < table->ncolumns; i++)
 	{
