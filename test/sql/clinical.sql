@@ -14,6 +14,8 @@ INSERT INTO test.not_strict VALUES
     ('submit_report'), ('submit_reports'), ('wait_until_drained'), ('process_reports'), ('submission_status'), ('requeue'), ('withdraw_submission'), ('correct_observation'),
     ('observation_digest_add'), ('observation_digest_result'),
     ('create_rule'), ('change_rule'), ('retire_rule'), ('rule_json'), ('cancel_rule_evaluation'), ('acknowledge_alert'), ('close_alert'), ('rule_backtest'),
+    ('schedule_report'), ('schedule_retention'), ('unschedule_report'), ('run_schedule'), ('run_schedule_elsewhere'),
+    ('describe_add'), ('quantile_add'), ('summary_combine'), ('describe_numeric'), ('describe_double'), ('quantile_numeric'), ('quantile_double'), ('quantiles_numeric'), ('quantiles_double'),
     ('generate_report'), ('request_report'), ('cancel_report'), ('purge_reports');
 -- The trail itself, which nothing else records.
 CREATE TABLE test.trail (name text);

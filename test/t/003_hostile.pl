@@ -136,6 +136,7 @@ SELECT r.version FROM clinical.retire_rule('R', 'r') r;
 SELECT clinical.rule_json('R'), clinical.rule_json('none');
 -- (how far a worker is meanwhile is another matter)
 SELECT p.code, p.version, p.patients_done OPERATOR(pg_catalog.>=) 0 FROM clinical.rule_evaluation_progress p;
+SELECT clinical.describe(v.x), clinical.quantile_sas(v.x, 0.5) FROM (VALUES (1), (2)) v (x);
 SELECT clinical.merge_patch('{"a": 1}', '{"a": null}'), clinical.record_changes('{"a": 1}', '{"a": 2}');
 SELECT clinical.remove_center('P', (SELECT pg_catalog.max(c.id) FROM clinical.center c), 'r');
 SELECT * FROM clinical.check();

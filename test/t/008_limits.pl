@@ -96,6 +96,7 @@ my %plain = (
 	'audit_retell(text,jsonb,text[],jsonb,text)' => undef,
 	'observation_digest_add(internal,clinical.observation)' => undef,
 	'observation_digest_result(internal)' => undef,
+	(map { $_ => undef } 'describe_add(internal,"any")', 'describe_add(internal,"any",bigint)', 'quantile_add(internal,"any","any")', 'quantile_add(internal,"any",bigint,"any")', 'summary_combine(internal,internal)', 'summary_pack(internal)', 'summary_unpack(bytea,internal)', 'describe_numeric(internal)', 'describe_double(internal)', 'quantile_numeric(internal)', 'quantile_double(internal)', 'quantiles_numeric(internal)', 'quantiles_double(internal)'),
 	'audit_row_of(record)' => undef,
 	'cancel_rule_evaluation(text)' => q{'R'},
 	'change_rule(text,jsonb,text)' => q{'R', '{"kind":"threshold","severity":"info","items":[{"item":"a","range":"[0,1]"}]}', 'r'},

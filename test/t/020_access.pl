@@ -762,7 +762,10 @@ my %functions = (
 	(map { $_ => 'admin' } 'stop_workers()', 'start_workers()'), 'worker_states()' => 'admin auditor',
 	(map { $_ => '' } 'audit_key_condition(text,jsonb)', 'audit_content_hash(bytea,jsonb,text)', 'audit_redact_changes(jsonb,text[],jsonb)',
 		'audit_redact_row(text,jsonb,text[],text)', 'audit_knows(text,jsonb,text)', 'audit_retell(text,jsonb,text[],jsonb,text)',
-		'observation_digest_add(internal,clinical.observation)', 'observation_digest_result(internal)'),
+		'observation_digest_add(internal,clinical.observation)', 'observation_digest_result(internal)',
+		'describe_add(internal,any)', 'describe_add(internal,any,bigint)', 'quantile_add(internal,any,any)', 'quantile_add(internal,any,bigint,any)', 'summary_combine(internal,internal)', 'summary_pack(internal)', 'summary_unpack(bytea,internal)', 'describe_numeric(internal)', 'describe_double(internal)', 'quantile_numeric(internal)', 'quantile_double(internal)', 'quantiles_numeric(internal)', 'quantiles_double(internal)'),
+	# statistics: those of whatever the caller may see
+	(map { $_ => $members } 'describe(numeric)', 'describe(smallint)', 'describe(integer)', 'describe(bigint)', 'describe(double precision)', 'describe(numeric,bigint)', 'quantile_sas(numeric,numeric)', 'quantile_sas(numeric,numeric[])', 'quantile_sas(smallint,numeric)', 'quantile_sas(smallint,numeric[])', 'quantile_sas(integer,numeric)', 'quantile_sas(integer,numeric[])', 'quantile_sas(bigint,numeric)', 'quantile_sas(bigint,numeric[])', 'quantile_sas(numeric,double precision)', 'quantile_sas(numeric,double precision[])', 'quantile_sas(double precision,double precision)', 'quantile_sas(double precision,double precision[])', 'quantile_sas(numeric,bigint,numeric)', 'quantile_sas(numeric,bigint,numeric[])'),
 	'submit_report(text,jsonb,uuid,timestamp with time zone,text,text,text,text,text,text)' => 'intake investigator data_manager',
 	'submit_reports(jsonb)' => 'intake investigator data_manager', 'intake_counts()' => 'admin data_manager auditor',
 	'submission_status(text,uuid)' => "intake $readers", (map { $_ => 'admin' } 'process_reports(integer)', 'wait_until_drained(interval)'), 'requeue(text,uuid,text,jsonb)' => 'data_manager',
