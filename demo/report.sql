@@ -4,7 +4,7 @@
 -- the report made at once differs, or is not that of the study.
 
 -- Waits until a report has ended.
-CREATE PROCEDURE demo.wait_for_report(which uuid) LANGUAGE plpgsql AS $$
+CREATE OR REPLACE PROCEDURE demo.wait_for_report(which uuid) LANGUAGE plpgsql AS $$
 DECLARE
     began timestamptz := clock_timestamp();
 BEGIN
@@ -31,7 +31,7 @@ BEGIN
     END IF;
 END
 $$;
-SELECT FROM clinical.grant_center('demo_statistician', NULL) \g /dev/null
+INSERT INTO clinical.membership (role) SELECT 'demo_statistician' WHERE NOT EXISTS (SELECT FROM clinical.membership WHERE role = 'demo_statistician'::regrole);
 
 \set ECHO queries
 SET ROLE demo_statistician;
@@ -67,7 +67,7 @@ SELECT at_once ->> 'sha256' = r.document ->> 'sha256' AS same
        clinical.generate_report(:'project', daterange(:'first_day', :'end_day'),
            jsonb_build_object('by', '["sex"]'::jsonb, 'cutoff', r.document #> '{header,cutoff}')) at_once
  WHERE r.id = :'report_id' \gset
-SELECT :'same' AS the_same_at_once;
+\echo '    the same at once:' :same
 
 -- One that nobody wants any more.
 SELECT clinical.request_report(:'project', daterange(:'first_day', :'end_day')) AS unwanted \gset
@@ -93,6 +93,8 @@ BEGIN
       FROM clinical.current_observation o, clinical.report r
      WHERE r.id = current_setting('demo.report_id')::uuid AND o.local_day >= (r.document #>> '{header,period,0}')::date
        AND o.local_day < (r.document #>> '{header,period,1}')::date AND (o.value IS NOT NULL OR o.absent IS NOT NULL);
-    RAISE NOTICE 'reported % stored %', reported, stored;
+    IF reported IS DISTINCT FROM stored THEN
+        RAISE EXCEPTION 'the report has % readings, and the database %', reported, stored;
+    END IF;
 END
 $$;
