@@ -67,7 +67,7 @@ static const struct
 
 /* What a row of a pass takes, in units that are about a nanosecond; and of counting them */
 static const double row_work[NPASSES] = {[PASS_OBSERVATIONS] = 900, [PASS_SUBMISSIONS] = 2700};
-#define WORK_COUNTING 250
+#define WORK_COUNTING 600
 /* Each table takes so much beside that for each patient, and in any case */
 #define WORK_PATIENT 5000
 #define WORK_TABLE 1000000

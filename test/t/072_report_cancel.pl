@@ -56,7 +56,7 @@ my %ways = (
 		my ($moment) = @_;
 		my $session = session($node, 'postgres');
 		my $pid = answers($session, 'SELECT pg_backend_pid()');
-		ask($session, "SELECT length($sql::text)");
+		ask($session, "SELECT length(${sql}::text)");
 		sleep $moment;
 		$session->{run}->pump_nb;
 		$node->safe_psql('postgres', "SELECT pg_cancel_backend($pid)");
@@ -66,7 +66,7 @@ my %ways = (
 	},
 	statement_timeout => sub {
 		my ($moment) = @_;
-		my ($status, $out, $error) = $node->psql('postgres', sprintf "\\set VERBOSITY verbose\nSET statement_timeout = %d;\nSELECT length($sql::text)", 1 + 1000 * $moment);
+		my ($status, $out, $error) = $node->psql('postgres', sprintf "\\set VERBOSITY verbose\nSET statement_timeout = %d;\nSELECT length(${sql}::text)", 1 + 1000 * $moment);
 		like($error, qr/^(?:.*ERROR:  57014: canceling statement due to statement timeout.*)?$/s, 'and the client is told');
 	},
 	cancel_report => sub {
@@ -82,7 +82,7 @@ my %ways = (
 		my ($moment) = @_;
 		my $session = session($node, 'postgres');
 		answers($session, "SET application_name = 'mortal'");
-		ask($session, "SELECT length($sql::text)");
+		ask($session, "SELECT length(${sql}::text)");
 		sleep $moment;
 		$session->{run}->pump_nb;
 		$session->{run}->kill_kill;
