@@ -132,6 +132,9 @@ SELECT (clinical.close_alert(a.patient_id, a.id, 'c')).status FROM clinical.aler
 SELECT (clinical.close_alert(a.patient_id, a.id, 'c')).status FROM clinical.alert a;
 SELECT e.event_no, e.kind, e.status_from, e.status_to, e.cause FROM clinical.alert_event e;
 SELECT clinical.cancel_rule_evaluation('R');
+SELECT (SELECT pg_catalog.count(*) FROM pg_catalog.jsonb_object_keys(document OPERATOR(pg_catalog.->) 'body')), document OPERATOR(pg_catalog.#>) '{header,rows}'
+  FROM clinical.generate_report((SELECT j.code FROM clinical.project j LIMIT 1), '[2026-01-01,2026-07-01)', '{"by": ["center", "sex"], "suppress_below": 2, "cutoff": "2026-06-01"}') document;
+SELECT clinical.cancel_report(clinical.request_report((SELECT j.code FROM clinical.project j LIMIT 1), '[2026-01-01,2026-07-01)'));
 SELECT r.version FROM clinical.retire_rule('R', 'r') r;
 SELECT clinical.rule_json('R'), clinical.rule_json('none');
 -- (how far a worker is meanwhile is another matter)

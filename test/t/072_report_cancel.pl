@@ -17,20 +17,20 @@ note "CLINICAL_SEED=$seed";
 
 my $node = intake_node('report_cancel', "client_connection_check_interval = '100ms'", 'max_worker_processes = 20', 'fsync = off', "work_mem = '64kB'",
 	'min_parallel_table_scan_size = 0', 'parallel_setup_cost = 0');
-# 200,000 readings of 400 patients, as a restore would put them there
+# 40,000 readings of 400 patients, as a restore would put them there
 $node->safe_psql('postgres', q{
-SELECT clinical.submit_report('I1', '{"n": 1}', '00000000-0000-0000-0000-000000000001', '2026-01-20 12:00+00');
-SELECT clinical.wait_until_drained();
+SELECT clinical.stop_workers();
 SET clinical.restore = on;
-INSERT INTO clinical.submission SELECT (jsonb_populate_record(s, jsonb_build_object('patient_id', 'I' || p, 'id', gen_random_uuid(),
-    'captured_at', timestamptz '2026-01-20 12:00+00' + d * interval '1 hour', 'local_day', (timestamptz '2026-01-20 13:00+00' + d * interval '1 hour')::date))).*
-  FROM clinical.submission s, generate_series(2, 400) p, generate_series(1, 500) d;
-INSERT INTO clinical.observation SELECT (jsonb_populate_record(o, jsonb_build_object('patient_id', s.patient_id, 'id', gen_random_uuid(), 'submission_id', s.id,
-    'captured_at', s.captured_at, 'local_day', s.local_day, 'value', hashtext(s.id::text) % 1000))).*
-  FROM clinical.observation o, clinical.submission s WHERE s.id <> o.submission_id;
+CREATE TABLE filling AS SELECT 'I' || p AS patient_id, gen_random_uuid() AS id, timestamptz '2026-01-20 12:00+00' + d * interval '6 hours' AS at FROM generate_series(1, 400) p, generate_series(1, 100) d;
+INSERT INTO clinical.submission (patient_id, id, project_id, version_id, status, captured_at, local_day, time_zone, received_at, processed_at, originator, login, digest,
+    observations, observations_digest, report_data)
+  SELECT patient_id, id, 1, (SELECT id FROM clinical.instrument_version WHERE instrument = 'diary'), 'accepted', at, (at AT TIME ZONE 'UTC')::date, 'UTC', at, at, 'subject', 'x', '', 1, '', '{}' FROM filling;
+INSERT INTO clinical.observation (patient_id, item, captured_at, id, version, submission_id, local_day, value, is_score, flagged, recorded_at, recorded_by)
+  SELECT patient_id, 'n', at, gen_random_uuid(), 1, id, (at AT TIME ZONE 'UTC')::date, hashtext(id::text) % 1000, false, false, at, 'x' FROM filling;
 RESET clinical.restore;
-VACUUM ANALYZE clinical.submission, clinical.observation});
-is($node->safe_psql('postgres', 'SELECT count(*) FROM clinical.observation'), 399 * 500 + 1, 'there is something to read');
+VACUUM ANALYZE;
+SELECT clinical.start_workers()});
+is($node->safe_psql('postgres', 'SELECT count(*) FROM clinical.observation'), 40000, 'there is something to read');
 
 my $sql = q{clinical.generate_report('IN', '[2026-01-01,2026-07-01)', '{"cutoff": "2026-10-01 00:00Z", "by": ["center"]}')};
 my $began = time;
@@ -56,7 +56,7 @@ my %ways = (
 		my ($moment) = @_;
 		my $session = session($node, 'postgres');
 		my $pid = answers($session, 'SELECT pg_backend_pid()');
-		ask($session, "SELECT length($sql::text)");
+		ask($session, "SELECT length(${sql}::text)");
 		sleep $moment;
 		$session->{run}->pump_nb;
 		$node->safe_psql('postgres', "SELECT pg_cancel_backend($pid)");
@@ -66,7 +66,7 @@ my %ways = (
 	},
 	statement_timeout => sub {
 		my ($moment) = @_;
-		my ($status, $out, $error) = $node->psql('postgres', sprintf "\\set VERBOSITY verbose\nSET statement_timeout = %d;\nSELECT length($sql::text)", 1 + 1000 * $moment);
+		my ($status, $out, $error) = $node->psql('postgres', sprintf "\\set VERBOSITY verbose\nSET statement_timeout = %d;\nSELECT length(${sql}::text)", 1 + 1000 * $moment);
 		like($error, qr/^(?:.*ERROR:  57014: canceling statement due to statement timeout.*)?$/s, 'and the client is told');
 	},
 	cancel_report => sub {
@@ -82,7 +82,7 @@ my %ways = (
 		my ($moment) = @_;
 		my $session = session($node, 'postgres');
 		answers($session, "SET application_name = 'mortal'");
-		ask($session, "SELECT length($sql::text)");
+		ask($session, "SELECT length(${sql}::text)");
 		sleep $moment;
 		$session->{run}->pump_nb;
 		$session->{run}->kill_kill;
