@@ -27,12 +27,12 @@ SELECT clinical.create_instrument(format('{"code": "%s", "version": "%s", "items
 -- So much does the trouble of making the rows; what they are is chance, but for the days around which they lie.
 CREATE FUNCTION test.one(anyarray) RETURNS anyelement LANGUAGE sql VOLATILE AS 'SELECT $1[1 + floor(random() * cardinality($1))::integer]';
 CREATE FUNCTION test.times() RETURNS jsonb LANGUAGE sql VOLATILE AS $$
-    SELECT jsonb_strip_nulls(jsonb_build_object('from', test.one('{NULL,00:00,02:00,02:30,18:00,08:00,23:30}'::text[]),
+    SELECT jsonb_strip_nulls(jsonb_build_object('from', test.one('{NULL,00:00,01:30,01:45,02:30,18:00,23:30}'::text[]),
         'to', test.one('{NULL,24:00,23:59,02:30,03:00,06:00,18:00}'::text[]),
         'grace_minutes', test.one('{NULL,0,30,240,1440,4000}'::integer[])))
 $$;
-CREATE FUNCTION test.schedule() RETURNS jsonb LANGUAGE sql VOLATILE AS $$
-    SELECT k || test.times() FROM (SELECT CASE WHEN r < 0.1 THEN NULL
+CREATE FUNCTION test.schedule(times jsonb) RETURNS jsonb LANGUAGE sql VOLATILE AS $$
+    SELECT k || CASE WHEN random() < 0.5 THEN times ELSE test.times() END FROM (SELECT CASE WHEN r < 0.1 THEN NULL
         WHEN r < 0.5 THEN jsonb_build_object('kind', 'daily') || CASE WHEN random() < 0.4 THEN jsonb_build_object('every', test.one('{2,3,7}'::integer[])) ELSE '{}' END
         WHEN r < 0.75 THEN jsonb_build_object('kind', 'weekly', 'days', test.one(ARRAY['["mon"]', '["tue", "sat"]', '["sun", "mon", "fri"]']::jsonb[]))
             || CASE WHEN random() < 0.4 THEN '{"every": 2}' ELSE '{}' END::jsonb
@@ -48,14 +48,16 @@ DECLARE
     who text;
     enrolled date;
     place bigint;
+    times jsonb;
 BEGIN
     SELECT array_agg((clinical.create_center('Center', code || n, test.one(zones))).id) INTO places FROM generate_series(1, 4) n;
     project := (clinical.create_project_with_centers(code, places, code, 'Europe/Amsterdam')).id;
     PERFORM clinical.use_instrument(code, i, NULL, test.one('{1,2}'::text[])) FROM unnest('{i1,i2,i3}'::text[]) i;
     FOR i IN 1..3 LOOP
-        PERFORM clinical.schedule_entries(code, 'i' || i, test.schedule());
+        times := test.times();
+        PERFORM clinical.schedule_entries(code, 'i' || i, test.schedule(times));
         FOR j IN 1..floor(random() * 3)::integer LOOP
-            PERFORM clinical.schedule_entries(code, 'i' || i, test.schedule(), first_day + floor(random() * 40)::integer);
+            PERFORM clinical.schedule_entries(code, 'i' || i, test.schedule(times), first_day + floor(random() * 40)::integer);
         END LOOP;
     END LOOP;
     IF random() < 0.3 THEN
@@ -78,6 +80,9 @@ BEGIN
         END LOOP;
         PERFORM clinical.set_patient_status(who, test.one('{completed,withdrawn,died}'::text[]), (SELECT max(e.effective_on) FROM clinical.enrollment_event e WHERE e.patient_id = who) + test.one('{0,5,25}'::integer[]), 'ends')
            FROM clinical.patient p WHERE p.id = who AND p.status = 'enrolled' AND random() < 0.3;
+        -- until just when a window begins
+        PERFORM clinical.excuse_entries(who, tstzrange(lower(e.entry_window) - interval '1 day', lower(e.entry_window), test.one('{[],[)}'::text[])), 'away')
+           FROM (SELECT * FROM clinical.expected_entries(who, daterange(first_day, first_day + 30)) e ORDER BY random() LIMIT 1) e WHERE random() < 0.4;
         WHILE random() < 0.3 LOOP
             PERFORM clinical.excuse_entries(who, tstzrange(f, CASE WHEN random() < 0.1 THEN NULL ELSE f + floor(random() * 10 * 24)::integer * interval '1 hour' END, test.one('{[],[)}'::text[])), 'away')
                FROM (SELECT CASE WHEN random() < 0.05 THEN NULL ELSE timezone('UTC', (first_day + floor(random() * 40)::integer)::timestamp) + floor(random() * 24)::integer * interval '1 hour' END AS f OFFSET 0) x;

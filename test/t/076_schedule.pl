@@ -62,23 +62,9 @@ sub value_of { return $node->safe_psql('main', $_[0]) }
 sub requested_by
 {
 	my ($job, $login) = @_;
-	is(value_of("SELECT requested_by FROM test_request WHERE id = (SELECT report_id FROM clinical.report_schedule WHERE id = $job)"), $login, "as $login, who scheduled it");
+	is(value_of("SELECT role_name FROM clinical.report_job WHERE requested_by = role_name AND id = (SELECT report_id FROM clinical.report_schedule WHERE id = $job)"), $login, "as $login, who scheduled it");
 	return;
 }
-for my $database (qw(main other))
-{
-	$node->safe_psql($database, q{
-CREATE TABLE test_request (id uuid, project_code text, period daterange, options jsonb, requested_by name); GRANT INSERT ON test_request TO PUBLIC;
-CREATE FUNCTION clinical.request_report(project_code text, period daterange, options jsonb DEFAULT '{}') RETURNS uuid LANGUAGE plpgsql AS $$
-DECLARE r uuid := gen_random_uuid();
-BEGIN
-    PERFORM FROM clinical.project p WHERE p.code = project_code;
-    IF NOT FOUND THEN RAISE no_data_found; END IF;
-    INSERT INTO public.test_request VALUES (r, project_code, period, options, session_user);
-    RETURN r;
-END $$});
-}
-
 # --- where pg_cron is not, or may not be used
 like(prints('main', 'jane', q{SELECT clinical.schedule_report('P-1', 'quarterly')}), qr/^ERROR:  55000: pg_cron is not in this database\nHINT:  Run, as a superuser: CREATE EXTENSION pg_cron\.$/m,
 	'without the extension');
