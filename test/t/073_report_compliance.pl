@@ -40,7 +40,8 @@ CREATE FUNCTION test.schedule(times jsonb) RETURNS jsonb LANGUAGE sql VOLATILE A
                 'before', test.one('{NULL,0,3,7}'::integer[]), 'after', test.one('{NULL,0,1,10}'::integer[])))) FROM generate_series(1, 1 + floor(random() * 8)::integer) n))
         END AS k FROM (SELECT random() AS r OFFSET 0) c) d
 $$;
-CREATE PROCEDURE test.make_study(code text, first_day date, patients integer) LANGUAGE plpgsql AS $$
+-- One of the instruments is answered daily, from begins on; two of the centers are in that zone.
+CREATE PROCEDURE test.make_study(code text, first_day date, patients integer, zone text, begins text) LANGUAGE plpgsql AS $$
 DECLARE
     zones text[] := '{Europe/Amsterdam,America/Los_Angeles,Asia/Tokyo,Pacific/Auckland,America/New_York,Asia/Kathmandu,Australia/Lord_Howe,Pacific/Apia,UTC}';
     project bigint;
@@ -50,12 +51,12 @@ DECLARE
     place bigint;
     times jsonb;
 BEGIN
-    SELECT array_agg((clinical.create_center('Center', code || n, test.one(zones))).id) INTO places FROM generate_series(1, 4) n;
+    SELECT array_agg((clinical.create_center('Center', code || n, CASE WHEN n > 2 THEN zone ELSE test.one(zones) END)).id) INTO places FROM generate_series(1, 4) n;
     project := (clinical.create_project_with_centers(code, places, code, 'Europe/Amsterdam')).id;
     PERFORM clinical.use_instrument(code, i, NULL, test.one('{1,2}'::text[])) FROM unnest('{i1,i2,i3}'::text[]) i;
     FOR i IN 1..3 LOOP
         times := test.times();
-        PERFORM clinical.schedule_entries(code, 'i' || i, test.schedule(times));
+        PERFORM clinical.schedule_entries(code, 'i' || i, CASE i WHEN 2 THEN jsonb_build_object('kind', 'daily', 'from', begins, 'grace_minutes', 60) ELSE test.schedule(times) END);
         FOR j IN 1..floor(random() * 3)::integer LOOP
             PERFORM clinical.schedule_entries(code, 'i' || i, test.schedule(times), first_day + floor(random() * 40)::integer);
         END LOOP;
@@ -101,7 +102,7 @@ BEGIN
                r.captured_at + CASE WHEN random() < 0.1 THEN -interval '10 minutes' WHEN random() < 0.8 THEN random() * interval '100 seconds' ELSE random() * random() * interval '30 days' END,
                now(), 'subject', 'x', '\x00', 0, '\x00', '{}'
           FROM (SELECT e.patient_id, e.project_id, e.instrument, coalesce(e.time_zone, 'UTC') AS zone,
-                       CASE floor(random() * 8) WHEN 0 THEN lower(e.entry_window) WHEN 1 THEN upper(e.entry_window) WHEN 2 THEN e.closes_at
+                       CASE CASE WHEN e.instrument = 'i2' AND random() < 0.4 THEN 0 ELSE floor(random() * 8) END WHEN 0 THEN lower(e.entry_window) WHEN 1 THEN upper(e.entry_window) WHEN 2 THEN e.closes_at
                             WHEN 3 THEN upper(e.entry_window) - interval '1 microsecond' WHEN 4 THEN e.closes_at - interval '1 microsecond'
                             WHEN 5 THEN lower(e.entry_window) - random() * interval '2 hours'
                             ELSE lower(e.entry_window) + random() * (e.closes_at - lower(e.entry_window)) END AS captured_at
@@ -196,17 +197,19 @@ my %settings = (
 	'little memory' => "SET work_mem = '64kB'; SET enable_sort = off",
 	sorted => 'SET enable_hashagg = off');
 
-my %around = (around => [qw(2025-03-30 2025-10-26 2025-03-09 2025-11-02 2026-04-05 2011-12-30 2024-02-29)]);
+# Days around which clocks change, or a day is left out; where, and a time that comes twice, or not at all
+my @around = ([qw(2025-03-30 Europe/Amsterdam 02:30)], [qw(2025-10-26 Europe/Amsterdam 02:30)], [qw(2025-03-09 America/Los_Angeles 02:30)],
+	[qw(2025-11-02 America/New_York 01:30)], [qw(2026-04-05 Australia/Lord_Howe 01:45)], [qw(2011-12-30 Pacific/Apia 08:00)], [qw(2024-02-29 UTC 00:00)]);
 my $compared = 0;
 for my $study (1 .. $studies)
 {
 	my $code = "S$study-";
-	my $day = $around{around}[ rand @{ $around{around} } ];
+	my ($day, $zone, $begins) = @{ $around[ $study % @around ] };
 	my $number = rand(2) - 1;
 	my ($before, $length) = (int rand 40, 1 + int rand 60);
 	my $arguments = "'$code', date '$day' - $before, date '$day' - $before + $length";
 	my $first = "date '$day' - $before";
-	$node->safe_psql('postgres', "SELECT setseed($number); CALL test.make_study('$code', $first, 25); CALL test.make_reports('$code', $first); ANALYZE");
+	$node->safe_psql('postgres', "SELECT setseed($number); CALL test.make_study('$code', $first, 25, '$zone', '$begins'); CALL test.make_reports('$code', $first); ANALYZE");
 	for my $cut_off ("timestamptz '$day' + interval '100 days'", "timestamptz '$day' + interval '" . int(rand 500) . " hours'")
 	{
 		my $differences = $node->safe_psql('postgres', qq{
