@@ -21,6 +21,7 @@
 #include "patient.h"
 #include "project.h"
 #include "report.h"
+#include "schedule.h"
 #include "worker.h"
 
 CLINICAL_MODULE_MAGIC;
@@ -69,6 +70,8 @@ _PG_init(void)
 	clinical_report_slot_init();
 	clinical_report_work_init();
 	clinical_register_invariants(clinical_report_invariants, clinical_report_ninvariants);
+	clinical_register_invariants(clinical_schedule_invariants, clinical_schedule_ninvariants);
+	clinical_schedule_init();
 #ifdef CLINICAL_FAULTS
 	clinical_inject_job_init();
 #endif

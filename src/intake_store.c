@@ -137,7 +137,7 @@ store_accepted(const ClinicalRows *rows)
 	};
 	static const char *const triggers[] = {"submission_check", "audit", "audit_truncate", "monitor_changed", "monitor_withdrawn", NULL};
 	static const ClinicalTarget target = {
-		.table = "submission", .nattributes = 20, .audited = true, .triggers = triggers,
+		.table = "submission", .nattributes = 20, .audited = true, .triggers = triggers,.without = "submission_withdrawn_idx",
 		.ncolumns = STORE_NCOLUMNS, .columns = store_columns
 	};
 	Datum		arrays[STORE_NCOLUMNS];

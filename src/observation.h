@@ -74,6 +74,8 @@ typedef struct ClinicalTarget
 	int			nattributes;	/* as the table was made */
 	bool		audited;		/* each row has a record of its own */
 	const char *const *triggers;	/* ours, ended by NULL */
+	const char *without;		/* a partial index of ours that has none of its
+								 * rows */
 	int			ncolumns;
 	const char *const *columns;
 	const char *constant;		/* a column that is the same in all rows, or

@@ -41,6 +41,25 @@ is_ours(const Trigger *trigger, const char *const *triggers)
 	return false;
 }
 
+/* Leave out the index that is for corrections, or for withdrawn reports, alone: a look at its predicate, for each row, tells no more. */
+static void
+leave_out(CatalogIndexState indexes, const char *name)
+{
+	for (int i = 0; i < indexes->ri_NumIndices; i++)
+	{
+		Relation	index = indexes->ri_IndexRelationDescs[i];
+		int			behind = indexes->ri_NumIndices - i - 1;
+
+		if (indexes->ri_IndexRelationInfo[i]->ii_Predicate == NIL || strcmp(RelationGetRelationName(index), name) != 0)
+			continue;
+		index_close(index, RowExclusiveLock);
+		memmove(&indexes->ri_IndexRelationDescs[i], &indexes->ri_IndexRelationDescs[i + 1], sizeof(Relation) * behind);
+		memmove(&indexes->ri_IndexRelationInfo[i], &indexes->ri_IndexRelationInfo[i + 1], sizeof(IndexInfo *) * behind);
+		indexes->ri_NumIndices--;
+		return;
+	}
+}
+
 /* Has nobody added anything to the table that has to be asked about its rows? */
 static bool
 is_as_made(Relation relation, CatalogIndexState indexes, const ClinicalTarget *target)
@@ -131,9 +150,11 @@ clinical_insert_below(const ClinicalTarget *target, const ClinicalRows *rows)
 	Relation	relation = table_open(get_relname_relid(target->table, get_namespace_oid("clinical", false)), RowExclusiveLock);
 	CatalogIndexState indexes = CatalogOpenIndexes(relation);
 	int			numbers[CLINICAL_MAX_ARGS + 1];
-	bool		can = is_as_made(relation, indexes, target) && find_columns(relation, target, numbers);
+	bool		can;
 
 	Assert(target->ncolumns == rows->ncolumns);
+	leave_out(indexes, target->without);
+	can = is_as_made(relation, indexes, target) && find_columns(relation, target, numbers);
 	if (can)
 		insert(relation, indexes, target, rows, numbers);
 	CatalogCloseIndexes(indexes);

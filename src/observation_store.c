@@ -162,7 +162,7 @@ clinical_observations_store(const ClinicalRows *rows)
 	static const char *const triggers[] = {"history_rows", "audit", "audit_added", "audit_truncate", "monitor_added", "monitor_changed",
 	"monitor_corrected", "monitor_redacted", NULL};
 	static const ClinicalTarget target = {
-		.table = "observation", .nattributes = 19, .triggers = triggers,
+		.table = "observation", .nattributes = 19, .triggers = triggers,.without = "observation_corrected_idx",
 		.ncolumns = OBSERVED_NSTORED, .columns = clinical_observed_names,
 		.constant = "version", .value = (Datum) 1
 	};

@@ -25,6 +25,7 @@ find_missing() {
 	need perl command -v prove
 	need libipc-run-perl perl -MIPC::Run -e 1
 	need python3-jsonschema /usr/bin/python3 -c "import jsonschema"
+	need python3-psycopg /usr/bin/python3 -c "import psycopg"
 	if [ -n "${WITH_CLANG:-}" ]; then
 		need clang command -v clang
 	fi
@@ -33,6 +34,7 @@ find_missing() {
 		need "postgresql-$major" pg_has --bindir postgres
 		need "postgresql-client-$major" pg_has --bindir psql
 		need "postgresql-server-dev-$major" pg_has --includedir-server postgres.h
+		need "postgresql-$major-cron" pg_has --pkglibdir pg_cron.so
 	elif [ -n "${PG_CONFIG:-}" ]; then
 		die "PG_CONFIG=$PG_CONFIG: there is no such program, and its path names no version"
 	else

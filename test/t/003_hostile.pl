@@ -136,8 +136,17 @@ SELECT r.version FROM clinical.retire_rule('R', 'r') r;
 SELECT clinical.rule_json('R'), clinical.rule_json('none');
 -- (how far a worker is meanwhile is another matter)
 SELECT p.code, p.version, p.patients_done OPERATOR(pg_catalog.>=) 0 FROM clinical.rule_evaluation_progress p;
+SELECT clinical.describe(v.x), clinical.quantile_sas(v.x, 0.5) FROM (VALUES (1), (2)) v (x);
 SELECT clinical.merge_patch('{"a": 1}', '{"a": null}'), clinical.record_changes('{"a": 1}', '{"a": 2}');
 SELECT clinical.remove_center('P', (SELECT pg_catalog.max(c.id) FROM clinical.center c), 'r');
+SELECT * FROM clinical.schedule_due('quarter', 'Europe/Oslo', '2026-04-10');
+SELECT clinical.schedule_report('P', 'quarterly', '{"by": ["arm"]}');
+SELECT clinical.schedule_retention('monthly', '2 years');
+SELECT clinical.run_schedule_elsewhere(1, '{"project": "P", "schedule": "quarterly", "options": {"by": ["arm"]}}');
+SELECT clinical.run_schedule_elsewhere(2, '{"schedule": "monthly", "keep": "2 years"}'), clinical.run_schedule(1);
+SELECT clinical.run_schedule(1, '2101-01-10 05:00+00'), clinical.run_schedule(2, '2101-01-10 05:00+00');
+SELECT s.job_id, s.project, s.next_due_at IS NOT NULL, s.problem FROM clinical.scheduled_job s;
+SELECT clinical.unschedule_report(1), clinical.unschedule_report(1);
 SELECT * FROM clinical.check();
 SELECT * FROM clinical.health();
 SELECT clinical.stop_workers(), clinical.start_workers();
@@ -149,6 +158,7 @@ sub timeless
 {
 	my ($printed) = @_;
 	$printed =~ s/\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d+\+\d\d/(time)/g;
+	$printed =~ s/(cron.database_name to )'\w+'/$1(database)/g;
 	$printed =~ s/^psql:<stdin>:\d+: //mg;
 	$printed =~ s/^LINE \d+:.*\n.*\n//mg;
 	return $printed;

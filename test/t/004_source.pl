@@ -54,12 +54,12 @@ for my $file (sort glob('src/*.[ch]'))
 	my $sql = join ' ', map { s/\\"/"/gr } grep { !/^[<>=!]+$/ } $text =~ /"((?:[^"\\]|\\.)*)"/g;
 	$sql =~ s/\bFOR (NO KEY )?UPDATE\b|\bDO UPDATE\b//g;
 	my %with = map { $_ => 1 } $sql =~ /\b(\w+) AS \(\s*(?:SELECT|INSERT|UPDATE|DELETE)\b/g;
-	my @bare = grep { !$with{$_} && !/^(clinical|pg_catalog)\.|^(created_rows|changed_rows|redacting|the|its|from|DELETE|LATERAL|ROWS)\b|^\(/ }
+	my @bare = grep { !$with{$_} && !/^(clinical|pg_catalog|cron)\.|^(created_rows|changed_rows|redacting|the|its|from|DELETE|LATERAL|ROWS)\b|^\(/ }
 	  $sql =~ /\b(?:FROM|JOIN|INTO|UPDATE)\s+([\w.(]+)/g;
 	is("@bare", '', "$file: SQL names the schema of its tables");
 	# what stands before a parenthesis is a name with its schema, a word of the language, or an alias
 	# of one letter; a type after :: has its schema too
-	my @callable = grep { !/\.|^(COALESCE|EXISTS|ARRAY|ANY|ALL|VALUES|OPERATOR|CONFLICT|ON|IN|FROM|AND|OR|NOT|WHERE|SELECT|THEN|ELSE|WHEN|BY|AS|JOIN|RETURNING|DISTINCT|LATERAL|ROW|seal_audit|audit_digest|record|submit_reports?|process_reports)$|^\w$/ }
+	my @callable = grep { !/\.|^(COALESCE|EXISTS|ARRAY|ANY|ALL|VALUES|OPERATOR|CONFLICT|ON|IN|FROM|AND|OR|NOT|WHERE|SELECT|THEN|ELSE|WHEN|BY|AS|JOIN|RETURNING|DISTINCT|LATERAL|ROW|FILTER|seal_audit|audit_digest|record|submit_reports?|process_reports)$|^\w$/ }
 	  $sql =~ /(?<!["\w.])([a-z_A-Z][\w.]*) ?\(/g;
 	is("@callable", '', "$file: and of its functions");
 	my @types = grep { !/^(clinical|pg_catalog)\./ } $sql =~ /::\s*([\w.]+)/g;

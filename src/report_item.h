@@ -1,0 +1,99 @@
+/*-------------------------------------------------------------------------
+ *
+ * report_item.h
+ *		The section of item statistics.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef CLINICAL_REPORT_ITEM_H
+#define CLINICAL_REPORT_ITEM_H
+
+#include "nodes/params.h"
+#include "tcop/dest.h"
+
+#include "report.h"
+#include "report_tally.h"
+
+/* Which rows count, and how patients are split */
+typedef struct ItemScope
+{
+	TallyScope *tally;			/* the aggregate's argument */
+	bool		anti_join;		/* too many rows do not hold: the query has to look */
+	bool		whole_table;	/* most patients that there are belong to it */
+	bool		is_split;
+	uint32		ngroups;
+	Jsonb	  **groups;			/* the labels of each, in order */
+	uint64	   *enrolled;		/* patients in each who were enrolled */
+} ItemScope;
+
+/* What an item is called */
+typedef struct ItemLabel
+{
+	char	   *item;
+	char	   *code;			/* NULL: the item itself */
+	char	   *label;			/* NULL: none */
+	char	   *unit;			/* of the item */
+	bool		numeric;		/* the item is a number */
+} ItemLabel;
+
+typedef struct ItemLabels
+{
+	int			count;
+	ItemLabel  *labels;			/* by item and code; NULL first */
+} ItemLabels;
+
+/* All that one pass gives */
+typedef struct ItemPass
+{
+	ItemScope	scope;
+	ItemLabels	labels;
+	const TallyImage *image;
+} ItemPass;
+
+/* report_item_scope.c */
+
+extern ParamListInfo clinical_item_params(const ClinicalReportScope *scope, const TallyScope *tally);
+extern void clinical_item_query(const char *sql, ParamListInfo params, DestReceiver *receiver);
+extern void clinical_item_scope(const ClinicalReportScope *scope, ItemScope *result);
+
+/* report_item_label.c */
+
+extern void clinical_item_labels(const ClinicalReportScope *scope, ItemLabels *result);
+extern const ItemLabel *clinical_item_label(const ItemLabels *labels, const char *item, const char *code);
+
+/* report_item.c */
+
+extern const ItemPass *clinical_item_pass(const ClinicalReportScope *scope);
+
+/* report_item_rows.c: the rows of tables */
+
+extern char *clinical_item_string(const TallyImage *image, Size names, uint32 number);
+extern void clinical_item_put_row(JsonbParseState **state, const ItemScope *scope, uint32 by, const char *item,
+								  const ItemLabel *label);
+extern void clinical_item_put_count(JsonbParseState **state, const char *name, uint64 count);
+extern void clinical_item_put_ratio(JsonbParseState **state, const char *name, uint64 part, uint64 whole);
+extern void clinical_item_put_string(JsonbParseState **state, const char *name, const char *string);
+extern Jsonb *clinical_item_rows(const ClinicalReportScope *scope);
+
+/* report_item_code.c */
+
+extern Jsonb *clinical_item_code_rows(const ClinicalReportScope *scope);
+
+/* report_item_correction.c */
+
+extern Jsonb *clinical_item_correction_rows(const ClinicalReportScope *scope);
+
+/* Where too many rows do not hold to be left out by where they lie */
+#define CLINICAL_ITEM_HOLDS \
+	" WHERE o.local_day OPERATOR(pg_catalog.>=) $3 AND o.local_day OPERATOR(pg_catalog.<) $4" \
+	" AND o.recorded_at OPERATOR(pg_catalog.<=) $5" \
+	" AND NOT EXISTS (SELECT FROM clinical.observation n" \
+	"         WHERE n.patient_id OPERATOR(pg_catalog.=) o.patient_id AND n.item OPERATOR(pg_catalog.=) o.item" \
+	"           AND n.captured_at OPERATOR(pg_catalog.=) o.captured_at AND n.id OPERATOR(pg_catalog.=) o.id" \
+	"           AND n.version OPERATOR(pg_catalog.>) o.version AND n.version OPERATOR(pg_catalog.>) 1" \
+	"           AND n.recorded_at OPERATOR(pg_catalog.<=) $5)" \
+	" AND NOT EXISTS (SELECT FROM clinical.submission s" \
+	"         WHERE s.patient_id OPERATOR(pg_catalog.=) o.patient_id AND s.id OPERATOR(pg_catalog.=) o.submission_id" \
+	"           AND s.status OPERATOR(pg_catalog.<>) 'accepted')"
+
+#endif							/* CLINICAL_REPORT_ITEM_H */

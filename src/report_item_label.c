@@ -1,0 +1,119 @@
+/*-------------------------------------------------------------------------
+ *
+ * report_item_label.c
+ *		What items and codes are called: by the newest of the versions of
+ *		instruments that the project has used.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "executor/spi.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+
+#include "report_item.h"
+
+/* A column of SPI's row as a string in the current memory context; NULL: none. */
+static char *
+get_string(uint64 row, int column)
+{
+	HeapTuple	tuple = SPI_tuptable->vals[row];
+	bool		isnull;
+	Datum		value = SPI_getbinval(tuple, SPI_tuptable->tupdesc, column, &isnull);
+
+	return isnull ? NULL : TextDatumGetCString(value);
+}
+
+/* Take the rows of the query. */
+static void
+take_labels(ItemLabels *result)
+{
+	result->count = (int) SPI_processed;
+	result->labels = palloc_array(ItemLabel, result->count);
+	for (int i = 0; i < result->count; i++)
+	{
+		ItemLabel  *label = &result->labels[i];
+		bool		isnull;
+
+		CHECK_FOR_INTERRUPTS();
+		label->item = get_string(i, 1);
+		label->code = get_string(i, 2);
+		label->label = get_string(i, 3);
+		label->unit = get_string(i, 4);
+		label->numeric = DatumGetBool(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 5, &isnull));
+	}
+}
+
+/* Read all labels, into the current memory context. */
+void
+clinical_item_labels(const ClinicalReportScope *scope, ItemLabels *result)
+{
+	MemoryContext caller = CurrentMemoryContext;
+
+	SPI_connect();
+	clinical_item_query("WITH RECURSIVE used AS ("
+						"    SELECT v.id, v.definition FROM clinical.instrument_version v"
+						"     WHERE v.id OPERATOR(pg_catalog.=) ANY (SELECT u.version_id FROM clinical.project_instrument_version u"
+						"             WHERE u.project_id OPERATOR(pg_catalog.=) $1 AND u.recorded_at OPERATOR(pg_catalog.<=) $5)),"
+						" item AS ("
+						"    SELECT u.id, i.value AS item FROM used u,"
+						"           LATERAL pg_catalog.jsonb_array_elements(u.definition OPERATOR(pg_catalog.->) 'items') i"
+						"    UNION ALL"
+						"    SELECT p.id, i.value FROM item p,"
+						"           LATERAL pg_catalog.jsonb_array_elements(p.item OPERATOR(pg_catalog.->) 'items') i),"
+						" named AS ("
+						"    SELECT i.id, i.item OPERATOR(pg_catalog.->>) 'code' AS item, NULL AS code, i.item OPERATOR(pg_catalog.->>) 'label' AS label,"
+						"           i.item OPERATOR(pg_catalog.->>) 'unit' AS unit,"
+						"           COALESCE(i.item OPERATOR(pg_catalog.->>) 'type' IN ('integer', 'decimal', 'quantity', 'boolean'), false) AS is_number FROM item i"
+						"    UNION ALL"
+						"    SELECT u.id, s.value OPERATOR(pg_catalog.->>) 'code', NULL, s.value OPERATOR(pg_catalog.->>) 'label',"
+						"           s.value OPERATOR(pg_catalog.->>) 'unit', true"
+						"      FROM used u, LATERAL pg_catalog.jsonb_array_elements(u.definition OPERATOR(pg_catalog.->) 'scores') s"
+						"    UNION ALL"
+						"    SELECT i.id, i.item OPERATOR(pg_catalog.->>) 'code', c.value OPERATOR(pg_catalog.->>) 'code',"
+						"           c.value OPERATOR(pg_catalog.->>) 'label', NULL, false"
+						"      FROM item i, LATERAL pg_catalog.jsonb_array_elements(i.item OPERATOR(pg_catalog.->) 'code_list') c)"
+						" SELECT DISTINCT ON (n.item COLLATE \"C\", n.code COLLATE \"C\") n.item, n.code, n.label, n.unit, n.is_number"
+						"  FROM named n WHERE n.item IS NOT NULL"
+						" ORDER BY n.item COLLATE \"C\", n.code COLLATE \"C\" NULLS FIRST, n.id DESC, n.label COLLATE \"C\"",
+						clinical_item_params(scope, NULL), NULL);
+	MemoryContextSwitchTo(caller);
+	take_labels(result);
+	SPI_finish();
+}
+
+/* Compare with what is sought. */
+static int
+compare(const ItemLabel *label, const char *item, const char *code)
+{
+	int			order = strcmp(label->item, item);
+
+	if (order != 0 || (label->code == NULL && code == NULL))
+		return order;
+	if (label->code == NULL || code == NULL)
+		return label->code == NULL ? -1 : 1;
+	return strcmp(label->code, code);
+}
+
+/* The label of an item, or of one of its codes; NULL: the project has none. */
+const ItemLabel *
+clinical_item_label(const ItemLabels *labels, const char *item, const char *code)
+{
+	int			low = 0;
+	int			high = labels->count;
+
+	while (low < high)
+	{
+		int			middle = low + (high - low) / 2;
+		int			order = compare(&labels->labels[middle], item, code);
+
+		if (order == 0)
+			return &labels->labels[middle];
+		if (order < 0)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return NULL;
+}

@@ -1,0 +1,439 @@
+/*-------------------------------------------------------------------------
+ *
+ * report_tally.c
+ *		One pass over all observations: what it looks at in each row.
+ *
+ * Each process of a parallel scan has a tally of its own (the state of the
+ * aggregate report_tally).  It is made for rows as they lie in the table: those
+ * of a report follow each other, in the order of the form, and days follow days.
+ * So most of what a row needs was found for the row before, or for the last row
+ * of its item, and no function of the server is called for its columns.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "fmgr.h"
+#include "miscadmin.h"
+#include "storage/itemptr.h"
+#include "utils/builtins.h"
+#include "utils/memutils.h"
+
+#include "report.h"
+#include "report_tally.h"
+
+PG_FUNCTION_INFO_V1(clinical_report_tally_add);
+
+/* The arguments of the aggregate */
+enum
+{
+	ARG_STATE, ARG_SCOPE, ARG_TID, ARG_PATIENT_ID, ARG_ITEM, ARG_VERSION, ARG_LOCAL_DAY, ARG_VALUE, ARG_VALUE_CODE,
+	ARG_UNIT, ARG_ABSENT, ARG_FLAGGED, ARG_RECORDED_AT
+};
+
+/* So many rows are told to progress at once */
+#define ROWS_TOLD 1024
+
+/* Give a table of slots that is half full at most room for the next one; where it puts numbers is the caller's. */
+static uint32 *
+make_slots(MemoryContext context, uint32 *slots, uint32 nslots)
+{
+	if (slots != NULL)
+		pfree(slots);
+	return MemoryContextAllocZero(context, sizeof(uint32) * nslots);
+}
+
+/* Put all names into a table of twice the slots. */
+static void
+grow_names(Tally *tally, TallyNames *names)
+{
+	names->nslots = names->nslots == 0 ? 64 : names->nslots * 2;
+	names->slots = make_slots(tally->context, names->slots, names->nslots);
+	for (uint32 i = 0; i < names->count; i++)
+	{
+		uint32		slot = names->names[i].hash & (names->nslots - 1);
+
+		while (names->slots[slot] != 0)
+			slot = (slot + 1) & (names->nslots - 1);
+		names->slots[slot] = i + 1;
+	}
+}
+
+/* Add a name behind the others. */
+static uint32
+add_name(Tally *tally, TallyNames *names, uint32 owner, const char *bytes, uint32 length, uint32 hash)
+{
+	TallyName  *name;
+
+	if (names->count >= TALLY_MAX_NAMES || length > TALLY_MAX_BYTES - names->nbytes)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("report has too many items or codes")));
+	if (names->count == names->room)
+	{
+		names->room = names->room == 0 ? 32 : names->room * 2;
+		names->names = names->names == NULL ? MemoryContextAlloc(tally->context, sizeof(TallyName) * names->room) :
+			repalloc(names->names, sizeof(TallyName) * names->room);
+	}
+	while (names->bytes_room - names->nbytes < length || names->bytes == NULL)
+	{
+		names->bytes_room = names->bytes_room == 0 ? 1024 : names->bytes_room * 2;
+		names->bytes = names->bytes == NULL ? MemoryContextAlloc(tally->context, names->bytes_room) :
+			repalloc(names->bytes, names->bytes_room);
+	}
+	name = &names->names[names->count];
+	name->offset = names->nbytes;
+	name->length = length;
+	name->owner = owner;
+	name->hash = hash;
+	memcpy(names->bytes + names->nbytes, bytes, length);
+	names->nbytes += length;
+	return names->count++;
+}
+
+/* Is it that name? */
+static inline bool
+name_is(const TallyNames *names, uint32 number, uint32 owner, const char *bytes, uint32 length)
+{
+	const TallyName *name = &names->names[number];
+
+	return name->length == length && name->owner == owner && memcmp(names->bytes + name->offset, bytes, length) == 0;
+}
+
+/* The number of a name, which is added if it is new. */
+uint32
+tally_name(Tally *tally, TallyNames *names, uint32 owner, const char *bytes, uint32 length)
+{
+	uint32		hash = hash_combine(hash_bytes((const unsigned char *) bytes, (int) length), owner);
+	uint32		slot;
+
+	if (names->count >= names->nslots / 2)
+		grow_names(tally, names);
+	slot = hash & (names->nslots - 1);
+	while (names->slots[slot] != 0)
+	{
+		uint32		number = names->slots[slot] - 1;
+
+		if (names->names[number].hash == hash && name_is(names, number, owner, bytes, length))
+			return number;
+		slot = (slot + 1) & (names->nslots - 1);
+	}
+	names->slots[slot] = names->count + 1;
+	return add_name(tally, names, owner, bytes, length, hash);
+}
+
+/* The number of an item. */
+uint32
+tally_item(Tally *tally, const char *bytes, uint32 length)
+{
+	uint32		item = tally_name(tally, &tally->items, 0, bytes, length);
+
+	if (item >= tally->items_room)
+	{
+		uint32		room = Max(32, tally->items_room * 2);
+
+		tally->item_states = tally->item_states == NULL ? MemoryContextAlloc(tally->context, sizeof(TallyItem) * room) :
+			repalloc(tally->item_states, sizeof(TallyItem) * room);
+		memset(tally->item_states + tally->items_room, 0, sizeof(TallyItem) * (room - tally->items_room));
+		tally->items_room = room;
+	}
+	return item;
+}
+
+/* The number of an item, most likely the one that came after the last item before. */
+static inline uint32
+next_item(Tally *tally, const char *bytes, uint32 length)
+{
+	uint32		item;
+
+	if (tally->items.count > 0)
+	{
+		item = tally->item_states[tally->last_item].next;
+		if (name_is(&tally->items, item, 0, bytes, length))
+			return tally->last_item = item;
+	}
+	item = tally_item(tally, bytes, length);
+	tally->item_states[tally->last_item].next = item;
+	return tally->last_item = item;
+}
+
+/* The number of a code of an item. */
+uint32
+tally_code(Tally *tally, uint32 item, const char *bytes, uint32 length)
+{
+	uint32		code = tally_name(tally, &tally->codes, item, bytes, length);
+
+	if (code >= tally->sets_room)
+	{
+		uint32		room = Max(64, tally->sets_room * 2);
+
+		tally->sets = tally->sets == NULL ? MemoryContextAlloc(tally->context, sizeof(TallySet) * room) :
+			repalloc(tally->sets, sizeof(TallySet) * room);
+		memset(tally->sets + tally->sets_room, 0, sizeof(TallySet) * (room - tally->sets_room));
+		tally->sets_room = room;
+	}
+	return code;
+}
+
+/* The hash of a cell. */
+static inline uint32
+hash_cell(const TallyCell *cell)
+{
+	return hash_combine(hash_combine(murmurhash32(cell->group), murmurhash32(cell->item)),
+						hash_combine(murmurhash32(cell->unit), murmurhash32(cell->month)));
+}
+
+/* Put all cells into a table of twice the slots. */
+static void
+grow_cells(Tally *tally)
+{
+	tally->ncell_slots = tally->ncell_slots == 0 ? 256 : tally->ncell_slots * 2;
+	tally->cell_slots = make_slots(tally->context, tally->cell_slots, tally->ncell_slots);
+	tally->cells_room = tally->ncell_slots / 2;
+	tally->cells = tally->cells == NULL ? MemoryContextAlloc(tally->context, sizeof(TallyCell) * tally->cells_room) :
+		repalloc(tally->cells, sizeof(TallyCell) * tally->cells_room);
+	for (uint32 i = 0; i < tally->ncells; i++)
+	{
+		uint32		slot = hash_cell(&tally->cells[i]) & (tally->ncell_slots - 1);
+
+		while (tally->cell_slots[slot] != 0)
+			slot = (slot + 1) & (tally->ncell_slots - 1);
+		tally->cell_slots[slot] = i + 1;
+	}
+}
+
+/* Are they of the same cell? */
+static inline bool
+same_cell(const TallyCell *a, const TallyCell *b)
+{
+	return a->group == b->group && a->item == b->item && a->unit == b->unit && a->month == b->month;
+}
+
+/* The cell, which is added if it is new. */
+TallyCell *
+tally_cell(Tally *tally, uint32 group, uint32 item, uint32 unit, uint32 month)
+{
+	TallyCell	wanted = {.group = group,.item = item,.unit = unit,.month = month};
+	uint32		slot;
+
+	if (tally->ncells >= tally->cells_room)
+	{
+		if (tally->ncells >= TALLY_MAX_CELLS)
+			ereport(ERROR,
+					(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+					 errmsg("report has too many figures"),
+					 errhint("Ask for a shorter period, or split it by a key with fewer values.")));
+		grow_cells(tally);
+	}
+	slot = hash_cell(&wanted) & (tally->ncell_slots - 1);
+	for (; tally->cell_slots[slot] != 0; slot = (slot + 1) & (tally->ncell_slots - 1))
+	{
+		TallyCell  *cell = &tally->cells[tally->cell_slots[slot] - 1];
+
+		if (same_cell(cell, &wanted))
+			return cell;
+	}
+	tally->cells[tally->ncells] = wanted;
+	tally->cell_slots[slot] = tally->ncells + 1;
+	return &tally->cells[tally->ncells++];
+}
+
+/* An empty tally; of a scope, or for what others have counted. */
+Tally *
+tally_make(MemoryContext context, uint32 npatients)
+{
+	Tally	   *tally = MemoryContextAllocZero(context, sizeof(Tally));
+
+	tally->context = context;
+	tally->npatients = npatients;
+	tally->block = InvalidBlockNumber;
+	return tally;
+}
+
+/* Begin: for the first row. */
+static Tally *
+begin(FunctionCallInfo fcinfo)
+{
+	MemoryContext context;
+	Tally	   *tally;
+
+	if (!AggCheckCallContext(fcinfo, &context) || PG_ARGISNULL(ARG_SCOPE))
+		elog(ERROR, "report_tally is called by reports alone");
+	tally = tally_make(context, 0);
+	tally->scope = (const TallyScope *) PG_GETARG_POINTER(ARG_SCOPE);
+	tally->npatients = tally->scope->npatients;
+	return tally;
+}
+
+/* Is the row one of those that do not hold? */
+static bool
+is_excluded(Tally *tally, ItemPointer tid)
+{
+	const uint64 *excluded = tally_at(tally->scope, tally->scope->excluded, const uint64);
+	BlockNumber block = ItemPointerGetBlockNumberNoCheck(tid);
+
+	if (block != tally->block)
+	{
+		uint32		low = 0;
+		uint32		high = tally->scope->nexcluded;
+
+		while (low < high)
+		{
+			uint32		middle = low + (high - low) / 2;
+
+			if (excluded[middle] >> 16 < block)
+				low = middle + 1;
+			else
+				high = middle;
+		}
+		for (high = low; high < tally->scope->nexcluded && excluded[high] >> 16 == block;)
+			high++;
+		tally->block = block;
+		tally->excluded_from = low;
+		tally->excluded_to = high;
+	}
+	for (uint32 i = tally->excluded_from; i < tally->excluded_to; i++)
+	{
+		if ((excluded[i] & 0xFFFF) == ItemPointerGetOffsetNumberNoCheck(tid))
+			return true;
+	}
+	return false;
+}
+
+/* The patient's number + 1; 0: not in the scope. */
+static uint32
+find_patient(const TallyScope *scope, const char *id, uint32 length)
+{
+	const uint32 *slots = tally_at(scope, scope->slots, const uint32);
+	const TallyPatient *patients = tally_at(scope, scope->patients, const TallyPatient);
+	uint32		hash = hash_bytes((const unsigned char *) id, (int) length);
+	uint32		slot = hash & (scope->nslots - 1);
+
+	for (; slots[slot] != 0; slot = (slot + 1) & (scope->nslots - 1))
+	{
+		const TallyPatient *patient = &patients[slots[slot] - 1];
+
+		if (patient->hash == hash && patient->length == length &&
+			memcmp(tally_at(scope, scope->bytes + patient->offset, char), id, length) == 0)
+			return slots[slot];
+	}
+	return 0;
+}
+
+/* Whose row it is: most likely the same patient's as before. */
+static inline bool
+in_scope(Tally *tally, const text *id)
+{
+	const char *bytes = VARDATA_ANY(id);
+	uint32		length = (uint32) VARSIZE_ANY_EXHDR(id);
+
+	if (tally->patient_id_length != length || length == 0 || memcmp(tally->patient_id, bytes, length) != 0)
+	{
+		tally->patient = find_patient(tally->scope, bytes, length);
+		tally->patient_id_length = length <= sizeof(tally->patient_id) ? length : 0;
+		memcpy(tally->patient_id, bytes, tally->patient_id_length);
+	}
+	return tally->patient != 0;
+}
+
+/* Does the row count? */
+static inline bool
+counts(Tally *tally, FunctionCallInfo fcinfo)
+{
+	DateADT		day = PG_GETARG_DATEADT(ARG_LOCAL_DAY);
+
+	return day >= tally->scope->first_day && day < tally->scope->end_day &&
+		PG_GETARG_INT64(ARG_RECORDED_AT) <= tally->scope->cut_off &&
+		in_scope(tally, PG_GETARG_TEXT_PP(ARG_PATIENT_ID)) &&
+		!is_excluded(tally, (ItemPointer) PG_GETARG_POINTER(ARG_TID));
+}
+
+/* The number of the row's unit + 1; 0: none. */
+static inline uint32
+unit_of(Tally *tally, FunctionCallInfo fcinfo)
+{
+	const text *unit;
+	uint32		length;
+
+	if (PG_ARGISNULL(ARG_UNIT))
+		return 0;
+	unit = PG_GETARG_TEXT_PP(ARG_UNIT);
+	length = (uint32) VARSIZE_ANY_EXHDR(unit);
+	return 1 + tally_name(tally, &tally->units, 0, VARDATA_ANY(unit), length);
+}
+
+/* The cell of a row: most likely that of the last row of the item. */
+static TallyCell *
+cell_of(Tally *tally, uint32 item, uint32 group, FunctionCallInfo fcinfo)
+{
+	const uint32 *months = tally_at(tally->scope, tally->scope->months, const uint32);
+	TallyItem  *state = &tally->item_states[item];
+	TallyCell	wanted = {.group = group,.item = item};
+	TallyCell  *cell;
+
+	wanted.unit = unit_of(tally, fcinfo);
+	wanted.month = months[PG_GETARG_DATEADT(ARG_LOCAL_DAY) - tally->scope->first_day];
+	if (state->last_cell != 0 && same_cell(&tally->cells[state->last_cell - 1], &wanted))
+		return &tally->cells[state->last_cell - 1];
+	cell = tally_cell(tally, wanted.group, item, wanted.unit, wanted.month);
+	state->last_cell = (uint32) (cell - tally->cells) + 1;
+	return cell;
+}
+
+/* Count the code of a row. */
+static void
+add_code(Tally *tally, uint32 item, uint32 group, const text *code)
+{
+	TallyItem  *state = &tally->item_states[item];
+	const char *bytes = VARDATA_ANY(code);
+	uint32		length = (uint32) VARSIZE_ANY_EXHDR(code);
+
+	if (state->last_code == 0 || !name_is(&tally->codes, state->last_code - 1, item, bytes, length))
+		state->last_code = tally_code(tally, item, bytes, length) + 1;
+	tally_code_count(tally, state->last_code - 1, group, 1);
+	tally_set_add(tally, state->last_code - 1, tally->patient - 1);
+}
+
+/* Count a row. */
+static void
+add_row(Tally *tally, FunctionCallInfo fcinfo)
+{
+	const text *name = PG_GETARG_TEXT_PP(ARG_ITEM);
+	uint32		length = (uint32) VARSIZE_ANY_EXHDR(name);
+	uint32		item = next_item(tally, VARDATA_ANY(name), length);
+	uint32		group = tally_at(tally->scope, tally->scope->patients, const TallyPatient)[tally->patient - 1].group;
+	TallyCell  *cell = cell_of(tally, item, group, fcinfo);
+
+	cell->rows++;
+	cell->flagged += PG_GETARG_BOOL(ARG_FLAGGED);
+	cell->corrected += PG_GETARG_INT32(ARG_VERSION) > 1;
+	if (!PG_ARGISNULL(ARG_ABSENT))
+		return;
+	if (!PG_ARGISNULL(ARG_VALUE))
+	{
+		const struct varlena *value = PG_GETARG_VARLENA_PP(ARG_VALUE);
+		uint32		size = (uint32) VARSIZE_ANY_EXHDR(value);
+
+		cell->numbers++;
+		tally_value(tally, item, (uint32) (cell - tally->cells), VARDATA_ANY(value), size, 1);
+	}
+	if (!PG_ARGISNULL(ARG_VALUE_CODE))
+		add_code(tally, item, group, PG_GETARG_TEXT_PP(ARG_VALUE_CODE));
+}
+
+/* SQL: a row of observation. */
+Datum
+clinical_report_tally_add(PG_FUNCTION_ARGS)
+{
+	Tally	   *tally = PG_ARGISNULL(ARG_STATE) ? begin(fcinfo) : (Tally *) PG_GETARG_POINTER(ARG_STATE);
+
+	if (++tally->rows - tally->told >= ROWS_TOLD)
+	{
+		CHECK_FOR_INTERRUPTS();
+		clinical_report_count(tally->rows - tally->told);
+		tally->told = tally->rows;
+	}
+	if (counts(tally, fcinfo))
+		add_row(tally, fcinfo);
+	PG_RETURN_POINTER(tally);
+}
