@@ -191,23 +191,21 @@ put_figure(Layout *layout, const ClinicalShownRow *row, int column)
 	appendStringInfoString(layout->out, "</td>");
 }
 
-/* Does a row begin with another label than the row above? */
+/* Does a row begin another part than that of the row above? */
 static bool
 begins_group(const Layout *layout, const ClinicalShownRow *row)
 {
 	JsonbValue	buffer = {.type = jbvNull};
 	JsonbValue	above = {.type = jbvNull};
 
-	if (layout->before.number == 0 || layout->nkeys + row->table->nhead < 2)
+	if (layout->before.number == 0 || layout->nkeys == 0)
 		return false;
-	if (layout->nkeys == 0)
-		return !clinical_json_same(&row->cells[0], &layout->before.cells[0]);
 	(void) clinical_json_member(row->by.val.binary.data, &layout->keys[0], &buffer);
 	(void) clinical_json_member(layout->before.by.val.binary.data, &layout->keys[0], &above);
 	return !clinical_json_same(&buffer, &above) || row->is_whole != layout->before.is_whole;
 }
 
-/* Or with another one in the columns before the last label? */
+/* Or another label in the columns before the last one? */
 static bool
 begins_part(const Layout *layout, const ClinicalShownRow *row)
 {
