@@ -16,6 +16,9 @@
 /* More centers than that are not drawn: those are that need attention most */
 #define MAX_CENTERS 40
 
+/* Nor more instruments */
+#define MAX_INSTRUMENTS 12
+
 #define WIDTH 760
 #define LEFT 110
 #define RIGHT 560
@@ -232,6 +235,7 @@ choose_bars(ClinicalChart *chart, const Bars *bars, const char *instrument)
 	qsort(chosen, shown, sizeof(Bar), compare_number);
 	if (shown > 0)
 		draw_bars(chart, chosen, shown, instrument);
+	pfree(chosen);
 	return count > MAX_CENTERS;
 }
 
@@ -259,6 +263,25 @@ is_repeated(const Bars *bars, int number)
 	return false;
 }
 
+/* Draw each instrument, or the first ones; is that not all? */
+static bool
+draw_instruments(ClinicalChart *chart, const Bars *bars)
+{
+	bool		more = false;
+	int			count = 0;
+
+	for (int i = 0; i < bars->count; i++)
+	{
+		CHECK_FOR_INTERRUPTS();
+		if (is_repeated(bars, i))
+			continue;
+		if (count++ == MAX_INSTRUMENTS)
+			return true;
+		more = choose_bars(chart, bars, bars->bars[i].instrument) || more;
+	}
+	return more;
+}
+
 /* Compliance by center. */
 void
 clinical_chart_compliance(ClinicalChart *chart, const ClinicalShownTable *table)
@@ -276,16 +299,11 @@ clinical_chart_compliance(ClinicalChart *chart, const ClinicalShownTable *table)
 	else if (has_all_instruments(&bars))
 		more = choose_bars(chart, &bars, NULL);
 	else
-	{
-		for (int i = 0; i < bars.count; i++)
-		{
-			CHECK_FOR_INTERRUPTS();
-			if (!is_repeated(&bars, i))
-				more = choose_bars(chart, &bars, bars.bars[i].instrument) || more;
-		}
-	}
-	clinical_chart_end(chart, more ? psprintf("Dashed: 80 %%. Only the %d centers with the lowest compliance are shown; the table has all.", MAX_CENTERS) :
-					   bars.count > 0 ? "Dashed: 80 %. Centers below it are drawn darker." : NULL);
+		more = draw_instruments(chart, &bars);
+	clinical_chart_end(chart, bars.count == 0 ? NULL :
+					   psprintf("Dashed: 80 %%. Centers below it are drawn darker.%s", more ?
+								psprintf(" Shown are at most %d questionnaires, and the %d centers with the lowest compliance; the table has all.",
+										 MAX_INSTRUMENTS, MAX_CENTERS) : ""));
 }
 
 /* The number of an indicator; -1: there are too many. */
