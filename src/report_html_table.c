@@ -15,6 +15,9 @@
 /* Tables with more rows scroll on the screen */
 #define LONG_TABLE 60
 
+/* Labels up to that many bytes are not broken */
+#define SHORT_LABEL 24
+
 /* No more digits than that are kept free */
 #define MAX_PAD 20
 
@@ -128,8 +131,10 @@ static void
 put_label(Layout *layout, const JsonbValue *value, const char *null, bool is_repeated)
 {
 	char	   *words = clinical_scalar_text(value);
+	bool		is_short = words == NULL || strlen(words) <= SHORT_LABEL;
 
-	appendStringInfo(layout->out, "<th scope=\"row\"%s>", is_repeated ? " class=\"rep\"" : "");
+	appendStringInfo(layout->out, "<th scope=\"row\"%s>", is_repeated ? (is_short ? " class=\"rep d\"" : " class=\"rep\"") :
+					 is_short ? " class=\"d\"" : "");
 	clinical_html_string(layout->out, words == NULL ? null : words);
 	appendStringInfoString(layout->out, "</th>");
 }
