@@ -61,6 +61,8 @@ SELECT clinical.seal_audit();
 SELECT clinical.amend_record('P9', '{"not": "sealed yet"}', 'later');
 });
 $node->poll_query_until('source', q{SELECT count(*) = 0 FROM clinical.rule_evaluation WHERE status IN ('queued', 'running')}) or die 'a rule is not evaluated';
+# no worker seals anything between one dump and the next
+$node->safe_psql('source', 'SELECT clinical.stop_workers()');
 my $digest = $node->safe_psql('source', 'SELECT clinical.audit_digest()');
 is($node->safe_psql('source', "SELECT * FROM clinical.verify_audit('$digest')"), '', 'the trail is sound');
 
