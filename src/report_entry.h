@@ -213,4 +213,9 @@ typedef struct ClinicalEntryPatient
 
 extern void clinical_entry_expand(ClinicalEntryPlan *plan, ClinicalEntryPatient *patient);
 
+/* --- report_entry_lag.c: how long reports took to come ---------------------------------------------------- */
+
+extern bytea *clinical_report_lags_image(bool counts, int64 numbers);
+extern void clinical_report_lags_put(bytea *image, int64 place, int64 number);
+
 #endif							/* CLINICAL_REPORT_ENTRY_H */

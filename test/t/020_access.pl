@@ -274,6 +274,14 @@ SELECT clinical.transfer_patient('pt-moved', 9002, '2026-02-01', 'REASON pt-move
 SELECT clinical.amend_record('pt-moved', '{"moved": "REC pt-moved"}', 'REASON pt-moved');
 SELECT clinical.set_patient_time_zone('pt-moved', 'Asia/Tokyo', '2026-02-01');
 };
+# what a worker would store, and the trail knows
+$fixture .= join "\n", 'ALTER EVENT TRIGGER clinical_ddl DISABLE;', (map { "ALTER TABLE clinical.$_ DISABLE TRIGGER ${_}_check;" } @reports), (map {
+	my ($p, $c, $role) = @{ $made{$_} };
+	my $centers = join ',', @$c;
+	qq{INSERT INTO clinical.report_job (id, project_id, period, options, centers, status, role, role_name, requested_at, requested_by, attempts, ended_at)
+  VALUES ('$_', $p, '[2026-01-01,2026-02-01)', '{}', '{$centers}', 'done', '$role', '$role', now(), 'x', 1, now());
+INSERT INTO clinical.report (id, project_id, centers, document, generated_at) VALUES ('$_', $p, '{$centers}', '{"in": "report $_"}', now());} } sort keys %made),
+	(map { "ALTER TABLE clinical.$_ ENABLE ALWAYS TRIGGER ${_}_check;" } @reports), "ALTER EVENT TRIGGER clinical_ddl ENABLE ALWAYS;\n";
 my $segments = join "\n", map { "INSERT INTO clinical.$_ (patient_id, submission_id, received_at, originator, login, report_data) VALUES ('$_', gen_random_uuid(), now(), 'subject', 'x', '{}');" } @segments;
 $fixture .= join '', map { grants_sql($_) } sort keys %logins;
 $fixture .= q{SELECT nextval('clinical.report_schedule_id_seq'); SET SESSION AUTHORIZATION r_monitor_site;
@@ -283,10 +291,7 @@ SELECT clinical.run_schedule_elsewhere(1, '{"project": "PROJ-7001", "schedule": 
 $node->safe_psql('postgres', "SET client_min_messages = warning; BEGIN;\n$fixture COMMIT; SELECT count(clinical.seal_audit());" . q{
 SET clinical.restore = on;
 INSERT INTO clinical.audit_restore (id, restored_at, login, role) VALUES ('7e000000-0000-0000-0000-000000000000', now(), 'x', 'x');
-} . $segments . join '', map { my ($p, $c, $role) = @{ $made{$_} }; my $centers = join ',', @$c; qq{
-INSERT INTO clinical.report_job (id, project_id, period, options, centers, status, role, role_name, requested_at, requested_by, attempts, ended_at)
-  VALUES ('$_', $p, '[2026-01-01,2026-02-01)', '{}', '{$centers}', 'done', '$role', '$role', now(), 'x', 1, now());
-INSERT INTO clinical.report (id, project_id, centers, document, generated_at) VALUES ('$_', $p, '{$centers}', '{"in": "report $_"}', now());} } sort keys %made);
+} . $segments);
 
 my $taking = $node->safe_psql('postgres', q{SELECT relname FROM clinical.staged_report s JOIN pg_class c ON c.oid = s.tableoid WHERE patient_id = 'waiting'});
 $rows{$taking}{waiting} = $rows{$taking}{$taking};
@@ -755,6 +760,11 @@ my %functions = (
 	(map { $_ => $members } 'cancel_report(uuid)', 'report_activity()'), 'purge_reports(interval)' => 'admin',
 	'report_lost(uuid,integer)' => 'auditor', (map { $_ => '' } 'report_patient(bigint,bigint[],text[])', 'report_size(bigint,bigint[])',
 		'report_header(bigint,bigint[],date,date,timestamp with time zone,jsonb)', 'report_job_check()', 'report_check()'),
+	(map { ("report_$_(bigint,bigint[],date,date,timestamp with time zone,text,text[],jsonb)" => '') } qw(entry_plan patient_compliance compliance transfer balance checks requeued late)),
+	(map { $_ => '' } 'report_entries(bigint,timestamp with time zone,timestamp with time zone,date,text,date,date)',
+		'report_entries_add(internal,bigint,timestamp with time zone,timestamp with time zone,date,text,date,date)', 'report_entries_combine(internal,internal)',
+		'report_entries_image(internal)', 'report_entries_state(bytea,internal)', 'report_lags(bytea)', 'report_lags_add(internal,bytea)', 'report_lags_result(internal)', 'report_lag_quantiles(bytea)',
+		'report_entry_count(jsonb,date,date,timestamp with time zone,date,date,integer[],date[],text[],integer[],timestamp with time zone[],text[],tstzrange[],bytea)'),
 	(map { $_ => 'investigator monitor' } 'acknowledge_alert(text,uuid,text)', 'close_alert(text,uuid,text)'),
 	(map { $_ => 'investigator' } 'enroll_patient(text,text,date,text,bigint,jsonb,text,text,text,date,integer,text,text,integer)',
 		'set_patient_status(text,text,date,text)', 'set_patient_time_zone(text,text,timestamp with time zone)', 'transfer_patient(text,bigint,date,text)'),

@@ -164,12 +164,13 @@ CREATE FUNCTION test.expected(code text, first_day date, end_day date, cut_off t
 $$;
 
 -- Split by patients, the facts are those of each.
-CREATE FUNCTION test.facts(code text, first_day date, end_day date, cut_off timestamptz, split text[] = '{id}', sites text = '') RETURNS SETOF jsonb LANGUAGE plpgsql AS $$
+CREATE FUNCTION test.facts(code text, first_day date, end_day date, cut_off timestamptz, split text[] = '{id}') RETURNS SETOF jsonb LANGUAGE plpgsql AS $$
+DECLARE
+    project bigint := (SELECT j.id FROM clinical.project j WHERE j.code = facts.code);
 BEGIN
-    RETURN QUERY EXECUTE 'SELECT to_jsonb(r) FROM clinical.report_patient_compliance($1, $2, $3, $4, $5, $6, $7, NULL) r'
-        USING (SELECT j.id FROM clinical.project j WHERE j.code = facts.code),
-              ARRAY(SELECT c.id FROM clinical.center c JOIN clinical.project_center x ON x.center_id = c.id JOIN clinical.project j ON j.id = x.project_id
-                     WHERE j.code = facts.code AND c.site_id ~ sites ORDER BY 1), first_day, end_day, cut_off, 'UTC', split;
+    RETURN QUERY EXECUTE 'SELECT to_jsonb(r) FROM clinical.report_patient_compliance($1, $2, $3, $4, $5, $6, $7, $8) r'
+        USING project, ARRAY(SELECT x.center_id FROM clinical.project_center x WHERE x.project_id = project), first_day, end_day, cut_off, 'UTC', split,
+              (SELECT jsonb_agg(r) FROM clinical.report_entry_plan(project, NULL, first_day, end_day, cut_off, 'UTC', split, NULL) r);
 END
 $$;
 CREATE FUNCTION test.found(code text, first_day date, end_day date, cut_off timestamptz)
