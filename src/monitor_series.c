@@ -28,6 +28,12 @@
 #define CHUNK 4
 /* What is asked for so far from what was read begins anew, rather than read all between */
 #define FAR (60 * USECS_PER_DAY)
+/*
+ * Reading begins so long before what is asked for first, the end of a day: mostly the
+ * day and the one before it are all that is needed, and nothing stands after it.  So
+ * it is one look-up, forwards.
+ */
+#define LEAD (60 * USECS_PER_HOUR)
 
 /* A report, as far as its readings need it */
 typedef struct ReportKey
@@ -274,7 +280,7 @@ clinical_series_first(Series *series, TimestampTz moment)
 	return low;
 }
 
-/* Begin anew from a moment that is far from what was read. */
+/* Begin anew if a moment is far from what was read. */
 void
 clinical_series_begin(Series *series, TimestampTz moment)
 {
@@ -283,7 +289,7 @@ clinical_series_begin(Series *series, TimestampTz moment)
 		return;
 	series->begun = true;
 	series->nbefore = series->nafter = 0;
-	series->from = series->to = moment;
+	series->from = series->to = moment - LEAD;
 }
 
 /* See to it that all from one moment on and before another one are read. */
@@ -308,6 +314,20 @@ keep_zone(ClinicalReader *reader, Datum zone)
 	reader->zone = PointerGetDatum(DatumGetTextPCopy(zone));
 	MemoryContextSwitchTo(caller);
 	return reader->zone;
+}
+
+/*
+ * A report of the patient was accepted by this transaction, so it need not be looked up.
+ * Its time zone must be there as long as the reader is at the patient.
+ */
+void
+clinical_reader_knows(ClinicalReader *reader, Datum submission_id, Datum zone)
+{
+	ReportKey	key = {*DatumGetUUIDP(submission_id), reader->patient};
+	Report	   *report = hash_search(reader->reports, &key, HASH_ENTER, NULL);
+
+	report->accepted = true;
+	report->zone = zone;
 }
 
 /* What is known about the report of an observation. */
