@@ -22,8 +22,8 @@ is(submit_many($node, 'postgres', 1, 1500), 'queued 1500', 'a queue');
 my $old = session($node, 'postgres');
 is(answers($old, "BEGIN ISOLATION LEVEL REPEATABLE READ; $places"), '1500|1500|1500', 'a snapshot');
 
-# It is processed, so slowly that it takes a minute, and more comes in.
-slow_down($node, 'postgres', 0.02);
+# It is processed, so slowly that it takes minutes, and more comes in.
+slow_down($node, 'postgres', 0.1);
 switch_workers($node, 'on');
 my $submitter = session($node, 'postgres');
 answers($submitter, "SET clinical.actor = 'submitter'");
