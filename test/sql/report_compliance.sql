@@ -97,6 +97,13 @@ SELECT pg_temp.count_of(NULL), pg_temp.count_of('{}'), pg_temp.count_of('[]'), p
 SELECT pg_temp.count_of(:'good', zones => '{Nowhere/None}'), pg_temp.count_of(:'good', zones => '{UTC,UTC}'), pg_temp.count_of(:'good', zones => '{NULL}'), pg_temp.count_of(:'good', days => '{infinity}'), pg_temp.count_of(:'good', enrolled => 'infinity');
 SELECT pg_temp.count_of(:'good', reports => ''), pg_temp.count_of(:'good', reports => decode(repeat('00', 24), 'hex'));
 SELECT pg_temp.count_of(:'good', reports => decode('0000000001000000' || repeat('00', 32), 'hex')), pg_temp.count_of(:'good', reports => decode('0000000002000000' || repeat('00', 32), 'hex'));
+-- a window begins at the first of two moments that the clock shows, where it is put back by an hour or by half of one
+SELECT v.zone, v.moment, c.completed, c.missed
+  FROM (VALUES ('Europe/Amsterdam', date '2025-10-26', '02:30', timestamptz '2025-10-26 00:29:59+00'), ('Europe/Amsterdam', '2025-10-26', '02:30', '2025-10-26 00:30+00'),
+               ('Australia/Lord_Howe', '2026-04-05', '01:45', '2026-04-04 14:44:59+00'), ('Australia/Lord_Howe', '2026-04-05', '01:45', '2026-04-04 14:45+00')) v (zone, day, begins, moment),
+       LATERAL clinical.report_entry_count(replace(:'good', '"daily"', format('"daily", "from": "%s"', v.begins))::jsonb, v.day, v.day + 1, '2026-05-01', '2025-01-01', NULL, '{1}', '{2025-01-01}', ARRAY[v.zone],
+           NULL, NULL, NULL, NULL, (SELECT clinical.report_entries(r.version, v.moment, v.moment, v.day, 'accepted', v.day, v.day + 1) FROM (VALUES (1)) r (version))) c
+ WHERE c.instrument IS NOT NULL;
 CREATE FUNCTION pg_temp.quantiles(lags text) RETURNS text LANGUAGE plpgsql AS $$
 BEGIN
     RETURN clinical.report_lag_quantiles(lags::bytea);

@@ -2,7 +2,7 @@
 # entry_compliance gives patient by patient, whatever way the server reads the reports.
 #
 #   CLINICAL_SEED=...     replays a run
-#   CLINICAL_STUDIES=...  so many studies (12)
+#   CLINICAL_STUDIES=...  so many studies (7)
 use strict;
 use warnings;
 use PostgreSQL::Test::Cluster;
@@ -10,7 +10,7 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 
 my $seed = $ENV{CLINICAL_SEED} // int(rand(2**31));
-my $studies = $ENV{CLINICAL_STUDIES} // 12;
+my $studies = $ENV{CLINICAL_STUDIES} // 7;
 srand($seed);
 note("CLINICAL_SEED=$seed");
 
