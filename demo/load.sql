@@ -53,6 +53,18 @@ SELECT count(*) AS plans
        LATERAL clinical.plan_enrolment(:'project', c.id, s.planned_enrolment, s.enrolment_from, s.enrolment_to) plan
  WHERE s.planned_enrolment IS NOT NULL;
 
+-- The extension hears of the centers now; they have been active since their enrolment began.
+WITH activated AS (
+    UPDATE clinical.center c SET activated_at = b.began AT TIME ZONE c.time_zone
+      FROM (SELECT s.site_id, least(s.enrolment_from, min(e.effective_on) FILTER (WHERE e.status = 'enrolled')) AS began
+              FROM study.center s
+              LEFT JOIN study.patient p USING (site_id)
+              LEFT JOIN study.event e ON e.patient_id = p.id
+             GROUP BY s.site_id, s.enrolment_from) b
+     WHERE b.site_id = c.site_id AND b.began IS NOT NULL
+    RETURNING c.id)
+SELECT count(*) AS activated FROM activated;
+
 INSERT INTO clinical.patient (id, project_id, center_id, status, status_on, name, birth_date, birth_year, age,
                               sex, race, ethnicity, time_zone, record)
 SELECT s.id, p.id, c.id, s.status, s.status_on, s.name, s.birth_date, s.birth_year, s.age,

@@ -154,9 +154,14 @@ intake "$originator" "$simulated"
 say "a monitoring rule, and the alerts that it raises (demo/monitor.sql)"
 sql -f "$demo/monitor.sql"
 
+say "the report of a quarter (demo/report.sql)"
+sql -v file="$dir/report.html" -f "$demo/report.sql"
+
 cat <<EOF
 ==> all is as expected, the balance is the one that the seed demands, and the alerts those of a window
     query; the server goes on running
+
+    report:   $dir/report.html
 
     connect:  $("$PG_CONFIG" --bindir)/psql -U postgres -h $(cluster_host "$dir") -d clinical
     stop:     make demo-stop      (stops and removes it)
@@ -165,6 +170,6 @@ cat <<EOF
     study as it came (doc/study.md); study.streak is whose pressure stayed out of range.  Schema demo
     has the reports that were sent and the answers to them; doc/intake.md says how reports are taken in,
     what becomes of them, and what to do with those in quarantine (clinical.quarantine).  doc/monitor.md
-    is about rules and alerts (clinical.alert_worklist).
+    is about rules and alerts (clinical.alert_worklist), doc/report.md about reports.
     Data, log and build are in $dir.
 EOF

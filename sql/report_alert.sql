@@ -3,26 +3,42 @@
 -- When an alert was opened, first acknowledged and first closed stands in its row and never changes; when
 -- it was retracted or merged, in its last event.  So what it was at any moment follows.
 
-CREATE FUNCTION clinical.report_alert_state(project_id bigint, centers bigint[], end_day date, cut_off timestamptz, time_zone text,
+CREATE FUNCTION clinical.report_alert(project_id bigint, centers bigint[], end_day date, cut_off timestamptz, time_zone text,
     split text[])
     RETURNS TABLE (patient_id text, alert_id uuid, center_id bigint, center text, "by" jsonb, rule_id bigint, severity text,
-                   opened_at timestamptz, acknowledged_at timestamptz, closed_at timestamptz, gone_at timestamptz, gone text)
+                   opened_at timestamptz, acknowledged_at timestamptz, closed_at timestamptz, not_closed boolean, status text, events integer)
     LANGUAGE sql STABLE PARALLEL SAFE
 AS $$
     SELECT a.patient_id, a.id, p.center_id, p.center, p."by", a.rule_id, a.severity, a.opened_at,
-           CASE WHEN a.acknowledged_at < (SELECT clinical.report_until(end_day, cut_off, report_alert_state.time_zone)) THEN a.acknowledged_at END,
-           CASE WHEN a.closed_at < (SELECT clinical.report_until(end_day, cut_off, report_alert_state.time_zone)) THEN a.closed_at END,
-           e.recorded_at, e.kind
+           CASE WHEN a.acknowledged_at < clinical.report_until(end_day, cut_off, report_alert.time_zone) THEN a.acknowledged_at END,
+           CASE WHEN a.closed_at < clinical.report_until(end_day, cut_off, report_alert.time_zone) THEN a.closed_at END,
+           (a.closed_at < clinical.report_until(end_day, cut_off, report_alert.time_zone)) IS NOT TRUE, a.status, a.events
       FROM clinical.report_patient(project_id, centers, split) p
       JOIN clinical.alert a ON a.patient_id = p.patient_id
-      LEFT JOIN clinical.alert_event e
-        ON e.patient_id = a.patient_id AND e.alert_id = a.id AND e.event_no = a.events AND e.kind = a.status
-           AND a.status IN ('retracted', 'merged') AND e.recorded_at < (SELECT clinical.report_until(end_day, cut_off, report_alert_state.time_zone))
-     WHERE a.project_id = report_alert_state.project_id
-       AND a.opened_at < (SELECT clinical.report_until(end_day, cut_off, report_alert_state.time_zone))
+     WHERE a.project_id = report_alert.project_id AND a.opened_at < clinical.report_until(end_day, cut_off, report_alert.time_zone)
+$$;
+COMMENT ON FUNCTION clinical.report_alert(bigint, bigint[], date, timestamptz, text, text[]) IS
+'The alerts of a project''s patients at some of its centers that were opened before end_day and by cut_off, with acknowledged_at and closed_at as they were then; status and events as they are now. For the extension itself. SQLSTATE: 22023 unknown time zone.';
+
+CREATE FUNCTION clinical.report_alert_state(project_id bigint, centers bigint[], end_day date, cut_off timestamptz, time_zone text,
+    split text[])
+    RETURNS TABLE (patient_id text, alert_id uuid, center_id bigint, center text, "by" jsonb, rule_id bigint, severity text,
+                   opened_at timestamptz, acknowledged_at timestamptz, closed_at timestamptz, gone_at timestamptz, gone text, is_open boolean)
+    LANGUAGE sql STABLE PARALLEL SAFE
+AS $$
+    SELECT a.patient_id, a.alert_id, a.center_id, a.center, a."by", a.rule_id, a.severity, a.opened_at, a.acknowledged_at, a.closed_at,
+           g.recorded_at, g.kind, a.not_closed AND g.kind IS NULL
+      FROM clinical.report_alert(project_id, centers, end_day, cut_off, time_zone, split) a
+      -- LIMIT: only the events that are needed are looked up
+      LEFT JOIN LATERAL (SELECT e.recorded_at, e.kind
+                           FROM clinical.alert_event e
+                          WHERE a.status IN ('retracted', 'merged') AND e.patient_id = a.patient_id AND e.alert_id = a.alert_id
+                            AND e.event_no = a.events AND e.kind = a.status
+                            AND e.recorded_at < clinical.report_until(end_day, cut_off, report_alert_state.time_zone)
+                          LIMIT 1) g ON true
 $$;
 COMMENT ON FUNCTION clinical.report_alert_state(bigint, bigint[], date, timestamptz, text, text[]) IS
-'The alerts of a project''s patients at some of its centers that were opened before end_day and by cut_off, with what had become of them by then: acknowledged_at and closed_at, and gone_at, when they were retracted or merged (gone). For the extension itself. SQLSTATE: 22023 unknown time zone.';
+'What report_alert gives, and what had become of the alerts before end_day and by cut_off: gone_at, when they were retracted or merged (gone); is_open, neither that nor closed. For the extension itself. SQLSTATE: 22023 unknown time zone.';
 
 -- --- alerts -----------------------------------------------------------------------------------
 
@@ -34,24 +50,24 @@ CREATE FUNCTION clinical.report_alerts(project_id bigint, centers bigint[], firs
     LANGUAGE sql STABLE PARALLEL SAFE
 AS $$
     WITH counted AS (
-        SELECT s."by", s.rule_id, s.severity, s.center,
-               count(*) FILTER (WHERE s.opened_at >= (SELECT clinical.report_moment(first_day, report_alerts.time_zone))) AS opened,
-               count(*) FILTER (WHERE s.acknowledged_at >= (SELECT clinical.report_moment(first_day, report_alerts.time_zone))) AS acknowledged,
-               count(*) FILTER (WHERE s.closed_at >= (SELECT clinical.report_moment(first_day, report_alerts.time_zone))) AS closed,
-               count(*) FILTER (WHERE s.gone = 'retracted' AND s.gone_at >= (SELECT clinical.report_moment(first_day, report_alerts.time_zone)))
+        SELECT s."by", s.rule_id, s.severity, s.center_id,
+               count(*) FILTER (WHERE s.opened_at >= clinical.report_moment(first_day, report_alerts.time_zone)) AS opened,
+               count(*) FILTER (WHERE s.acknowledged_at >= clinical.report_moment(first_day, report_alerts.time_zone)) AS acknowledged,
+               count(*) FILTER (WHERE s.closed_at >= clinical.report_moment(first_day, report_alerts.time_zone)) AS closed,
+               count(*) FILTER (WHERE s.gone = 'retracted' AND s.gone_at >= clinical.report_moment(first_day, report_alerts.time_zone))
                    AS retracted,
-               count(*) FILTER (WHERE s.gone = 'merged' AND s.gone_at >= (SELECT clinical.report_moment(first_day, report_alerts.time_zone)))
+               count(*) FILTER (WHERE s.gone = 'merged' AND s.gone_at >= clinical.report_moment(first_day, report_alerts.time_zone))
                    AS merged,
-               count(*) FILTER (WHERE s.closed_at IS NULL AND s.gone IS NULL) AS open_at_end,
-               count(*) FILTER (WHERE s.acknowledged_at IS NULL AND s.closed_at IS NULL AND s.gone IS NULL) AS unacknowledged
+               count(*) FILTER (WHERE s.is_open) AS open_at_end,
+               count(*) FILTER (WHERE s.is_open AND s.acknowledged_at IS NULL) AS unacknowledged
           FROM clinical.report_alert_state(project_id, centers, end_day, cut_off, report_alerts.time_zone, split) s
-         GROUP BY s."by", s.rule_id, s.severity, s.center),
+         GROUP BY s."by", s.rule_id, s.severity, s.center_id),
     line AS (
-        SELECT CASE WHEN grouping(a."by") = 1 THEN '{}' ELSE a."by" END AS "by", a.rule_id, a.severity, a.center,
+        SELECT CASE WHEN grouping(a."by") = 1 THEN '{}' ELSE a."by" END AS "by", a.rule_id, a.severity, a.center_id,
                sum(a.opened)::bigint AS opened, sum(a.acknowledged)::bigint AS acknowledged, sum(a.closed)::bigint AS closed,
                sum(a.retracted)::bigint AS retracted, sum(a.merged)::bigint AS merged, sum(a.open_at_end)::bigint AS open_at_end,
                sum(a.unacknowledged)::bigint AS unacknowledged
-          FROM (SELECT c."by", c.rule_id, c.severity, c.center, c.opened, c.acknowledged, c.closed, c.retracted, c.merged,
+          FROM (SELECT c."by", c.rule_id, c.severity, c.center_id, c.opened, c.acknowledged, c.closed, c.retracted, c.merged,
                        c.open_at_end, c.unacknowledged
                   FROM counted c
                 UNION ALL
@@ -59,25 +75,25 @@ AS $$
                    FROM clinical.monitor_rule m
                    JOIN clinical.monitor_rule_version v ON v.rule_id = m.id
                   WHERE (m.project_id = report_alerts.project_id OR m.project_id IS NULL)
-                    AND v.recorded_at < (SELECT clinical.report_until(end_day, cut_off, report_alerts.time_zone))
+                    AND v.recorded_at < clinical.report_until(end_day, cut_off, report_alerts.time_zone)
                   ORDER BY v.rule_id, v.version DESC)
                 UNION ALL
-                SELECT NULL, NULL, NULL, coalesce(c.site_id, c.id::text), 0, 0, 0, 0, 0, 0, 0
-                  FROM clinical.center c WHERE c.id = ANY (centers)
+                SELECT NULL, NULL, NULL, c.id, 0, 0, 0, 0, 0, 0, 0 FROM unnest(centers) AS c(id)
                 -- so that there is a whole
                 UNION ALL SELECT NULL, NULL, NULL, NULL, 0, 0, 0, 0, 0, 0, 0) a
-         GROUP BY GROUPING SETS ((a."by", a.rule_id, a.severity, a.center), (a."by", a.rule_id, a.severity), (a."by", a.severity),
-                                 (a."by", a.center), (a."by"), (a.rule_id, a.severity, a.center), (a.rule_id, a.severity),
-                                 (a.severity), (a.center), ())
+         GROUP BY GROUPING SETS ((a."by", a.rule_id, a.severity, a.center_id), (a."by", a.rule_id, a.severity), (a."by", a.severity),
+                                 (a."by", a.center_id), (a."by"), (a.rule_id, a.severity, a.center_id), (a.rule_id, a.severity),
+                                 (a.severity), (a.center_id), ())
         -- NULL without being all of it: a row of zeros
         HAVING (grouping(a."by") = 1 OR (cardinality(split) > 0 AND a."by" IS NOT NULL))
            AND (grouping(a.rule_id) = 1 OR a.rule_id IS NOT NULL) AND (grouping(a.severity) = 1 OR a.severity IS NOT NULL)
-           AND (grouping(a.center) = 1 OR a.center IS NOT NULL))
-    SELECT l."by", r.code, l.severity, l.center, l.opened, l.acknowledged, l.closed, l.retracted, l.merged, l.open_at_end, l.unacknowledged
+           AND (grouping(a.center_id) = 1 OR a.center_id IS NOT NULL))
+    SELECT l."by", r.code, l.severity, coalesce(n.site_id, n.id::text), l.opened, l.acknowledged, l.closed, l.retracted, l.merged, l.open_at_end, l.unacknowledged
       FROM line l
       LEFT JOIN clinical.monitor_rule r ON r.id = l.rule_id
+      LEFT JOIN clinical.center n ON n.id = l.center_id
      ORDER BY l."by" <> '{}', l."by"::text COLLATE "C", r.code COLLATE "C" NULLS LAST, l.severity COLLATE "C" NULLS LAST,
-              l.center COLLATE "C" NULLS LAST
+              coalesce(n.site_id, n.id::text) COLLATE "C" NULLS LAST
 $$;
 COMMENT ON FUNCTION clinical.report_alerts(bigint, bigint[], date, date, timestamptz, text, text[], jsonb) IS
 'Table "alerts" of a report, by rule, severity and center (NULL: all): opened, acknowledged, closed, retracted and merged in the period, an alert that is closed at once counts as acknowledged too; open_at_end: neither closed, retracted nor merged at the end of the period, whenever opened, and of these unacknowledged. Rules that were there have a row, also without alerts, with the severity of their version then. Arguments as of all tables (src/report.h). For the extension itself. SQLSTATE: 22023 unknown time zone.';
@@ -97,30 +113,34 @@ AS $$
           LEFT JOIN clinical.alert_event e
             ON e.patient_id = s.patient_id AND e.alert_id = s.alert_id AND e.event_no = 1 AND e.cause = 'report'
           LEFT JOIN clinical.submission b ON b.patient_id = e.patient_id AND b.id = e.submission_id
-         WHERE s.opened_at >= (SELECT clinical.report_moment(first_day, report_alert_times.time_zone))),
+         WHERE s.opened_at >= clinical.report_moment(first_day, report_alert_times.time_zone)),
     described AS (
         SELECT '{}'::jsonb AS "by", a.rule_id, a.severity, count(*) AS alerts,
                count(*) FILTER (WHERE a.acknowledging IS NULL AND a.stays) AS unacknowledged,
                count(*) FILTER (WHERE a.closing IS NULL AND a.stays) AS unclosed,
-               clinical.describe(a.detection) AS detection, clinical.quantile_sas(a.detection, 0.9) AS detection_p90,
-               clinical.describe(a.acknowledging) AS acknowledging, clinical.quantile_sas(a.acknowledging, 0.9) AS acknowledging_p90,
-               clinical.describe(a.closing) AS closing, clinical.quantile_sas(a.closing, 0.9) AS closing_p90
+               count(a.detection) AS detection, clinical.quantile_sas(a.detection, ARRAY[0.5, 0.9]) AS detection_quantiles,
+               max(a.detection) AS detection_max,
+               count(a.acknowledging) AS acknowledging, clinical.quantile_sas(a.acknowledging, ARRAY[0.5, 0.9]) AS acknowledging_quantiles,
+               max(a.acknowledging) AS acknowledging_max,
+               count(a.closing) AS closing, clinical.quantile_sas(a.closing, ARRAY[0.5, 0.9]) AS closing_quantiles,
+               max(a.closing) AS closing_max
           FROM measured a
          GROUP BY GROUPING SETS ((a.rule_id, a.severity), (a.severity), ())
         UNION ALL
         SELECT a."by", a.rule_id, a.severity, count(*),
                count(*) FILTER (WHERE a.acknowledging IS NULL AND a.stays), count(*) FILTER (WHERE a.closing IS NULL AND a.stays),
-               clinical.describe(a.detection), clinical.quantile_sas(a.detection, 0.9),
-               clinical.describe(a.acknowledging), clinical.quantile_sas(a.acknowledging, 0.9),
-               clinical.describe(a.closing), clinical.quantile_sas(a.closing, 0.9)
+               count(a.detection), clinical.quantile_sas(a.detection, ARRAY[0.5, 0.9]), max(a.detection),
+               count(a.acknowledging), clinical.quantile_sas(a.acknowledging, ARRAY[0.5, 0.9]), max(a.acknowledging),
+               count(a.closing), clinical.quantile_sas(a.closing, ARRAY[0.5, 0.9]), max(a.closing)
           FROM measured a
          WHERE cardinality(split) > 0
          GROUP BY GROUPING SETS ((a."by", a.rule_id, a.severity), (a."by", a.severity), (a."by")))
-    SELECT d."by", r.code, d.severity, m.measure, d.alerts, (m.d).n, (m.d).median, m.p90, (m.d).max, m.censored
+    SELECT d."by", r.code, d.severity, m.measure, d.alerts, m.n, m.quantiles[1], m.quantiles[2], m.max, m.censored
       FROM described d
-     CROSS JOIN LATERAL (VALUES (1, 'detection', d.detection, d.detection_p90, 0::bigint),
-                                (2, 'acknowledging', d.acknowledging, d.acknowledging_p90, d.unacknowledged),
-                                (3, 'closing', d.closing, d.closing_p90, d.unclosed)) AS m(no, measure, d, p90, censored)
+     CROSS JOIN LATERAL (VALUES (1, 'detection', d.detection, d.detection_quantiles, d.detection_max, 0::bigint),
+                                (2, 'acknowledging', d.acknowledging, d.acknowledging_quantiles, d.acknowledging_max, d.unacknowledged),
+                                (3, 'closing', d.closing, d.closing_quantiles, d.closing_max, d.unclosed))
+           AS m(no, measure, n, quantiles, max, censored)
       LEFT JOIN clinical.monitor_rule r ON r.id = d.rule_id
      ORDER BY d."by" <> '{}', d."by"::text COLLATE "C", r.code COLLATE "C" NULLS LAST, d.severity COLLATE "C" NULLS LAST, m.no
 $$;
@@ -136,8 +156,8 @@ AS $$
         SELECT CASE WHEN grouping(a."by") = 1 THEN '{}' ELSE a."by" END AS "by", coalesce(a.month, '') AS month,
                coalesce(a.severity, '') AS severity, count(*) AS opened
           FROM (SELECT s."by", s.severity, to_char(s.opened_at AT TIME ZONE time_zone, 'YYYY-MM') AS month
-                  FROM clinical.report_alert_state(project_id, centers, end_day, cut_off, time_zone, split) s
-                 WHERE s.opened_at >= (SELECT clinical.report_moment(first_day, time_zone))) a
+                  FROM clinical.report_alert(project_id, centers, end_day, cut_off, time_zone, split) s
+                 WHERE s.opened_at >= clinical.report_moment(first_day, time_zone)) a
          GROUP BY GROUPING SETS ((a."by", a.month, a.severity), (a."by", a.month), (a."by", a.severity), (a."by"),
                                  (a.month, a.severity), (a.month), (a.severity), ())
         HAVING grouping(a."by") = 1 OR cardinality(split) > 0)
@@ -175,8 +195,8 @@ AS $$
     alerts AS (
         SELECT s.center_id, count(*) AS opened,
                count(*) FILTER (WHERE s.acknowledged_at <= s.opened_at + interval '72 hours') AS acknowledged
-          FROM clinical.report_alert_state(project_id, centers, end_day, cut_off, report_indicators.time_zone, '{}') s
-         WHERE s.opened_at >= (SELECT clinical.report_moment(first_day, report_indicators.time_zone))
+          FROM clinical.report_alert(project_id, centers, end_day, cut_off, report_indicators.time_zone, '{}') s
+         WHERE s.opened_at >= clinical.report_moment(first_day, report_indicators.time_zone)
          GROUP BY s.center_id),
     entries AS (
         SELECT f.center_id, sum(f.expected) AS expected, sum(f.completed) + sum(f.late) AS made, sum(f.late) AS late, sum(f.missed) AS missed,
@@ -280,11 +300,11 @@ AS $$
         SELECT s.patient_id, s.alert_id, s.center, s.rule_id, s.severity, s.opened_at, s.acknowledged_at,
                CASE s.severity WHEN 'critical' THEN 1 WHEN 'serious' THEN 2 WHEN 'warning' THEN 3 ELSE 4 END AS no
           FROM clinical.report_alert_state(project_id, centers, end_day, cut_off, report_open_alerts.time_zone, '{}') s
-         WHERE s.closed_at IS NULL AND s.gone IS NULL)
+         WHERE s.is_open)
     SELECT '{}'::jsonb, l.patient_id, l.alert_id::text, l.center, r.code, l.severity,
            (SELECT e.onset FROM clinical.alert_event e
              WHERE e.patient_id = l.patient_id AND e.alert_id = l.alert_id
-               AND (e.event_no = 1 OR e.recorded_at < (SELECT clinical.report_until(end_day, cut_off, report_open_alerts.time_zone)))
+               AND (e.event_no = 1 OR e.recorded_at < clinical.report_until(end_day, cut_off, report_open_alerts.time_zone))
              ORDER BY e.event_no DESC LIMIT 1),
            l.opened_at AT TIME ZONE report_open_alerts.time_zone, l.acknowledged_at AT TIME ZONE report_open_alerts.time_zone, l.total
       FROM ((SELECT f.no, f.patient_id, f.alert_id, f.center, f.rule_id, f.severity, f.opened_at, f.acknowledged_at, NULL::bigint AS total
@@ -326,8 +346,8 @@ AS $$
         SELECT q.patient_id, q.submission_id, p.center, q.reason_code, q.instrument, q.received_at, q.arrival
           FROM clinical.report_patient(project_id, centers, '{}') p
           JOIN clinical.set_aside q ON q.patient_id = p.patient_id
-         WHERE q.outcome = 'quarantined' AND q.processed_at < (SELECT clinical.report_until(end_day, cut_off, report_quarantined.time_zone))
-           AND coalesce(q.requeued_at >= (SELECT clinical.report_until(end_day, cut_off, report_quarantined.time_zone)), true))
+         WHERE q.outcome = 'quarantined' AND q.processed_at < clinical.report_until(end_day, cut_off, report_quarantined.time_zone)
+           AND coalesce(q.requeued_at >= clinical.report_until(end_day, cut_off, report_quarantined.time_zone), true))
     SELECT '{}'::jsonb, l.patient_id, l.submission_id::text, l.center, l.reason_code, l.instrument, l.received_at AT TIME ZONE report_quarantined.time_zone, l.total
       FROM ((SELECT f.patient_id, f.submission_id, f.center, f.reason_code, f.instrument, f.received_at, f.arrival, NULL::bigint AS total
                FROM found f ORDER BY f.received_at, f.patient_id COLLATE "C", f.submission_id, f.arrival LIMIT 10000)

@@ -37,8 +37,8 @@ CREATE FUNCTION clinical.report_lags_add(state internal, lags bytea) RETURNS int
     LANGUAGE C IMMUTABLE PARALLEL SAFE
     AS 'MODULE_PATHNAME', 'clinical_report_lags_add';
 COMMENT ON FUNCTION clinical.report_lags_add(internal, bytea) IS
-'For the aggregate report_lags. SQLSTATE: none of its own.';
-CREATE FUNCTION clinical.report_lags_result(state internal) RETURNS bigint[]
+'For the aggregate report_lags. SQLSTATE: 22P03 not an image of lags.';
+CREATE FUNCTION clinical.report_lags_result(state internal) RETURNS bytea
     LANGUAGE C IMMUTABLE PARALLEL SAFE
     AS 'MODULE_PATHNAME', 'clinical_report_lags_result';
 COMMENT ON FUNCTION clinical.report_lags_result(internal) IS
@@ -47,28 +47,34 @@ CREATE AGGREGATE clinical.report_lags(lags bytea) (
     SFUNC = clinical.report_lags_add, STYPE = internal, SSPACE = 4096,
     FINALFUNC = clinical.report_lags_result, PARALLEL = SAFE);
 COMMENT ON AGGREGATE clinical.report_lags(bytea) IS
-'Of the seconds that reports took to come (lags of report_entry_count): how many there are, twice their median and twice the 95th percentile (as quantile_sas has them); NULL if there are none. For the extension itself. SQLSTATE: none of its own.';
+'How often each number of seconds occurs that reports took to come; of lags of report_entry_count, or of its own results; NULL if there are none. For the extension itself. SQLSTATE: 22P03 not an image of lags.';
+CREATE FUNCTION clinical.report_lag_quantiles(lags bytea) RETURNS bigint[]
+    LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE
+    AS 'MODULE_PATHNAME', 'clinical_report_lag_quantiles';
+COMMENT ON FUNCTION clinical.report_lag_quantiles(bytea) IS
+'Of a result of report_lags: how many reports there were, twice the median of their seconds and twice the 95th percentile, as quantile_sas has them. For the extension itself. SQLSTATE: 22023 not a result of report_lags; 22P03 not an image of lags.';
 
-CREATE FUNCTION clinical.report_entry_plan(project_id bigint) RETURNS jsonb
+CREATE FUNCTION clinical.report_entry_plan(project_id bigint, centers bigint[], first_day date, end_day date, cut_off timestamptz,
+    time_zone text, split text[], facts jsonb)
+    RETURNS TABLE (behind integer, instruments jsonb)
     LANGUAGE sql STABLE PARALLEL SAFE
 AS $$
-    SELECT jsonb_build_object(
-               'behind', (SELECT coalesce(max(coalesce((s.schedule ->> 'grace_minutes')::integer, 0) / 1440 + 2 +
-                                      coalesce((SELECT max(coalesce((v.value ->> 'before')::integer, 0)) + max(coalesce((v.value ->> 'after')::integer, 0))
-                                                  FROM jsonb_array_elements(s.schedule -> 'visits') v), 0)), 0)
-                            FROM clinical.entry_schedule s WHERE s.project_id = report_entry_plan.project_id),
-               'instruments', coalesce(jsonb_agg(jsonb_build_object(
-                   'instrument', u.instrument,
-                   'versions', (SELECT coalesce(jsonb_agg(v.id), '[]') FROM clinical.instrument_version v WHERE v.instrument = u.instrument),
-                   'schedules', (SELECT coalesce(jsonb_agg(jsonb_build_object('from', s.effective_from, 'schedule', s.schedule) ORDER BY s.effective_from, s.id), '[]')
-                                   FROM clinical.entry_schedule s WHERE s.project_id = u.project_id AND s.instrument = u.instrument),
-                   'uses', (SELECT coalesce(jsonb_agg(jsonb_build_object('from', v.effective_from, 'used', v.version_id IS NOT NULL) ORDER BY v.effective_from, v.id), '[]')
-                              FROM clinical.project_instrument_version v WHERE v.project_id = u.project_id AND v.instrument = u.instrument))
-                   ORDER BY u.instrument), '[]'))
+    SELECT (SELECT coalesce(max(coalesce((s.schedule ->> 'grace_minutes')::integer, 0) / 1440 + 2 +
+                       coalesce((SELECT max(coalesce((v.value ->> 'before')::integer, 0)) + max(coalesce((v.value ->> 'after')::integer, 0))
+                                   FROM jsonb_array_elements(s.schedule -> 'visits') v), 0)), 0)
+              FROM clinical.entry_schedule s WHERE s.project_id = report_entry_plan.project_id),
+           coalesce(jsonb_agg(jsonb_build_object(
+               'instrument', u.instrument,
+               'versions', (SELECT coalesce(jsonb_agg(v.id ORDER BY v.id), '[]') FROM clinical.instrument_version v WHERE v.instrument = u.instrument),
+               'schedules', (SELECT coalesce(jsonb_agg(jsonb_build_object('from', s.effective_from, 'schedule', s.schedule) ORDER BY s.effective_from, s.id), '[]')
+                               FROM clinical.entry_schedule s WHERE s.project_id = u.project_id AND s.instrument = u.instrument),
+               'uses', (SELECT coalesce(jsonb_agg(jsonb_build_object('from', v.effective_from, 'used', v.version_id IS NOT NULL) ORDER BY v.effective_from, v.id), '[]')
+                          FROM clinical.project_instrument_version v WHERE v.project_id = u.project_id AND v.instrument = u.instrument))
+               ORDER BY u.instrument), '[]')
       FROM clinical.project_instrument u WHERE u.project_id = report_entry_plan.project_id
 $$;
-COMMENT ON FUNCTION clinical.report_entry_plan(bigint) IS
-'What a project expects of its patients, for report_entry_count: the instruments, their versions, schedules and uses, and how many days behind a period the entries begin that may be on in it. For the extension itself. SQLSTATE: none of its own.';
+COMMENT ON FUNCTION clinical.report_entry_plan(bigint, bigint[], date, date, timestamptz, text, text[], jsonb) IS
+'Facts for report_patient_compliance: what a project expects of its patients, one row: the instruments, their versions, schedules and uses, and how many days behind a period the entries begin that may be on in it. They are facts of their own so that the planner knows which reports are read. For the extension itself. SQLSTATE: none of its own.';
 
 CREATE FUNCTION clinical.report_entry_count(plan jsonb, first_day date, end_day date, cut_off timestamptz, enrolled_on date, ended_on date,
     event_nos integer[], event_days date[], event_zones text[], told_nos integer[], told_from timestamptz[], told_zones text[],
@@ -88,18 +94,15 @@ CREATE FUNCTION clinical.report_patient_compliance(project_id bigint, centers bi
         run_first date, run_last date, accepted bigint, withdrawn bigint, reports bigint, delayed bigint, median numeric, p95 numeric)
     LANGUAGE sql STABLE PARALLEL SAFE
 AS $$
-    WITH plan AS MATERIALIZED (
-        SELECT p.plan, first_day - (p.plan ->> 'behind')::integer - 2 AS from_day, end_day + 2 * (p.plan ->> 'behind')::integer + 4 AS to_day
-          FROM (SELECT clinical.report_entry_plan(report_patient_compliance.project_id) AS plan) p),
-    report AS (
+    WITH report AS (
         SELECT s.patient_id, clinical.report_entries(s.version_id, s.captured_at, s.received_at, s.local_day, s.status, first_day, end_day) AS reports
           FROM clinical.submission s
           JOIN clinical.patient p ON p.id = s.patient_id
          WHERE s.project_id = report_patient_compliance.project_id AND p.project_id = report_patient_compliance.project_id
            AND p.center_id = ANY (centers)
            -- none was captured more than a quarter of an hour after it was received
-           AND s.received_at >= (SELECT timezone('UTC', l.from_day - interval '1 day') FROM plan l) AND s.received_at <= cut_off
-           AND s.captured_at < (SELECT timezone('UTC', l.to_day::timestamp) FROM plan l)
+           AND s.received_at >= timezone('UTC', (first_day - (facts #>> '{0,behind}')::integer - 3)::timestamp) AND s.received_at <= cut_off
+           AND s.captured_at < timezone('UTC', (end_day + 2 * (facts #>> '{0,behind}')::integer + 4)::timestamp)
          GROUP BY s.patient_id),
     stay AS (
         SELECT e.patient_id, min(e.effective_on) FILTER (WHERE e.status = 'enrolled') AS enrolled_on,
@@ -129,8 +132,13 @@ AS $$
           LEFT JOIN told t ON t.patient_id = r.patient_id
           LEFT JOIN excuse x ON x.patient_id = r.patient_id
           LEFT JOIN report e ON e.patient_id = r.patient_id
-         CROSS JOIN LATERAL clinical.report_entry_count((SELECT l.plan FROM plan l), first_day, end_day, cut_off, s.enrolled_on, s.ended_on,
-                   s.numbers, s.days, s.zones, t.numbers, t.moments, t.zones, x.periods, e.reports) n)
+         CROSS JOIN LATERAL clinical.report_entry_count(facts -> 0, first_day, end_day, cut_off, s.enrolled_on, s.ended_on,
+                   s.numbers, s.days, s.zones, t.numbers, t.moments, t.zones, x.periods, e.reports) n),
+    lag AS MATERIALIZED (
+        SELECT c."by", c.center_id, c.center, clinical.report_lags(c.lags) AS lags
+          FROM counted c
+         WHERE c.instrument IS NULL
+         GROUP BY c."by", c.center_id, c.center)
     SELECT f.*
       FROM (SELECT c."by", CASE WHEN c.instrument IS NULL THEN 'all' ELSE 'instrument' END AS fact, c.center_id, c.center, c.instrument,
                    NULL::text AS patient_id, count(*) FILTER (WHERE c.expected > 0) AS patients, sum(c.expected) AS expected,
@@ -147,19 +155,23 @@ AS $$
                    u.first, u.last, NULL, NULL, NULL, NULL, NULL, NULL
               FROM counted c
              CROSS JOIN LATERAL unnest(c.run_first, c.run_last, c.run_entries) AS u (first, last, entries)
+             WHERE c.run_first IS NOT NULL
             UNION ALL
-            SELECT CASE WHEN g.whole THEN '{}' ELSE g."by" END, 'transfer', g.center_id, g.center, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
-                   NULL, NULL, NULL, NULL, NULL, NULL, g.lags[1], NULL, trim_scale(g.lags[2] / 2::numeric), trim_scale(g.lags[3] / 2::numeric)
-              FROM (SELECT c."by", c.center_id, c.center, grouping(c."by") = 1 AS whole, clinical.report_lags(c.lags) AS lags
-                      FROM counted c
-                     WHERE c.instrument IS NULL
-                     GROUP BY GROUPING SETS ((), (c.center_id, c.center), (c."by"), (c."by", c.center_id, c.center))
-                    HAVING grouping(c."by") = 1 OR cardinality(split) > 0) g
-             WHERE g.lags IS NOT NULL) f
+            SELECT g."by", 'transfer', g.center_id, g.center, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
+                   g.quantiles[1], NULL, trim_scale(g.quantiles[2] / 2::numeric), trim_scale(g.quantiles[3] / 2::numeric)
+              FROM (SELECT '{}'::jsonb AS "by", l.center_id, l.center, clinical.report_lag_quantiles(clinical.report_lags(l.lags)) AS quantiles
+                      FROM lag l
+                     GROUP BY GROUPING SETS ((), (l.center_id, l.center))
+                    UNION ALL
+                    SELECT l."by", l.center_id, l.center, clinical.report_lag_quantiles(clinical.report_lags(l.lags))
+                      FROM lag l
+                     WHERE cardinality(split) > 0
+                     GROUP BY GROUPING SETS ((l."by"), (l."by", l.center_id, l.center))) g
+             WHERE g.quantiles IS NOT NULL) f
      ORDER BY f.fact, f."by", f.center, f.center_id, f.instrument COLLATE "C", f.patient_id COLLATE "C", f.run_first, f.run_last
 $$;
 COMMENT ON FUNCTION clinical.report_patient_compliance(bigint, bigint[], date, date, timestamptz, text, text[], jsonb) IS
-'Facts for several tables of a report. Rows of fact all are sums over the patients of a center and of one combination of labels: entries of all instruments, as report_entry_count has them; patients of whom entries were expected, the sum of their percentages (100 completed / expected), how many had 80 and more, the most that one missed in a row; and reports. Of fact instrument: the same for each instrument, without reports. Of fact run: three and more entries that a patient missed in a row. Of fact transfer: how many reports, and in how many seconds they came, median and 95th percentile; the whole and each combination of labels, center NULL all. For the extension itself. SQLSTATE: 22023 a patient was on study for more than ten years of the period; 22008 period is out of range.';
+'Facts for several tables of a report, from report_entry_plan. Rows of fact all are sums over the patients of a center and of one combination of labels: entries of all instruments, as report_entry_count has them; patients of whom entries were expected, the sum of their percentages (100 completed / expected), how many had 80 and more, the most that one missed in a row; and reports. Of fact instrument: the same for each instrument, without reports. Of fact run: three and more entries that a patient missed in a row. Of fact transfer: how many reports, and in how many seconds they came, median and 95th percentile; the whole and each combination of labels, center NULL all. For the extension itself. SQLSTATE: 22023 a patient was on study for more than ten years of the period; 22008 period is out of range.';
 
 CREATE FUNCTION clinical.report_compliance(project_id bigint, centers bigint[], first_day date, end_day date, cut_off timestamptz,
     time_zone text, split text[], facts jsonb)

@@ -6,35 +6,47 @@
 
 -- --- what these tables, and those of alerts, are made of --------------------------------------
 
--- Where midnight comes twice, the first: PostgreSQL takes the second.
+-- Of functions that are immutable, so that the planner knows the moment.  Where midnight comes twice, it is the
+-- first: PostgreSQL takes the second.
 CREATE FUNCTION clinical.report_moment(day date, time_zone text) RETURNS timestamptz
-    LANGUAGE sql STABLE PARALLEL SAFE
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
 AS $$
-    SELECT CASE WHEN (((day::timestamp AT TIME ZONE time_zone) - interval '1 hour') AT TIME ZONE time_zone)::date >= day
-                THEN (day::timestamp AT TIME ZONE time_zone) - interval '1 hour'
-                ELSE day::timestamp AT TIME ZONE time_zone END
+    SELECT CASE WHEN timezone(time_zone, timezone('UTC', timezone('UTC', timezone(time_zone, day::timestamp)) - interval '1 hour'))::date >= day
+                THEN timezone('UTC', timezone('UTC', timezone(time_zone, day::timestamp)) - interval '1 hour')
+                ELSE timezone(time_zone, day::timestamp) END
 $$;
 COMMENT ON FUNCTION clinical.report_moment(date, text) IS
 'The moment at which a day begins in a time zone. For the extension itself. SQLSTATE: 22023 unknown time zone.';
 
 CREATE FUNCTION clinical.report_until(end_day date, cut_off timestamptz, time_zone text) RETURNS timestamptz
-    LANGUAGE sql STABLE PARALLEL SAFE
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
 AS $$
-    SELECT least(clinical.report_moment(end_day, time_zone), cut_off + interval '1 microsecond')
+    SELECT least(clinical.report_moment(end_day, time_zone), timezone('UTC', timezone('UTC', cut_off) + interval '1 microsecond'))
 $$;
 COMMENT ON FUNCTION clinical.report_until(date, timestamptz, text) IS
 'The moment before which something must have happened to be in a report: the end of its period, or just after its cut-off if that is earlier. For the extension itself. SQLSTATE: 22023 unknown time zone.';
 
+CREATE FUNCTION clinical.report_age(birth_date date, birth_year integer, age integer, on_day date) RETURNS integer
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+AS $$
+    SELECT coalesce(extract(year FROM age(on_day::timestamp, birth_date::timestamp))::integer,
+                    extract(year FROM on_day)::integer - birth_year, age)
+$$;
+COMMENT ON FUNCTION clinical.report_age(date, integer, integer, date) IS
+'Age in whole years on a day: from the day of birth; else the difference of the years; else the age that was given. NULL: nothing was given. For the extension itself. SQLSTATE: none of its own.';
+
 -- A patient leaves a study once, so there is one last status, whatever the order of the events.
 CREATE FUNCTION clinical.report_disposition(project_id bigint, centers bigint[], end_day date, cut_off timestamptz, split text[])
     RETURNS TABLE (patient_id text, center_id bigint, center text, "by" jsonb, status text, reason text,
-                   enrolled_on date, ended_on date)
+                   enrolled_on date, ended_on date, age integer, sex text, race text, ethnicity text)
     LANGUAGE sql STABLE PARALLEL SAFE
 AS $$
     SELECT p.patient_id, p.center_id, p.center, p."by",
-           coalesce(d.ended, CASE WHEN d.enrolled_on IS NULL THEN 'screened' ELSE 'enrolled' END), d.reason, d.enrolled_on, d.ended_on
+           coalesce(d.ended, CASE WHEN d.enrolled_on IS NULL THEN 'screened' ELSE 'enrolled' END), d.reason, d.enrolled_on, d.ended_on,
+           clinical.report_age(d.birth_date, d.birth_year, d.age, d.enrolled_on), d.sex, d.race, d.ethnicity
       FROM clinical.report_patient(project_id, centers, split) p
-      JOIN (SELECT e.patient_id, min(e.effective_on) FILTER (WHERE e.status = 'enrolled') AS enrolled_on,
+      JOIN (SELECT q.id, q.birth_date, q.birth_year, q.age, q.sex, q.race, q.ethnicity,
+                   min(e.effective_on) FILTER (WHERE e.status = 'enrolled') AS enrolled_on,
                    min(e.status) FILTER (WHERE e.status NOT IN ('screened', 'enrolled')) AS ended,
                    min(e.reason) FILTER (WHERE e.status NOT IN ('screened', 'enrolled')) AS reason,
                    min(e.effective_on) FILTER (WHERE e.status NOT IN ('screened', 'enrolled')) AS ended_on
@@ -42,10 +54,10 @@ AS $$
               JOIN clinical.enrollment_event e ON e.patient_id = q.id
              WHERE q.project_id = report_disposition.project_id AND q.center_id = ANY (centers)
                AND e.effective_on < end_day AND e.recorded_at <= cut_off
-             GROUP BY e.patient_id) d ON d.patient_id = p.patient_id
+             GROUP BY q.id) d ON d.id = p.patient_id
 $$;
 COMMENT ON FUNCTION clinical.report_disposition(bigint, bigint[], date, timestamptz, text[]) IS
-'The patients of a project at some of its centers who had entered before end_day, as far as told by cut_off: the center of now, the labels of split, the status then, with its reason and day (ended_on) if they had left, and the day of enrolment. For the extension itself. SQLSTATE: none of its own.';
+'The patients of a project at some of its centers who had entered before end_day, as far as told by cut_off: the center of now, the labels of split, the status then, with its reason and day (ended_on) if they had left, the day of enrolment, the age on that day, and who they are. For the extension itself. SQLSTATE: none of its own.';
 
 -- Days are the project's.  A center that was active when it was entered here may have been so for long
 -- (activated_at).
@@ -64,15 +76,6 @@ AS $$
 $$;
 COMMENT ON FUNCTION clinical.report_center_status(bigint[], timestamptz, text) IS
 'The statuses that centers have had, as far as told by cut_off, in the order of event_id, each from from_day on and before until_day, days of time_zone; the first time that a center was active begins with activated_at, if that is earlier. For the extension itself. SQLSTATE: 22023 unknown time zone.';
-
-CREATE FUNCTION clinical.report_age(birth_date date, birth_year integer, age integer, on_day date) RETURNS integer
-    LANGUAGE sql IMMUTABLE PARALLEL SAFE
-AS $$
-    SELECT coalesce(extract(year FROM age(on_day::timestamp, birth_date::timestamp))::integer,
-                    extract(year FROM on_day)::integer - birth_year, age)
-$$;
-COMMENT ON FUNCTION clinical.report_age(date, integer, integer, date) IS
-'Age in whole years on a day: from the day of birth; else the difference of the years; else the age that was given. NULL: nothing was given. For the extension itself. SQLSTATE: none of its own.';
 
 CREATE FUNCTION clinical.report_target(planned integer, from_day date, to_day date, until_day date) RETURNS numeric
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
@@ -241,9 +244,8 @@ AS $$
            (s.d).q1, (s.d).q3, (s.d).min, (s.d).max, 0
       FROM clinical.report_group(project_id, centers, end_day, cut_off, split) g
       LEFT JOIN (SELECT CASE WHEN grouping(d."by") = 1 THEN '{}' ELSE d."by" END AS "by", coalesce(d.center_id, 0) AS center_id,
-                        clinical.describe(clinical.report_age(p.birth_date, p.birth_year, p.age, d.enrolled_on)::numeric) AS d
+                        clinical.describe(d.age) AS d
                    FROM clinical.report_disposition(project_id, centers, end_day, cut_off, split) d
-                   JOIN clinical.patient p ON p.id = d.patient_id
                   WHERE d.enrolled_on IS NOT NULL
                   GROUP BY GROUPING SETS ((d."by", d.center_id), (d."by"), (d.center_id), ())
                  HAVING grouping(d."by") = 1 OR cardinality(split) > 0) s ON s."by" = g."by" AND s.center_id = g.center_id
@@ -261,9 +263,8 @@ AS $$
         SELECT CASE WHEN grouping(d."by") = 1 THEN '{}' ELSE d."by" END AS "by", coalesce(d.center_id, 0) AS center_id, d.label,
                count(*) AS patients
           FROM (SELECT x."by", x.center_id,
-                       coalesce(CASE what WHEN 'sex' THEN p.sex WHEN 'race' THEN p.race ELSE p.ethnicity END, 'missing') AS label
+                       coalesce(CASE what WHEN 'sex' THEN x.sex WHEN 'race' THEN x.race ELSE x.ethnicity END, 'missing') AS label
                   FROM clinical.report_disposition(project_id, centers, end_day, cut_off, split) x
-                  JOIN clinical.patient p ON p.id = x.patient_id
                  WHERE x.enrolled_on IS NOT NULL) d
          GROUP BY GROUPING SETS ((d."by", d.center_id, d.label), (d."by", d.label), (d.center_id, d.label), (d.label))
         HAVING grouping(d."by") = 1 OR cardinality(split) > 0),

@@ -14,6 +14,9 @@
 /* Facts of the patients, read once for several tables and sections */
 #define FACTS "patient_compliance"
 
+/* What is expected of them */
+#define PLAN "entry_plan"
+
 static const ClinicalReportColumn compliance_columns[] = {
 	{"center", "Center", CLINICAL_REPORT_LABEL},
 	{"instrument", "Instrument", CLINICAL_REPORT_LABEL},
@@ -73,7 +76,10 @@ static const ClinicalReportColumn late_columns[] = {
 
 const ClinicalReportTable clinical_report_compliance_tables[] = {
 	{
-		.name = FACTS, .function = "clinical.report_patient_compliance"
+		.name = PLAN, .function = "clinical.report_entry_plan"
+	},
+	{
+		.name = FACTS, .function = "clinical.report_patient_compliance", .base = PLAN
 	},
 	{
 		.section = "compliance", .name = "compliance", .title = "Entries expected and made",
@@ -90,7 +96,7 @@ const ClinicalReportTable clinical_report_compliance_tables[] = {
 	},
 	{
 		.section = "quality", .name = "balance", .title = "What became of the reports",
-		.note = "Reports received on the days of the period, by UTC: received = accepted + duplicate + conflict + quarantined + withdrawn.",
+		.note = "Reports received on the days of the period, by UTC; each is one of accepted, duplicate, conflict, quarantined and withdrawn.",
 		.function = "clinical.report_balance", .base = FACTS,
 		.columns = balance_columns, .ncolumns = lengthof(balance_columns)
 	},

@@ -47,12 +47,14 @@ typedef struct ClinicalEntryReports
 
 extern void clinical_entry_reports_read(const bytea *image, ClinicalEntryReports *reports);
 
+/* The index of a report's version */
 static inline int
 clinical_entry_version(const ClinicalEntryReport *report)
 {
 	return (int) (report->rest & (CLINICAL_ENTRY_MAX_VERSIONS - 1));
 }
 
+/* The seconds that a report took to come */
 static inline int64
 clinical_entry_lag(const ClinicalEntryReport *report)
 {
@@ -212,5 +214,10 @@ typedef struct ClinicalEntryPatient
 } ClinicalEntryPatient;
 
 extern void clinical_entry_expand(ClinicalEntryPlan *plan, ClinicalEntryPatient *patient);
+
+/* --- report_entry_lag.c: how long reports took to come ---------------------------------------------------- */
+
+extern bytea *clinical_report_lags_image(bool counts, int64 numbers);
+extern void clinical_report_lags_put(bytea *image, int64 place, int64 number);
 
 #endif							/* CLINICAL_REPORT_ENTRY_H */

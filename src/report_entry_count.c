@@ -31,6 +31,9 @@ PG_FUNCTION_INFO_V1(clinical_report_entry_count);
 /* A report that took longer came late */
 #define DELAYED_SECONDS (24 * 60 * 60)
 
+/* Days of patients are not further than ten thousand years from 2000 */
+#define MAX_DAY 3652500
+
 /* The arguments */
 enum
 {
@@ -122,7 +125,7 @@ read_stays(FunctionCallInfo fcinfo, ClinicalEntryPlan *plan, ClinicalEntryPatien
 		stay->number = DatumGetInt32(numbers[i]);
 		stay->day = DatumGetDateADT(days[i]);
 		stay->zone = clinical_entry_zone(plan, zones[i]);
-		clinical_require_arg(!DATE_NOT_FINITE(stay->day), "days of events must be finite");
+		clinical_require_arg(stay->day >= -MAX_DAY && stay->day <= MAX_DAY, "day of an event is out of range");
 	}
 	qsort(patient->stays, patient->nstays, sizeof(ClinicalEntryStay), compare_numbers);
 }
@@ -185,7 +188,7 @@ read_patient(FunctionCallInfo fcinfo, ClinicalEntryPlan *plan, ClinicalEntryPati
 	patient->enrolled = !PG_ARGISNULL(ARG_ENROLLED_ON);
 	patient->enrolled_on = patient->enrolled ? PG_GETARG_DATEADT(ARG_ENROLLED_ON) : 0;
 	patient->ended_on = PG_ARGISNULL(ARG_ENDED_ON) ? DATEVAL_NOEND : PG_GETARG_DATEADT(ARG_ENDED_ON);
-	clinical_require_arg(!DATE_NOT_FINITE(patient->enrolled_on), "day of enrolment must be finite");
+	clinical_require_arg(patient->enrolled_on >= -MAX_DAY && patient->enrolled_on <= MAX_DAY, "day of enrolment is out of range");
 	read_stays(fcinfo, plan, patient);
 	read_told(fcinfo, plan, patient);
 	read_excuses(fcinfo, patient);
@@ -345,7 +348,7 @@ put_runs(const Counts *counts, Datum *values, bool *nulls)
 static void
 put_reports(const ClinicalEntryReports *reports, Datum *values, bool *nulls)
 {
-	bytea	   *lags = palloc(VARHDRSZ + reports->nreports * sizeof(int64));
+	bytea	   *lags = clinical_report_lags_image(false, reports->nreports);
 	int64		count = 0;
 	int64		delayed = 0;
 
@@ -355,10 +358,10 @@ put_reports(const ClinicalEntryReports *reports, Datum *values, bool *nulls)
 
 		if (lag == CLINICAL_ENTRY_NO_LAG)
 			continue;
-		memcpy(VARDATA(lags) + count++ * sizeof(int64), &lag, sizeof(int64));
+		clinical_report_lags_put(lags, count++, lag);
 		delayed += lag > DELAYED_SECONDS;
 	}
-	SET_VARSIZE(lags, VARHDRSZ + count * sizeof(int64));
+	SET_VARSIZE(lags, VARHDRSZ + 1 + count * sizeof(int64));
 	memset(&nulls[OUT_ACCEPTED], false, OUT_LAGS - OUT_ACCEPTED + 1);
 	values[OUT_ACCEPTED] = Int64GetDatum(reports->accepted);
 	values[OUT_WITHDRAWN] = Int64GetDatum(reports->withdrawn);

@@ -153,8 +153,8 @@ clinical_scalar_text(const JsonbValue *value)
 }
 
 /* A moment without what no reader looks for: 2026-07-01 12:00:05 UTC. */
-static char *
-time_text(char *moment)
+char *
+clinical_time_text(char *moment)
 {
 	char	   *mark = strchr(moment, 'T');
 	char	   *point = strchr(moment, '.');
@@ -201,7 +201,7 @@ value_text(const ClinicalShownRow *row, int column)
 		case CLINICAL_REPORT_SECONDS:
 			return seconds_text(value->val.numeric);
 		case CLINICAL_REPORT_TIME:
-			return time_text(clinical_scalar_text(value));
+			return clinical_time_text(clinical_scalar_text(value));
 		case CLINICAL_REPORT_FLAG:
 			return flag_text(value);
 		case CLINICAL_REPORT_LABEL:

@@ -46,8 +46,8 @@ typedef struct Tile
 
 static const Tile tiles[] = {
 	{"enrolment", "enrolment", "cumulative", "Patients enrolled to date", "target", "", " planned to date"},
-	{"enrolment", "enrolment", "enrolled", "Enrolled in the period", "rate", "", " per center and active month"},
-	{"compliance", "compliance", "percent", "Compliance, %", "expected", "of ", " expected entries"},
+	{"enrolment", "enrolment", "enrolled", "Enrolled in the period", NULL, NULL, NULL},
+	{"compliance", "compliance", "percent", "Compliance", "expected", "of ", " expected entries"},
 	{"alerts", "alerts", "opened", "Alerts opened", "open_at_end", "", " open at the end"},
 	{"quality", "balance", "received", "Reports received", "quarantined", "", " quarantined"}
 };
@@ -81,6 +81,7 @@ clinical_html_text(StringInfo out, const char *words, int length)
 	{
 		int			bytes = Min(pg_mblen(words), (int) (end - words));
 
+		CHECK_FOR_INTERRUPTS();
 		switch (*words)
 		{
 			case '&':
@@ -129,16 +130,13 @@ member_text(const JsonbValue *object, const char *name)
 	return clinical_scalar_text(value);
 }
 
-/* A moment of the header, without its fraction. */
+/* A moment of the header. */
 static char *
 moment_text(const JsonbValue *header, const char *name)
 {
 	char	   *words = member_text(header, name);
-	char	   *mark = words == NULL ? NULL : strchr(words, 'T');
 
-	if (mark != NULL)
-		*mark = ' ';
-	return words;
+	return words == NULL ? NULL : clinical_time_text(words);
 }
 
 /* The day before one that is written as days are; else what was written. */
@@ -163,20 +161,22 @@ period_text(const JsonbValue *header)
 {
 	JsonbValue	buffer;
 	JsonbValue *period = clinical_json_get(header, "period", &buffer);
-	char	   *start = period == NULL ? NULL : member_text(period, "start");
-	char	   *end = period == NULL ? NULL : day_before(member_text(period, "end"));
+	JsonbValue *bounds;
 
-	return start == NULL || end == NULL ? NULL : psprintf("%s to %s", start, end);
+	if (period == NULL || clinical_shape_elements(period, &bounds) != 2 ||
+		bounds[0].type != jbvString || bounds[1].type != jbvString)
+		return NULL;
+	return psprintf("%s to %s", clinical_scalar_text(&bounds[0]), day_before(clinical_scalar_text(&bounds[1])));
 }
 
-/* What the report is about: a member of the header's project. */
+/* A member of an object of the header as text; NULL: none. */
 static char *
-project_text(const JsonbValue *header, const char *name)
+nested_text(const JsonbValue *header, const char *object_name, const char *name)
 {
 	JsonbValue	buffer;
-	JsonbValue *project = clinical_json_get(header, "project", &buffer);
+	JsonbValue *object = clinical_json_get(header, object_name, &buffer);
 
-	return project == NULL ? NULL : member_text(project, name);
+	return object == NULL ? NULL : member_text(object, name);
 }
 
 /* Put out a fact of the title block, unless it is missing. */
@@ -192,9 +192,41 @@ put_fact(StringInfo out, const char *what, const char *words, const char *class)
 	appendStringInfoString(out, "</dd></div>\n");
 }
 
-/* The members of an object as text: "submission 12, observation 60"; NULL: none. */
+/* Add a value: of an array its elements. */
+static void
+add_value(StringInfo words, const JsonbValue *value)
+{
+	JsonbValue *elements;
+	int			count = clinical_shape_elements(value, &elements);
+
+	if (elements == NULL)
+	{
+		if (value->type == jbvBinary)
+			(void) JsonbToCString(words, value->val.binary.data, value->val.binary.len);
+		else
+			appendStringInfoString(words, clinical_scalar_text(value));
+		return;
+	}
+	for (int i = 0; i < count; i++)
+	{
+		char	   *element = clinical_scalar_text(&elements[i]);
+
+		CHECK_FOR_INTERRUPTS();
+		appendStringInfo(words, "%s%s", i > 0 ? ", " : "", element == NULL ? "..." : element);
+	}
+}
+
+/* Is a value nothing, or an array of nothing? */
+static bool
+is_nothing(const JsonbValue *value)
+{
+	return value->type == jbvNull ||
+		(value->type == jbvBinary && JsonContainerSize(value->val.binary.data) == 0);
+}
+
+/* The members of an object that have a value: "submissions 12; observations 60"; NULL: none. */
 static char *
-list_text(const JsonbValue *header, const char *name, const char *between)
+list_text(const JsonbValue *header, const char *name)
 {
 	JsonbValue	buffer;
 	JsonbValue *object = clinical_json_get(header, name, &buffer);
@@ -203,22 +235,19 @@ list_text(const JsonbValue *header, const char *name, const char *between)
 	JsonbValue	value;
 	StringInfoData words;
 
-	if (clinical_json_object(object) == NULL || JsonContainerSize(object->val.binary.data) == 0)
+	if (clinical_json_object(object) == NULL)
 		return NULL;
 	initStringInfo(&words);
 	iterator = JsonbIteratorInit(object->val.binary.data);
 	while (clinical_json_next(&iterator, &key, &value))
 	{
 		CHECK_FOR_INTERRUPTS();
-		appendStringInfo(&words, "%s%s%s", words.len > 0 ? ", " : "", clinical_scalar_text(&key), between);
-		if (value.type == jbvBinary)
-			(void) JsonbToCString(&words, value.val.binary.data, value.val.binary.len);
-		else if (value.type == jbvNull)
-			appendStringInfoString(&words, "null");
-		else
-			appendStringInfoString(&words, clinical_scalar_text(&value));
+		if (is_nothing(&value))
+			continue;
+		appendStringInfo(&words, "%s%s ", words.len > 0 ? "; " : "", clinical_scalar_text(&key));
+		add_value(&words, &value);
 	}
-	return words.data;
+	return words.len > 0 ? words.data : NULL;
 }
 
 /* The rules that were in force, with their versions; NULL: none. */
@@ -244,6 +273,33 @@ rules_text(const JsonbValue *header)
 	return words.len > 0 ? words.data : NULL;
 }
 
+/* The centers whose patients the report is about; NULL: that is not told. */
+static char *
+centers_text(const JsonbValue *header)
+{
+	JsonbValue	buffer;
+	JsonbValue *centers = clinical_json_get(header, "centers", &buffer);
+	JsonbValue *elements;
+	char	   *all = member_text(header, "all_centers");
+	StringInfoData words;
+	int			count;
+
+	if (centers == NULL)
+		return NULL;
+	count = clinical_shape_elements(centers, &elements);
+	initStringInfo(&words);
+	if (all != NULL)
+		appendStringInfoString(&words, strcmp(all, "yes") == 0 ? "All of the project: " : "Not all of the project, but: ");
+	for (int i = 0; i < count; i++)
+	{
+		char	   *center = clinical_scalar_text(&elements[i]);
+
+		CHECK_FOR_INTERRUPTS();
+		appendStringInfo(&words, "%s%s", i > 0 ? ", " : "", center == NULL ? "" : center);
+	}
+	return words.data;
+}
+
 /* Put out the facts of the title block. */
 static void
 put_facts(StringInfo out, const ClinicalShownDocument *document)
@@ -251,15 +307,16 @@ put_facts(StringInfo out, const ClinicalShownDocument *document)
 	const JsonbValue *header = &document->header;
 
 	appendStringInfoString(out, "<dl class=\"facts\">\n");
-	put_fact(out, "Project", project_text(header, "code"), NULL);
-	put_fact(out, "Time zone of the period", project_text(header, "time_zone"), NULL);
+	put_fact(out, "Project", nested_text(header, "project", "code"), NULL);
+	put_fact(out, "Time zone of the period", nested_text(header, "project", "time_zone"), NULL);
 	put_fact(out, "Data cut-off", moment_text(header, "cutoff"), NULL);
 	put_fact(out, "Generated at", moment_text(header, "generated_at"), NULL);
 	put_fact(out, "Generated by", member_text(header, "generated_by"), NULL);
-	put_fact(out, "Extension version", member_text(header, "version"), NULL);
-	put_fact(out, "Rows read", list_text(header, "rows", " "), NULL);
+	put_fact(out, "Extension", nested_text(header, "extension", "version"), NULL);
+	put_fact(out, "Rows read", list_text(header, "rows"), NULL);
 	put_fact(out, "Snapshot", member_text(header, "snapshot"), NULL);
-	put_fact(out, "Parameters", list_text(header, "parameters", " "), "full");
+	put_fact(out, "Centers", centers_text(header), "full");
+	put_fact(out, "Options", list_text(header, "options"), "full");
 	put_fact(out, "Monitoring rules", rules_text(header), "full");
 	put_fact(out, "SHA-256 of the body", document->sha256, "full hash");
 	appendStringInfoString(out, "</dl>\n");
@@ -299,12 +356,14 @@ put_tile(StringInfo out, const ClinicalShownDocument *document, const Tile *tile
 	if (!find_total(document, tile, &row))
 		return;
 	column = clinical_shown_column(row.table, tile->column);
-	more = clinical_shown_column(row.table, tile->more);
+	more = tile->more == NULL ? -1 : clinical_shown_column(row.table, tile->more);
 	if (column < 0 || row.cells[column].type == jbvNull)
 		return;
 	appendStringInfo(out, "<li><span class=\"figure\">");
 	clinical_html_string(out, clinical_figure_text(&row, column));
-	appendStringInfo(out, "</span> <span class=\"what\">%s</span>", tile->label);
+	appendStringInfo(out, "%s</span> <span class=\"what\">%s</span>",
+					 row.table->columns[column].kind == CLINICAL_REPORT_PERCENT && !row.suppressed ?
+					 "<span class=\"unit\"> %</span>" : "", tile->label);
 	if (more >= 0 && row.cells[more].type != jbvNull)
 	{
 		appendStringInfo(out, " <span class=\"more\">%s", tile->before);
@@ -338,8 +397,8 @@ put_tiles(StringInfo out, const ClinicalShownDocument *document)
 static void
 put_title(StringInfo out, const ClinicalShownDocument *document)
 {
-	char	   *name = project_text(&document->header, "name");
-	char	   *code = project_text(&document->header, "code");
+	char	   *name = nested_text(&document->header, "project", "name");
+	char	   *code = nested_text(&document->header, "project", "code");
 	char	   *period = period_text(&document->header);
 	char	   *title = name != NULL ? name : code != NULL ? code : pstrdup("Project");
 

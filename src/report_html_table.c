@@ -13,7 +13,10 @@
 #include "report_render.h"
 
 /* Tables with more rows scroll on the screen */
-#define LONG_TABLE 40
+#define LONG_TABLE 60
+
+/* Labels up to that many bytes are not broken */
+#define SHORT_LABEL 24
 
 /* No more digits than that are kept free */
 #define MAX_PAD 20
@@ -74,6 +77,32 @@ measure(Layout *layout)
 	}
 }
 
+/* Put out what a percentage is of, unless the label says it. */
+static void
+put_denominator(StringInfo out, const ClinicalShownTable *table, const ClinicalShownColumn *column)
+{
+	char	   *words = column->of < 0 ? NULL : table->columns[column->of].label;
+
+	if (words == NULL || strstr(column->label, "of ") != NULL || pg_strcasecmp(words, "of") == 0)
+		return;
+	/* a label in the middle of words begins small, if it is no abbreviation */
+	words = pstrdup(words);
+	if (words[0] >= 'A' && words[0] <= 'Z' && words[1] >= 'a' && words[1] <= 'z')
+		words[0] += 'a' - 'A';
+	appendStringInfoString(out, " <span class=\"of\">of ");
+	clinical_html_string(out, words);
+	appendStringInfoString(out, "</span>");
+}
+
+/* How the head of a column looks. */
+static const char *
+head_class(const ClinicalShownColumn *column)
+{
+	if (column->is_number)
+		return " class=\"n\"";
+	return column->kind == CLINICAL_REPORT_FLAG ? " class=\"f\"" : "";
+}
+
 /* Put out the heads of the columns. */
 static void
 put_heads(Layout *layout)
@@ -83,23 +112,16 @@ put_heads(Layout *layout)
 	appendStringInfoString(layout->out, "<thead>\n<tr>");
 	for (int i = 0; i < layout->nkeys; i++)
 	{
-		appendStringInfoString(layout->out, "<th scope=\"col\">");
+		appendStringInfoString(layout->out, "<th scope=\"col\"><div class=\"h\">");
 		clinical_html_text(layout->out, layout->keys[i].val.string.val, layout->keys[i].val.string.len);
-		appendStringInfoString(layout->out, "</th>");
+		appendStringInfoString(layout->out, "</div></th>");
 	}
 	for (int i = 0; i < table->ncolumns; i++)
 	{
-		const ClinicalShownColumn *column = &table->columns[i];
-
-		appendStringInfo(layout->out, "<th scope=\"col\"%s>", column->is_number ? " class=\"n\"" : "");
-		clinical_html_string(layout->out, column->label);
-		if (column->of >= 0)
-		{
-			appendStringInfoString(layout->out, " <span class=\"of\">of ");
-			clinical_html_string(layout->out, table->columns[column->of].label);
-			appendStringInfoString(layout->out, "</span>");
-		}
-		appendStringInfoString(layout->out, "</th>");
+		appendStringInfo(layout->out, "<th scope=\"col\"%s><div class=\"h\">", head_class(&table->columns[i]));
+		clinical_html_string(layout->out, table->columns[i].label);
+		put_denominator(layout->out, table, &table->columns[i]);
+		appendStringInfoString(layout->out, "</div></th>");
 	}
 	appendStringInfoString(layout->out, "</tr>\n</thead>\n");
 }
@@ -109,8 +131,10 @@ static void
 put_label(Layout *layout, const JsonbValue *value, const char *null, bool is_repeated)
 {
 	char	   *words = clinical_scalar_text(value);
+	bool		is_short = words == NULL || strlen(words) <= SHORT_LABEL;
 
-	appendStringInfo(layout->out, "<th scope=\"row\"%s>", is_repeated ? " class=\"rep\"" : words == NULL ? " class=\"null\"" : "");
+	appendStringInfo(layout->out, "<th scope=\"row\"%s>", is_repeated ? (is_short ? " class=\"rep d\"" : " class=\"rep\"") :
+					 is_short ? " class=\"d\"" : "");
 	clinical_html_string(layout->out, words == NULL ? null : words);
 	appendStringInfoString(layout->out, "</th>");
 }
@@ -144,6 +168,17 @@ put_part(Layout *layout, const ClinicalShownRow *row)
 	return same;
 }
 
+/* How a figure looks. */
+static const char *
+figure_class(const ClinicalShownColumn *column, const char *words)
+{
+	if (column->is_number)
+		return " class=\"n\"";
+	if (column->kind == CLINICAL_REPORT_FLAG)
+		return words[0] == '+' || words[0] == '-' || strcmp(words, "yes") == 0 ? " class=\"f on\"" : " class=\"f\"";
+	return column->kind == CLINICAL_REPORT_TEXT ? "" : " class=\"d\"";
+}
+
 /* Put out a figure; what its decimals lack is kept free, so that points are below each other. */
 static void
 put_figure(Layout *layout, const ClinicalShownRow *row, int column)
@@ -153,13 +188,49 @@ put_figure(Layout *layout, const ClinicalShownRow *row, int column)
 	int			decimals = row->cells[column].type == jbvNumeric ? clinical_figure_decimals(row, column) : 0;
 	int			pad = Min(layout->decimals[column] - decimals, MAX_PAD);
 
-	appendStringInfo(layout->out, "<td%s", shown->is_number ? " class=\"n\"" : shown->kind == CLINICAL_REPORT_FLAG ? " class=\"f\"" :
-					 shown->kind == CLINICAL_REPORT_TEXT ? "" : " class=\"d\"");
+	appendStringInfo(layout->out, "<td%s", figure_class(shown, words));
 	if (shown->is_number && pad > 0 && !clinical_figure_withheld(row, column))
 		appendStringInfo(layout->out, " data-pad=\"%s%.*s\"", decimals == 0 ? "." : "", pad, "00000000000000000000");
 	appendStringInfoChar(layout->out, '>');
 	clinical_html_string(layout->out, words);
 	appendStringInfoString(layout->out, "</td>");
+}
+
+/* Does a row begin another part than that of the row above? */
+static bool
+begins_group(const Layout *layout, const ClinicalShownRow *row)
+{
+	JsonbValue	buffer = {.type = jbvNull};
+	JsonbValue	above = {.type = jbvNull};
+
+	if (layout->before.number == 0 || layout->nkeys == 0)
+		return false;
+	(void) clinical_json_member(row->by.val.binary.data, &layout->keys[0], &buffer);
+	(void) clinical_json_member(layout->before.by.val.binary.data, &layout->keys[0], &above);
+	return !clinical_json_same(&buffer, &above) || row->is_whole != layout->before.is_whole;
+}
+
+/* Or another label in the columns before the last one? */
+static bool
+begins_part(const Layout *layout, const ClinicalShownRow *row)
+{
+	for (int i = 0; layout->before.number > 0 && i < row->table->nhead - 1; i++)
+	{
+		if (!clinical_json_same(&row->cells[i], &layout->before.cells[i]))
+			return true;
+	}
+	return false;
+}
+
+/* How a row looks. */
+static const char *
+row_class(const Layout *layout, const ClinicalShownRow *row)
+{
+	if (row->is_total)
+		return " class=\"total\"";
+	if (begins_group(layout, row))
+		return " class=\"group\"";
+	return begins_part(layout, row) ? " class=\"sub\"" : "";
 }
 
 /* Put out a row. */
@@ -169,7 +240,7 @@ put_row(Layout *layout, const ClinicalShownRow *row)
 	const ClinicalShownTable *table = row->table;
 	bool		same;
 
-	appendStringInfo(layout->out, "<tr%s>", row->is_total ? " class=\"total\"" : "");
+	appendStringInfo(layout->out, "<tr%s>", row_class(layout, row));
 	same = put_part(layout, row);
 	for (int i = 0; i < table->ncolumns; i++)
 	{
@@ -205,6 +276,7 @@ put_rows(Layout *layout)
 		put_row(layout, &row);
 		layout->before.number = row.number;
 		layout->before.by = row.by;
+		layout->before.is_whole = row.is_whole;
 		memcpy(layout->before.cells, row.cells, sizeof(JsonbValue) * layout->table->ncolumns);
 		MemoryContextSwitchTo(old_context);
 		MemoryContextReset(layout->context);

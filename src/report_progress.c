@@ -43,65 +43,68 @@ enum
 /* Phases: 0 counts the rows, the others are the tables by number, from 1 */
 #define PHASE_COUNTING 0
 
-/* What a phase reads, and what a row of it takes, in units that are about a nanosecond */
-typedef struct PhaseCost
+/*
+ * Two passes take most of the time: one over all observations and one over all submissions.
+ * What they find is kept, so the first table that needs it makes it, and the others
+ * take no more than any.
+ */
+typedef enum Pass
+{
+	PASS_NONE,
+	PASS_OBSERVATIONS,
+	PASS_SUBMISSIONS,
+	NPASSES
+} Pass;
+
+static const struct
 {
 	const char *table;
-	double		submissions;	/* rows read, for each there is */
-	double		observations;
-	double		work_submission;
-	double		work_observation;
-} PhaseCost;
-
-static const PhaseCost costs[] = {
-	{"items_facts", 0, 1, 0, 400},
-	{"items", 0, 1, 0, 400},
+	Pass		pass;
+}			readers[] = {
+	{"items", PASS_OBSERVATIONS}, {"codes", PASS_OBSERVATIONS}, {"corrections", PASS_OBSERVATIONS},
+	{"patient_compliance", PASS_SUBMISSIONS},
 };
-/* All the others take so much for each patient, and in any case */
+
+/* What a row of a pass takes, in units that are about a nanosecond; and of counting them */
+static const double row_work[NPASSES] = {[PASS_OBSERVATIONS] = 900, [PASS_SUBMISSIONS] = 2700};
+#define WORK_COUNTING 600
+/* Each table takes so much beside that for each patient, and in any case */
 #define WORK_PATIENT 5000
 #define WORK_TABLE 1000000
 
-/* The rows that there are */
-typedef struct DataSize
-{
-	double		patients;
-	double		submissions;
-	double		observations;
-} DataSize;
+/* What the report that this session makes reads */
+static double patients;
+static double pass_rows[NPASSES];
+static const ClinicalReportTable *first_reader[NPASSES];
 
-static DataSize size_of_report;
-
-/* What the phase of a table takes by experience; NULL: no more than any. */
-static const PhaseCost *
-find_cost(const ClinicalReportTable *table)
+/* What a table needs. */
+static Pass
+needs(const ClinicalReportTable *table)
 {
-	for (int i = 0; i < (int) lengthof(costs); i++)
+	for (int i = 0; i < (int) lengthof(readers); i++)
 	{
-		if (strcmp(costs[i].table, table->name) == 0)
-			return &costs[i];
+		if (strcmp(readers[i].table, table->name) == 0)
+			return readers[i].pass;
 	}
-	return NULL;
+	return PASS_NONE;
 }
 
-/* How many rows are read for a table. */
-static double
-rows_of(const ClinicalReportTable *table)
+/* What is read when it is its turn: nothing that was read for another. */
+static Pass
+pass_of(const ClinicalReportTable *table)
 {
-	const PhaseCost *cost = find_cost(table);
+	Pass		pass = needs(table);
 
-	return cost == NULL ? 0 : cost->submissions * size_of_report.submissions + cost->observations * size_of_report.observations;
+	return first_reader[pass] == table ? pass : PASS_NONE;
 }
 
 /* How much work it is. */
 static double
 work_of(const ClinicalReportTable *table)
 {
-	const PhaseCost *cost = find_cost(table);
-	double		work = WORK_TABLE + WORK_PATIENT * size_of_report.patients;
+	Pass		pass = pass_of(table);
 
-	if (cost != NULL)
-		work += cost->work_submission * size_of_report.submissions + cost->work_observation * size_of_report.observations;
-	return work;
+	return WORK_TABLE + WORK_PATIENT * patients + row_work[pass] * pass_rows[pass];
 }
 
 /* A report begins, of a job or (NULL) of a session. */
@@ -138,15 +141,24 @@ void
 clinical_report_progress_plan(List *tables, Jsonb *size)
 {
 	double		rows = 0;
-	double		work = 0;
+	double		work;
 	ListCell   *cell;
 
-	size_of_report.patients = member(size, "patients");
-	size_of_report.submissions = member(size, "submissions");
-	size_of_report.observations = member(size, "observations");
+	patients = member(size, "patients");
+	pass_rows[PASS_SUBMISSIONS] = member(size, "submissions");
+	pass_rows[PASS_OBSERVATIONS] = member(size, "observations");
+	memset(first_reader, 0, sizeof(first_reader));
+	work = WORK_COUNTING * pass_rows[PASS_SUBMISSIONS];
+	clinical_progress_set(NUMBER_WORK_BEFORE, (uint64) work);
 	foreach(cell, tables)
 	{
-		rows += rows_of(lfirst(cell));
+		Pass		pass = needs(lfirst(cell));
+
+		if (pass != PASS_NONE && first_reader[pass] == NULL)
+		{
+			first_reader[pass] = lfirst(cell);
+			rows += pass_rows[pass];
+		}
 		work += work_of(lfirst(cell));
 	}
 	clinical_progress_set(NUMBER_TOTAL, (uint64) rows);
@@ -163,7 +175,7 @@ clinical_report_progress_phase(const ClinicalReportTable *table)
 		number++;
 	clinical_progress_set(NUMBER_WORK_BEFORE, clinical_progress_get(NUMBER_WORK_BEFORE) + clinical_progress_get(NUMBER_WORK_PHASE));
 	clinical_progress_set(NUMBER_PHASE_BEGAN, clinical_progress_get(NUMBER_DONE));
-	clinical_progress_set(NUMBER_PHASE_ROWS, (uint64) rows_of(table));
+	clinical_progress_set(NUMBER_PHASE_ROWS, (uint64) pass_rows[pass_of(table)]);
 	clinical_progress_set(NUMBER_WORK_PHASE, (uint64) work_of(table));
 	clinical_progress_phase(number + 1);
 }

@@ -83,6 +83,7 @@ extern int	clinical_figure_decimals(const ClinicalShownRow *row, int column);
 extern bool clinical_figure_withheld(const ClinicalShownRow *row, int column);
 extern char *clinical_figure_text(const ClinicalShownRow *row, int column);
 extern char *clinical_scalar_text(const JsonbValue *value);
+extern char *clinical_time_text(char *moment);
 extern const char *clinical_figure_none(void);
 
 /* report_html.c, report_html_table.c: the page */

@@ -275,6 +275,16 @@ put_section(Run *run, JsonbParseState **state, const ClinicalReportSection *sect
 	pushJsonbValue(state, WJB_END_OBJECT, NULL);
 }
 
+/* Add a table to those that are computed, after the facts that it is made of. */
+static List *
+plan_table(List *tables, const ClinicalReportTable *table)
+{
+	check_stack_depth();
+	if (table->base != NULL)
+		tables = plan_table(tables, find_facts(table->base));
+	return list_append_unique_ptr(tables, unconstify(ClinicalReportTable *, table));
+}
+
 /* The tables that are computed, facts first where they are needed first. */
 static List *
 plan_tables(const ClinicalReportScope *scope)
@@ -286,11 +296,8 @@ plan_tables(const ClinicalReportScope *scope)
 	{
 		for (int j = 0; (table = clinical_report_table(j)) != NULL; j++)
 		{
-			if ((scope->sections & (UINT32_C(1) << i)) == 0 || !is_of(table, &clinical_report_sections[i]))
-				continue;
-			if (table->base != NULL)
-				tables = list_append_unique_ptr(tables, unconstify(ClinicalReportTable *, find_facts(table->base)));
-			tables = lappend(tables, unconstify(ClinicalReportTable *, table));
+			if ((scope->sections & (UINT32_C(1) << i)) != 0 && is_of(table, &clinical_report_sections[i]))
+				tables = plan_table(tables, table);
 		}
 	}
 	return tables;

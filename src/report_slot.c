@@ -198,12 +198,14 @@ find_run(const pg_uuid_t *id)
 	return NULL;
 }
 
-/* Does anybody run this job? */
+/* Does anybody run this job?  Where the library was not preloaded, nobody does. */
 bool
 clinical_report_is_run(const pg_uuid_t *id)
 {
 	bool		is;
 
+	if (runs == NULL)
+		return false;
 	LWLockAcquire(lock, LW_SHARED);
 	is = find_run(id) != NULL;
 	LWLockRelease(lock);

@@ -71,8 +71,8 @@ const ClinicalReportTable clinical_report_status_tables[] = {
 	},
 	{
 		.section = "status", .name = "patients", .title = "Patients at the end of the period",
-		.note = "By what was recorded by the cut-off. Percentages are of the screened (all who entered) for screened, screen_failed,"
-		" in_screening and enrolled, and of the enrolled for the others. " OF_NOW,
+		.note = "By what was recorded by the cut-off. Screened are all who entered. Percentages of screened, screen_failed,"
+		" in_screening and enrolled are of these, the others of the enrolled. " OF_NOW,
 		.function = "clinical.report_patients", .columns = patient_columns, .ncolumns = lengthof(patient_columns)
 	},
 	{

@@ -19,7 +19,7 @@
 #include "report.h"
 
 /* The names of columns that count persons, or values, of which a person has at least one */
-static const char *const person_columns[] = {"n", "patients", "enrolled", "total", "denominator"};
+static const char *const person_columns[] = {"n", "patients", "enrolled", "total", "answered", "denominator"};
 
 /* Is the column one that counts persons by its name? */
 static bool

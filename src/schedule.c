@@ -19,6 +19,7 @@
 #include "utils/timestamp.h"
 
 #include "project.h"
+#include "report.h"
 #include "schedule.h"
 
 PG_FUNCTION_INFO_V1(clinical_report_schedule_check);
@@ -37,6 +38,8 @@ const ClinicalInvariant clinical_schedule_invariants[] = {
 };
 const int	clinical_schedule_ninvariants = lengthof(clinical_schedule_invariants);
 
+static const ClinicalPlace options_place = {"report options are not valid"};
+
 static const ClinicalWay ways[] = {
 	{NULL, "active"}, {"active", "active"}, {"active", "ended"},
 };
@@ -52,15 +55,6 @@ typedef struct Job
 	Interval   *keep;			/* NULL: a report */
 	int			earlier_hours;	/* what became due so long ago is not done yet */
 } Job;
-
-enum
-{
-	OPTION_BY, OPTION_SECTIONS, OPTION_SHARE_JOB, OPTION_SUPPRESS_BELOW, OPTION_PERIOD, OPTION_CUTOFF,
-};
-static const ClinicalKey option_keys[] = {
-	{"by", CLINICAL_SHAPE_ARRAY}, {"sections", CLINICAL_SHAPE_ARRAY}, {"share_job", CLINICAL_SHAPE_BOOLEAN},
-	{"suppress_below", CLINICAL_SHAPE_COUNT}, {"period", CLINICAL_SHAPE_TEXT}, {"cutoff", CLINICAL_SHAPE_ANY},
-};
 
 enum
 {
@@ -189,7 +183,6 @@ static void
 read_schedule(Job *job, const JsonbValue *period)
 {
 	static const char *const units[] = {"quarter", "month"};
-	ClinicalPlace place = {"report options are malformed", NULL};
 	bool		quarterly = is_word(job->schedule, "quarterly");
 	bool		monthly = is_word(job->schedule, "monthly");
 
@@ -202,23 +195,29 @@ read_schedule(Job *job, const JsonbValue *period)
 	if (period->type == jbvNull)
 		return;
 	if (quarterly || monthly)
-		clinical_shape_error(&place, "Key \"period\" is for cron expressions.");
-	job->unit = units[clinical_shape_choice(&place, "period", period, units, lengthof(units))];
+		clinical_shape_error(&options_place, "Key \"period\" is for cron expressions.");
+	job->unit = units[clinical_shape_choice(&options_place, "period", period, units, lengthof(units))];
 }
 
-/* The options of a report that is made again and again. */
+/* The options of a report that is made again and again: those of one, but for the cut-off, and the period. */
 static void
 read_options(Job *job)
 {
-	ClinicalPlace place = {"report options are malformed", NULL};
+	ClinicalReportScope scope = {0};
 	JsonbValue	root;
-	JsonbValue	values[lengthof(option_keys)];
+	JsonbValue	period = {.type = jbvNull};
+	JsonbValue	cutoff;
 
 	clinical_json_value(job->options, &root);
-	clinical_shape_read(&place, &root, option_keys, lengthof(option_keys), values);
-	if (values[OPTION_CUTOFF].type != jbvNull)
-		clinical_shape_error(&place, "Key \"cutoff\" is for one report: a scheduled one has what is there when it is made.");
-	read_schedule(job, &values[OPTION_PERIOD]);
+	if (clinical_json_object(&root) == NULL)
+		clinical_shape_error(&options_place, "Must be an object.");
+	if (clinical_json_get(&root, "cutoff", &cutoff) != NULL && cutoff.type != jbvNull)
+		clinical_shape_error(&options_place, "Key \"cutoff\" is for one report: a scheduled one has what is there when it is made.");
+	if (clinical_json_get(&root, "period", &period) == NULL)
+		period.type = jbvNull;
+	clinical_report_read_options(DatumGetJsonbP(DirectFunctionCall2(jsonb_delete, JsonbPGetDatum(job->options), CStringGetTextDatum("period"))),
+								 &scope);
+	read_schedule(job, &period);
 }
 
 /* Old reports are removed again and again. */

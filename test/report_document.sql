@@ -1,5 +1,6 @@
 -- A report as reports are, of a study that there is not: for tests of what renders it.
 CREATE SCHEMA IF NOT EXISTS test;
+SET jit = off;
 
 -- A number from 0 to below size that depends on a and b alone, and on no version of the server.
 CREATE FUNCTION test.pick(a int, b int, size int) RETURNS int LANGUAGE sql IMMUTABLE
@@ -43,7 +44,7 @@ CREATE FUNCTION test.report_enrolment(centers int) RETURNS jsonb LANGUAGE sql IM
     WITH month AS (SELECT m, to_char(date '2026-01-01' + m * interval '1 month', 'YYYY-MM') AS month FROM generate_series(0, 8) m),
          c AS (SELECT c, (701 + c)::text AS center FROM generate_series(0, centers - 1) c),
          x AS (SELECT center, month, m, test.pick(c, m, 5) AS enrolled, (m + 1) * 2.6 AS target FROM month, c),
-         y AS (SELECT center, month, m, enrolled, sum(enrolled) OVER (PARTITION BY center ORDER BY m) AS cumulative, target FROM x),
+         y AS MATERIALIZED (SELECT center, month, m, enrolled, sum(enrolled) OVER (PARTITION BY center ORDER BY m) AS cumulative, target FROM x),
          z AS (SELECT center, month, sum(enrolled) AS enrolled,
                       sum(cumulative) AS cumulative, sum(target) AS target,
                       sum(enrolled)::numeric / count(*) AS rate, grouping(center) AS gc, grouping(month) AS gm
@@ -164,9 +165,10 @@ CREATE FUNCTION test.report_document(centers int DEFAULT 12, listed int DEFAULT 
     WITH b AS (SELECT jsonb_build_object('status', test.report_status(), 'enrolment', test.report_enrolment(centers), 'demographics', test.report_demographics(), 'items', test.report_items(),
                    'compliance', test.report_compliance(centers), 'quality', test.report_quality(), 'alerts', test.report_alerts(), 'indicators', test.report_indicators(centers),
                    'listings', test.report_listings(listed)) AS body)
-    SELECT jsonb_build_object('header', '{"project": {"code": "XTR-2", "name": "Home blood pressure in mild cognitive impairment", "time_zone": "Europe/Oslo"},
-               "period": {"start": "2026-07-01", "end": "2026-10-01"}, "cutoff": "2026-10-05T22:00:00+00:00", "snapshot": "8812:8812:", "version": "0.1",
-               "rules": [{"code": "BP3", "version": 2}], "parameters": {"by": ["arm"], "suppress_below": 5}, "generated_by": "statistics",
+    SELECT jsonb_build_object('header', '{"project": {"code": "XTR-2", "name": "Home blood pressure in mild cognitive impairment", "status": "active", "time_zone": "Europe/Oslo"},
+               "period": ["2026-07-01", "2026-10-01"], "cutoff": "2026-10-05T22:00:00+00:00", "snapshot": "8812:8812:", "extension": {"name": "clinical", "version": "0.1"},
+               "options": {"by": ["arm"], "suppress_below": 5}, "centers": ["701", "702", "703", "704", "705", "706", "707", "708", "709", "710", "711", "712"], "all_centers": true,
+               "rules": [{"code": "BP3", "version": 2, "status": "active"}], "generated_by": "statistics",
                "generated_at": "2026-10-06T04:12:31.52+00:00", "rows": {"submission": 11312, "observation": 56035}}'::jsonb,
                'body', body, 'sha256', encode(sha256(convert_to(body::text, 'UTF8')), 'hex')) FROM b
 $$;

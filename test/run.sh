@@ -115,7 +115,10 @@ else
 	say "no folder ../shared that the tests' user can read: tests on real data skip"
 fi
 TEMP_CONFIG=$SCRATCH/stage.conf
-PASS_ENV="PG_TEST_EXTRA PG_TEST_TIMEOUT_DEFAULT $(env | sed -n 's/^\(CLINICAL_[A-Z0-9_]*\)=.*/\1/p')"
+# the second line is for npm, where it needs a proxy
+PASS_ENV="PG_TEST_EXTRA PG_TEST_TIMEOUT_DEFAULT
+	NODE_EXTRA_CA_CERTS HTTPS_PROXY https_proxy NO_PROXY no_proxy
+	$(env | sed -n 's/^\(CLINICAL_[A-Z0-9_]*\)=.*/\1/p')"
 
 say "build with $("$PG_CONFIG" --version)"
 stage_build "$top" "$SCRATCH" WERROR=1 COPT=-DUSE_ASSERT_CHECKING ${FAULTS:+FAULTS=1} || {

@@ -4,6 +4,7 @@
 -- Functions that take NULL arguments, on purpose: they say what is missing.
 CREATE TABLE test.not_strict (name text);
 INSERT INTO test.not_strict VALUES
+    ('schedule_report'), ('schedule_retention'), ('unschedule_report'), ('run_schedule'), ('run_schedule_elsewhere'),
     ('create_center'), ('create_project_with_centers'), ('add_center'), ('remove_center'), ('plan_enrolment'),
     ('set_center_status'), ('set_project_status'), ('project_json'), ('enroll_patient'), ('get_patient'),
     ('patient_json'), ('find_patients'), ('amend_record'), ('set_patient_status'), ('transfer_patient'),
@@ -14,8 +15,9 @@ INSERT INTO test.not_strict VALUES
     ('submit_report'), ('submit_reports'), ('wait_until_drained'), ('process_reports'), ('submission_status'), ('requeue'), ('withdraw_submission'), ('correct_observation'),
     ('observation_digest_add'), ('observation_digest_result'),
     ('create_rule'), ('change_rule'), ('retire_rule'), ('rule_json'), ('cancel_rule_evaluation'), ('acknowledge_alert'), ('close_alert'), ('rule_backtest'),
-    ('schedule_report'), ('schedule_retention'), ('unschedule_report'), ('run_schedule'), ('run_schedule_elsewhere'),
     ('describe_add'), ('quantile_add'), ('summary_combine'), ('describe_numeric'), ('describe_double'), ('quantile_numeric'), ('quantile_double'), ('quantiles_numeric'), ('quantiles_double'),
+    ('report_entries_add'), ('report_entries_combine'), ('report_entry_count'), ('report_lags_add'), ('report_lags_result'),
+    ('report_rows'), ('report_html'),
     ('generate_report'), ('request_report'), ('cancel_report'), ('purge_reports');
 -- The trail itself, which nothing else records.
 CREATE TABLE test.trail (name text);

@@ -68,14 +68,14 @@ INSERT INTO clinical.monitor_rule_version (rule_id, version, kind, severity, def
     (9101, 1, 'streak', 'warning', '{}', '2026-03-01', 'r'), (9102, 1, 'streak', 'info', '{}', '2026-03-01', 'r'), (9102, 2, 'streak', 'serious', '{}', '2026-04-01', 'r'),
     (9102, 3, 'streak', 'critical', '{}', '2026-08-01', 'r'), (9103, 1, 'streak', 'critical', '{}', '2026-03-01', 'r'), (9104, 1, 'streak', 'info', '{}', '2026-08-01', 'r'),
     (9105, 1, 'streak', 'warning', '{}', '2026-03-01', 'r');
--- 2 and 9 wait; 3 was closed after the period; 4 was retracted and 5 merged; 6 was closed at once, one second before the end; 7 and 10
+-- 2 and 9 wait, until 2 was acknowledged and 9 retracted after the period, as 3 was closed; 4 was retracted and 5 merged; 6 was closed at once, one second before the end; 7 and 10
 -- were opened outside of it, and 8 and 11 are not of these patients
 CREATE TEMP TABLE made AS
 SELECT n, ('00000000-0000-7000-8000-' || lpad(n::text, 12, '0'))::uuid AS id, p, r, v.s, o::timestamptz AS o, a::timestamptz AS a, c::timestamptz AS c, g, gt::timestamptz AS gt,
        cause, recd::timestamptz AS recd
   FROM (VALUES
     (1, 'a1', 9101, 'warning', '2026-04-20 12:00:10+00', '2026-04-20 13:00:10+00', '2026-04-22 12:00:10+00', NULL, NULL, 'report', '2026-04-20 12:00:00+00'),
-    (2, 'a1', 9101, 'warning', '2026-05-01 10:00+00', NULL, NULL, NULL, NULL, 'window', NULL),
+    (2, 'a1', 9101, 'warning', '2026-05-01 10:00+00', '2026-07-03 00:00+00', NULL, NULL, NULL, 'window', NULL),
     (3, 'a2', 9103, 'critical', '2026-06-20 00:00:30+00', '2026-06-24 00:00:30+00', '2026-07-02 00:00+00', NULL, NULL, 'report', '2026-06-20 00:00:00+00'),
     (4, 'b1', 9101, 'warning', '2026-05-10 10:00:20+00', NULL, NULL, 'retracted', '2026-05-11 10:00+00', 'report', '2026-05-10 10:00:00+00'),
     (5, 'b1', 9101, 'warning', '2026-04-01 10:00+00', '2026-04-16 10:00+00', NULL, 'merged', '2026-05-02 10:00+00', 'report', '2026-04-01 09:00+00'),

@@ -175,13 +175,13 @@ SELECT clinical.run_schedule(:c, '2101-01-03 08:00:00+00');
 SELECT last_run_at, last_period, report_id, failure, failed_at, problem FROM clinical.scheduled_job WHERE job_id = :c;
 -- the right to it is gone
 RESET ROLE;
-REVOKE EXECUTE ON FUNCTION clinical.request_report FROM PUBLIC;
+REVOKE EXECUTE ON FUNCTION clinical.request_report FROM clinical_statistician;
 SET ROLE regress_clinical_jane;
 SELECT clinical.run_schedule(:c, '2101-02-01 08:00:00+00');
 SELECT last_run_at, last_period, report_id, failure, failed_at, problem FROM clinical.scheduled_job WHERE job_id = :c;
 -- what is cancelled is not noted, and done by the next call
 RESET ROLE;
-GRANT EXECUTE ON FUNCTION clinical.request_report TO PUBLIC;
+GRANT EXECUTE ON FUNCTION clinical.request_report TO clinical_statistician;
 CREATE OR REPLACE FUNCTION clinical.request_report(project_code text, period daterange, options jsonb DEFAULT '{}') RETURNS uuid LANGUAGE plpgsql AS $$
     BEGIN RAISE query_canceled; END $$;
 SET ROLE regress_clinical_jane;

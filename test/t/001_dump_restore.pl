@@ -12,6 +12,7 @@ $node->append_conf('postgresql.conf', "shared_preload_libraries = 'clinical'");
 $node->start;
 $node->safe_psql('postgres', 'CREATE DATABASE source');
 $node->safe_psql('source', q{
+CREATE ROLE regress_planner LOGIN;
 CREATE EXTENSION clinical;
 SELECT clinical.create_center('Zürich', '701', 'Europe/Zurich', 'CHE');
 SELECT clinical.create_center(E'tab\there "and" \\ there', '702', 'America/New_York');
@@ -49,10 +50,21 @@ CREATE ROLE regress_kept;
 CREATE ROLE regress_gone;
 SELECT clinical.grant_center('regress_kept', 1), clinical.grant_center('regress_gone', 2);
 DROP ROLE regress_gone;
+-- two jobs that pg_cron in another database has
+GRANT clinical_statistician, clinical_admin TO regress_planner;
+SELECT clinical.grant_center('regress_planner', 1);
+SELECT nextval('clinical.report_schedule_id_seq') FROM generate_series(1, 3);
+SET ROLE regress_planner;
+SELECT clinical.run_schedule_elsewhere(3, '{"project": "S-1", "schedule": "quarterly", "options": {"by": ["dose"]}}'), clinical.run_schedule_elsewhere(2, '{"schedule": "monthly", "keep": "2 years"}');
+RESET ROLE;
 SELECT clinical.seal_audit();
 SELECT clinical.amend_record('P9', '{"not": "sealed yet"}', 'later');
 });
 $node->poll_query_until('source', q{SELECT count(*) = 0 FROM clinical.rule_evaluation WHERE status IN ('queued', 'running')}) or die 'a rule is not evaluated';
+$node->safe_psql('source', q{SELECT clinical.request_report('S-1', '[2026-01-01,2026-07-01)', '{"by": ["center"]}')});
+$node->poll_query_until('source', q{SELECT status = 'done' FROM clinical.report_job}) or die 'a report is not made';
+# no worker seals anything between one dump and the next
+$node->safe_psql('source', 'SELECT clinical.stop_workers()');
 my $digest = $node->safe_psql('source', 'SELECT clinical.audit_digest()');
 is($node->safe_psql('source', "SELECT * FROM clinical.verify_audit('$digest')"), '', 'the trail is sound');
 
@@ -104,7 +116,7 @@ for my $format (sort keys %restore)
 	(my $restored = content("copy_$format")) =~ s/^clinical\.membership\|.*/clinical.membership/m;
 	is($restored, $expected, "restore, $format: all rows are the same");
 	is($node->safe_psql("copy_$format", 'SELECT role, role_name, center_id FROM clinical.membership ORDER BY 1'),
-		"-|regress_gone|2\nregress_kept|regress_kept|1", "restore, $format: the center of a role that is gone is nobody's");
+		"-|regress_gone|2\nregress_planner|regress_planner|1\nregress_kept|regress_kept|1", "restore, $format: the center of a role that is gone is nobody's");
 	is($node->safe_psql("copy_$format", "SELECT * FROM clinical.verify_audit('$digest')"), '', "restore, $format: the trail is sound");
 	is($node->safe_psql("copy_$format", q{
 SELECT login, role, digest IS NOT DISTINCT FROM clinical.audit_digest() AS late, count(*) > 0 FROM clinical.audit_restore GROUP BY 1, 2, 3 ORDER BY 3 LIMIT 1}) =~ /^(\w+)\|\1\|/,
@@ -118,6 +130,13 @@ SELECT status, (clinical.close_alert(patient_id, id, 'r')).status FROM clinical.
 SELECT kind, count(*) FROM clinical.alert_event GROUP BY 1 ORDER BY 1;
 SELECT (clinical.create_instrument('{"code": "diary", "version": "3", "items": [{"code": "a", "type": "decimal"}]}')).id}),
 		"t|f|t\n2\nexcused|19\nexpected|9\n2|\"retired\"|5\nacknowledged|closed\nopen|closed\nacknowledged|1\nclosed|2\nopened|2\n6", "restore, $format: questionnaires, schedules, excuses, rules and alerts too");
+	is($node->safe_psql("copy_$format", q{SET ROLE regress_planner;
+SELECT job_id, kind, project, schedule, options, keep, role, problem FROM clinical.scheduled_job ORDER BY 1;
+SELECT clinical.run_schedule(3);
+SELECT clinical.unschedule_report(2);
+RESET ROLE;
+SELECT nextval('clinical.report_schedule_id_seq')}),
+		qq(2|retention||monthly|{}|2 years|regress_planner|\n3|report|S-1|quarterly|{"by": ["dose"]}||regress_planner|\nnot due\n2\n4), "restore, $format: and jobs");
 	is($node->safe_psql("copy_$format", q{
 SELECT id FROM clinical.create_center('New', '703');
 SELECT code FROM clinical.create_project_with_centers('New', '{4}');

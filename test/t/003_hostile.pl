@@ -79,6 +79,10 @@ SELECT clinical.set_center_status(1, 'active');
 SELECT clinical.set_project_status('P', 'suspended', 'r');
 SELECT clinical.set_project_status('P', 'active', 'r');
 SELECT clinical.project_json('P'), clinical.projects_json();
+SELECT pg_catalog.length(clinical.report_html(document => '{"header": {}, "body": {"status": {"title": "S", "tables": [{"name": "t", "title": "T", "columns": [{"name": "n", "label": "n", "kind": "mean"}], "rows": [{"by": {"a": "b"}, "n": 1.5}]}]}}}'));
+SELECT * FROM clinical.report_rows(document => '{"header": {}, "body": {"status": {"title": "S", "tables": [{"name": "t", "title": "T", "columns": [{"name": "n", "label": "n", "kind": "mean"}], "rows": [{"by": {"a": "b"}, "n": 1.5}]}]}}}');
+SELECT clinical.report_html(report_id => '00000000-0000-7000-8000-000000000000');
+SELECT * FROM clinical.report_rows(report_id => '00000000-0000-7000-8000-000000000000');
 SELECT clinical.enroll_patient('P1', 'Ada', '1950-01-01', 'P', 1, '{"a": 1}', 'F', 'Europe/Rome', effective_on => '2026-01-10');
 SELECT clinical.enroll_patient('P1', 'Ada', '1950-01-01', 'P', 1);
 SELECT clinical.enroll_patient('P2', NULL, NULL, 'P', 1);
@@ -132,6 +136,9 @@ SELECT (clinical.close_alert(a.patient_id, a.id, 'c')).status FROM clinical.aler
 SELECT (clinical.close_alert(a.patient_id, a.id, 'c')).status FROM clinical.alert a;
 SELECT e.event_no, e.kind, e.status_from, e.status_to, e.cause FROM clinical.alert_event e;
 SELECT clinical.cancel_rule_evaluation('R');
+SELECT (SELECT pg_catalog.count(*) FROM pg_catalog.jsonb_object_keys(document OPERATOR(pg_catalog.->) 'body')), document OPERATOR(pg_catalog.#>) '{header,rows}'
+  FROM clinical.generate_report((SELECT j.code FROM clinical.project j LIMIT 1), '[2026-01-01,2026-07-01)', '{"by": ["center", "sex"], "suppress_below": 2, "cutoff": "2026-06-01"}') document;
+SELECT clinical.cancel_report(clinical.request_report((SELECT j.code FROM clinical.project j LIMIT 1), '[2026-01-01,2026-07-01)'));
 SELECT r.version FROM clinical.retire_rule('R', 'r') r;
 SELECT clinical.rule_json('R'), clinical.rule_json('none');
 -- (how far a worker is meanwhile is another matter)
@@ -139,6 +146,14 @@ SELECT p.code, p.version, p.patients_done OPERATOR(pg_catalog.>=) 0 FROM clinica
 SELECT clinical.describe(v.x), clinical.quantile_sas(v.x, 0.5) FROM (VALUES (1), (2)) v (x);
 SELECT clinical.merge_patch('{"a": 1}', '{"a": null}'), clinical.record_changes('{"a": 1}', '{"a": 2}');
 SELECT clinical.remove_center('P', (SELECT pg_catalog.max(c.id) FROM clinical.center c), 'r');
+SELECT * FROM clinical.schedule_due('quarter', 'Europe/Oslo', '2026-04-10');
+SELECT clinical.schedule_report('P', 'quarterly', '{"by": ["arm"]}');
+SELECT clinical.schedule_retention('monthly', '2 years');
+SELECT clinical.run_schedule_elsewhere(1, '{"project": "P", "schedule": "quarterly", "options": {"by": ["arm"]}}');
+SELECT clinical.run_schedule_elsewhere(2, '{"schedule": "monthly", "keep": "2 years"}'), clinical.run_schedule(1);
+SELECT clinical.run_schedule(1, '2101-01-10 05:00+00'), clinical.run_schedule(2, '2101-01-10 05:00+00');
+SELECT s.job_id, s.project, s.next_due_at IS NOT NULL, s.problem FROM clinical.scheduled_job s;
+SELECT clinical.unschedule_report(1), clinical.unschedule_report(1);
 SELECT * FROM clinical.check();
 SELECT * FROM clinical.health();
 SELECT clinical.stop_workers(), clinical.start_workers();
@@ -150,6 +165,7 @@ sub timeless
 {
 	my ($printed) = @_;
 	$printed =~ s/\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d+\+\d\d/(time)/g;
+	$printed =~ s/(cron.database_name to )'\w+'/$1(database)/g;
 	$printed =~ s/^psql:<stdin>:\d+: //mg;
 	$printed =~ s/^LINE \d+:.*\n.*\n//mg;
 	return $printed;

@@ -42,15 +42,17 @@ SELECT clinical.rule_json('R') ->> 'status';
 SELECT onset, out_days, status FROM clinical.alert JOIN clinical.alert_event USING (patient_id, onset, out_days);
 SELECT rule, jsonb_array_length(readings) FROM clinical.alert_worklist;
 SELECT onset, trigger_day FROM clinical.rule_backtest(clinical.rule_json('TWO') || '{"days": 1}', '[2026-02-01,2026-03-01)');
+SELECT document #>> '{header,rows,patients}', (SELECT count(*) FROM jsonb_object_keys(document -> 'body')) FROM clinical.generate_report('P', '[2026-01-01,2026-04-01)') document;
 SELECT count(*) FROM clinical.check();
 SELECT count(*) > 0 FROM clinical.health();
-SELECT jsonb_array_length(clinical.projects_json())}), "{\"a\": 2}\nP\nP001\nP\nUTC\nt|f\n7\nactive\n2026-02-01|2|open\nTWO|2\n2026-02-01|2026-02-01\n0\nt\n1", 'a standby reads');
+SELECT jsonb_array_length(clinical.projects_json())}), "{\"a\": 2}\nP\nP001\nP\nUTC\nt|f\n7\nactive\n2026-02-01|2|open\nTWO|2\n2026-02-01|2026-02-01\n1|9\n0\nt\n1", 'a standby reads');
 for my $call ("create_center('Two')", "create_project_with_centers('Q', '{1}')", "add_center('P', 1)", "remove_center('P', 1, 'r')",
 	"plan_enrolment('P', 1, 1, '2026-01-01', '2026-01-02')", "set_center_status(1, 'suspended')", "set_project_status('P', 'suspended')",
 	"enroll_patient('P002', NULL, NULL, 'P', 1)", "amend_record('P001', '{}', 'r')", "set_patient_status('P001', 'completed', '2026-02-01')",
 	"create_instrument('{\"code\": \"x\", \"version\": \"1\", \"items\": [{\"code\": \"a\", \"type\": \"text\"}]}')", "use_instrument('P', 'diary')", "schedule_entries('P', 'diary', NULL)",
 	"create_rule('{\"code\": \"r\", \"kind\": \"threshold\", \"severity\": \"info\", \"items\": [{\"item\": \"a\", \"range\": \"[0,1]\"}]}')", "retire_rule('R', 'r')", "cancel_rule_evaluation('R')",
 	"change_rule('R', clinical.rule_json('R'), 'r')", "acknowledge_alert('P001', (SELECT id FROM clinical.alert))", "close_alert('P001', (SELECT id FROM clinical.alert), 'r')",
+	"request_report('P', '[2026-01-01,2026-04-01)')", "cancel_report('00000000-0000-7000-8000-000000000000')", "purge_reports('1 day')",
 	"correct_observation('P001', (SELECT id FROM clinical.observation LIMIT 1), '1', 'r')",
 	"excuse_entries('P001', '[2026-02-01,)', 'r')", "transfer_patient('P001', 1, '2026-02-01', 'r')", "set_patient_time_zone('P001', 'UTC', now())")
 {
@@ -91,10 +93,12 @@ $subscriber->wait_for_subscription_sync($primary, 'trial');
 $primary->safe_psql('postgres', q{SELECT clinical.amend_record('P001', '{"a": 3}', 'live'); SELECT clinical.excuse_entries('P001', '[2026-01-20,2026-01-21)', 'r');
 SELECT count(clinical.acknowledge_alert(patient_id, id, 'seen')) FROM clinical.alert;
 SELECT clinical.submit_report('P001', '{"a": 7}', captured_at => '2026-02-03 12:00'); SELECT clinical.wait_until_drained(interval '30 seconds');
+SELECT clinical.request_report('P', '[2026-01-01,2026-04-01)');
 SELECT clinical.set_patient_status('P001', 'completed', '2026-02-10')});
+$primary->poll_query_until('postgres', q{SELECT status = 'done' FROM clinical.report_job}) or die 'the report is not made';
 $primary->wait_for_catchup('trial');
 for my $table (qw(center center_event project project_event project_center patient enrollment_event record_version patient_time_zone
-	instrument instrument_version project_instrument project_instrument_version entry_schedule entry_excuse monitor_rule monitor_rule_version rule_evaluation submission observation alert alert_event))
+	instrument instrument_version project_instrument project_instrument_version entry_schedule entry_excuse monitor_rule monitor_rule_version rule_evaluation submission observation alert alert_event report_job report))
 {
 	my $rows = "SELECT t::text FROM clinical.$table t ORDER BY 1";
 	is($subscriber->safe_psql('postgres', $rows), $primary->safe_psql('postgres', $rows), "the subscriber has the same $table");

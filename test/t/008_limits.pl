@@ -97,6 +97,12 @@ my %plain = (
 	'observation_digest_add(internal,clinical.observation)' => undef,
 	'observation_digest_result(internal)' => undef,
 	(map { $_ => undef } 'describe_add(internal,"any")', 'describe_add(internal,"any",bigint)', 'quantile_add(internal,"any","any")', 'quantile_add(internal,"any",bigint,"any")', 'summary_combine(internal,internal)', 'summary_pack(internal)', 'summary_unpack(bytea,internal)', 'describe_numeric(internal)', 'describe_double(internal)', 'quantile_numeric(internal)', 'quantile_double(internal)', 'quantiles_numeric(internal)', 'quantiles_double(internal)'),
+	(map { $_ => undef } 'report_entries_add(internal,bigint,timestamp with time zone,timestamp with time zone,date,text,date,date)', 'report_entries_combine(internal,internal)', 'report_entries_image(internal)', 'report_entries_state(bytea,internal)', 'report_lags_add(internal,bytea)', 'report_lags_result(internal)'),
+	'report_lag_quantiles(bytea)' => q{'\x6305000000000000000100000000000000'},
+	'report_entry_count(jsonb,date,date,timestamp with time zone,date,date,integer[],date[],text[],integer[],timestamp with time zone[],text[],tstzrange[],bytea)' =>
+	  q{'{"behind":2,"instruments":[{"instrument":"I","versions":[1],"schedules":[{"from":"-infinity","schedule":{"kind":"daily","to":"12:00"}}],"uses":[{"from":"2026-01-01","used":true}]}]}', '2026-01-01', '2026-04-01', '2026-04-01 00:00+00', '2026-01-10', '2026-03-01', '{1}', '{2026-01-10}', '{UTC}', '{1}', '{2026-02-01 00:00+00}', '{Asia/Tokyo}', '{"[2026-02-01,2026-02-03)"}', '\x000000000000000000000000000000000000000000000000'},
+	(map { ("report_$_(bigint,bigint[],date,date,timestamp with time zone,text,text[],jsonb)" => q{1, '{1}', '2026-01-01', '2026-04-01', '2026-04-01 00:00+00', 'UTC', '{sex}', '[{"behind":2,"instruments":[]}]'}) }
+		qw(entry_plan patient_compliance compliance transfer balance checks requeued late)),
 	'audit_row_of(record)' => undef,
 	'cancel_rule_evaluation(text)' => q{'R'},
 	'change_rule(text,jsonb,text)' => q{'R', '{"kind":"threshold","severity":"info","items":[{"item":"a","range":"[0,1]"}]}', 'r'},

@@ -37,10 +37,12 @@ my %may = (
 		audit_record audit_block audit_generation audit_restore
 		center project project_center center_event project_event membership entry_excuse), @forms, @rules, @alerts, @reports });
 my @roles = sort keys %may;
+$may{$_}{report_schedule} = 'S' for grep { $_ ne 'intake' } @roles;
 # Who may read the views; nobody may write them.
 my %views = (audit_export => ['auditor'], stat_worker => [ 'admin', 'auditor' ], stat_intake => [ 'admin', 'data_manager', 'auditor' ],
 	(map { $_ => [ 'data_manager', 'auditor' ] } qw(quarantine intake_balance)), (map { $_ => [qw(investigator monitor data_manager auditor)] } qw(current_observation alert_worklist)),
 	analysis_observation => [qw(investigator monitor data_manager auditor statistician)], (map { $_ => [qw(admin investigator monitor data_manager auditor statistician)] } qw(instrument_item rule_evaluation_progress backtest_progress report_progress)));
+$views{scheduled_job} = [ grep { $_ ne 'intake' } @roles ];
 
 # Centers of projects.  Project 7004 has none, center 9005 is in none, and 9004 has no patients.
 my %centers_of = (7001 => [ 9001, 9002 ], 7002 => [ 9002, 9003 ], 7003 => [ 9003, 9004 ], 7004 => []);
@@ -209,6 +211,9 @@ for my $name (keys %logins)
 	}
 }
 
+# A job of r_monitor_site, which others do not see.
+$rows{report_schedule}{r_monitor_site} = $rows{membership}{'r_monitor_site/9001/-'};
+
 sub visible
 {
 	my ($login, $table) = @_;
@@ -269,16 +274,24 @@ SELECT clinical.transfer_patient('pt-moved', 9002, '2026-02-01', 'REASON pt-move
 SELECT clinical.amend_record('pt-moved', '{"moved": "REC pt-moved"}', 'REASON pt-moved');
 SELECT clinical.set_patient_time_zone('pt-moved', 'Asia/Tokyo', '2026-02-01');
 };
+# what a worker would store, and the trail knows
+$fixture .= join "\n", 'ALTER EVENT TRIGGER clinical_ddl DISABLE;', (map { "ALTER TABLE clinical.$_ DISABLE TRIGGER ${_}_check;" } @reports), (map {
+	my ($p, $c, $role) = @{ $made{$_} };
+	my $centers = join ',', @$c;
+	qq{INSERT INTO clinical.report_job (id, project_id, period, options, centers, status, role, role_name, requested_at, requested_by, attempts, ended_at)
+  VALUES ('$_', $p, '[2026-01-01,2026-02-01)', '{}', '{$centers}', 'done', '$role', '$role', now(), 'x', 1, now());
+INSERT INTO clinical.report (id, project_id, centers, document, generated_at) VALUES ('$_', $p, '{$centers}', '{"header": {"project": {"code": "PROJ-$p"}, "generated_by": "report $_"}, "body": {}}', now());} } sort keys %made),
+	(map { "ALTER TABLE clinical.$_ ENABLE ALWAYS TRIGGER ${_}_check;" } @reports), "ALTER EVENT TRIGGER clinical_ddl ENABLE ALWAYS;\n";
 my $segments = join "\n", map { "INSERT INTO clinical.$_ (patient_id, submission_id, received_at, originator, login, report_data) VALUES ('$_', gen_random_uuid(), now(), 'subject', 'x', '{}');" } @segments;
 $fixture .= join '', map { grants_sql($_) } sort keys %logins;
+$fixture .= q{SELECT nextval('clinical.report_schedule_id_seq'); SET SESSION AUTHORIZATION r_monitor_site;
+SELECT clinical.run_schedule_elsewhere(1, '{"project": "PROJ-7001", "schedule": "quarterly"}'); RESET SESSION AUTHORIZATION;
+};
 # what there is is sealed, and a restore has left word of itself
 $node->safe_psql('postgres', "SET client_min_messages = warning; BEGIN;\n$fixture COMMIT; SELECT count(clinical.seal_audit());" . q{
 SET clinical.restore = on;
 INSERT INTO clinical.audit_restore (id, restored_at, login, role) VALUES ('7e000000-0000-0000-0000-000000000000', now(), 'x', 'x');
-} . $segments . join '', map { my ($p, $c, $role) = @{ $made{$_} }; my $centers = join ',', @$c; qq{
-INSERT INTO clinical.report_job (id, project_id, period, options, centers, status, role, role_name, requested_at, requested_by, attempts, ended_at)
-  VALUES ('$_', $p, '[2026-01-01,2026-02-01)', '{}', '{$centers}', 'done', '$role', '$role', now(), 'x', 1, now());
-INSERT INTO clinical.report (id, project_id, centers, document, generated_at) VALUES ('$_', $p, '{$centers}', '{"in": "report $_"}', now());} } sort keys %made);
+} . $segments);
 
 my $taking = $node->safe_psql('postgres', q{SELECT relname FROM clinical.staged_report s JOIN pg_class c ON c.oid = s.tableoid WHERE patient_id = 'waiting'});
 $rows{$taking}{waiting} = $rows{$taking}{$taking};
@@ -351,6 +364,7 @@ my %tables = (
 		update => '55000', delete => '55000' },
 	staged_report => { key => 'patient_id', set => "actor = 'x'", victim => 'waiting', columns => 'patient_id', types => 'text', write => '55000' },
 	(map { $_ => { key => 'patient_id', set => "actor = 'x'", victim => $_, columns => 'patient_id', types => 'text', write => '55000' } } @segments),
+	report_schedule => { key => 'role_name::text', set => "failure = 'x'", victim => 'r_monitor_site', columns => 'id', types => 'bigint', update => '55000', delete => '55000' },
 	audit_record => { key => 'id::text', set => "reason = 'x'", victim => 1, columns => 'generation, xid, id', types => 'integer, xid8, bigint',
 		update => '55000', delete => '55000' },
 	audit_block => { key => 'block_no::text', set => "root = ''", victim => 1, columns => 'block_no', types => 'bigint', update => '55000', delete => '55000' },
@@ -504,6 +518,8 @@ cell('center_event', 'insert', "INSERT INTO clinical.center_event (center_id, st
 cell($_, 'insert', "INSERT INTO clinical.$_ SELECT (r).* FROM (SELECT NULL::clinical.$_ AS r) s", 'I', sub { fails('55000') })
   for qw(audit_record audit_block audit_generation audit_restore staged_report), @segments, @alerts, @reports;
 cell('monitor_rule', 'insert', "INSERT INTO clinical.monitor_rule (code, status, recorded_at, recorded_by) VALUES ('x', 'active', now(), 'x')", 'I', sub { fails('55000') });
+cell('report_schedule', 'insert', "INSERT INTO clinical.report_schedule (kind, project_id, schedule, unit, options, role, role_name, status, recorded_at, recorded_by)" .
+	" VALUES ('report', 7001, 'monthly', 'month', '{}', 'r_spare', 'r_spare', 'active', now(), 'x')", 'I', sub { fails('55000') });
 cell('monitor_rule_version', 'insert', "INSERT INTO clinical.monitor_rule_version (rule_id, version, kind, severity, definition, recorded_at, recorded_by) VALUES (1, 2, 'x', 'x', '{}', now(), 'x')",
 	'I', sub { fails('55000') });
 cell('rule_evaluation', 'insert', "INSERT INTO clinical.rule_evaluation (rule_id, version, status, requested_at, requested_by) VALUES (1, 1, 'queued', now(), 'x')", 'I', sub { fails('55000') });
@@ -697,6 +713,7 @@ my %columns = (report_job => 'id', report => 'id', monitor_rule => 'code', monit
 	record_version => 'patient_id, version', patient_time_zone => 'patient_id, event_no', instrument => 'code', instrument_version => 'instrument, version',
 	project_instrument => 'project_id, instrument', project_instrument_version => 'project_id, instrument, version_id', entry_schedule => 'project_id, instrument', entry_excuse => 'patient_id',
 	observation => 'patient_id, item', alert_event => 'patient_id, event_no', map { $_ => 'patient_id' } qw(submission staged_report set_aside alert), @segments);
+($column{report_schedule}, $columns{report_schedule}) = ('schedule', 'role_name');
 my ($script, $copied, %copy) = ("\\set VERBOSITY sqlstate\n", '');
 for my $name (sort keys %logins)
 {
@@ -739,10 +756,16 @@ my %functions = (
 		'validate_report(text,jsonb,text)', 'report_is_valid(text,jsonb,text)'),
 	(map { $_ => 'admin data_manager' } 'create_rule(jsonb)', 'change_rule(text,jsonb,text)', 'retire_rule(text,text)', 'cancel_rule_evaluation(text)'),
 	'rule_json(text)' => $members, 'progress()' => $members, 'rule_backtest(jsonb,daterange)' => "$readers statistician",
-	(map { $_ => "$readers statistician" } 'generate_report(text,daterange,jsonb)', 'request_report(text,daterange,jsonb)'),
+	(map { $_ => "$readers statistician" } 'generate_report(text,daterange,jsonb)', 'request_report(text,daterange,jsonb)',
+		'report_rows(jsonb)', 'report_html(jsonb)', 'report_rows(uuid)', 'report_html(uuid)'),
 	(map { $_ => $members } 'cancel_report(uuid)', 'report_activity()'), 'purge_reports(interval)' => 'admin',
 	'report_lost(uuid,integer)' => 'auditor', (map { $_ => '' } 'report_patient(bigint,bigint[],text[])', 'report_size(bigint,bigint[])',
 		'report_header(bigint,bigint[],date,date,timestamp with time zone,jsonb)', 'report_job_check()', 'report_check()'),
+	(map { ("report_$_(bigint,bigint[],date,date,timestamp with time zone,text,text[],jsonb)" => '') } qw(entry_plan patient_compliance compliance transfer balance checks requeued late)),
+	(map { $_ => '' } 'report_entries(bigint,timestamp with time zone,timestamp with time zone,date,text,date,date)',
+		'report_entries_add(internal,bigint,timestamp with time zone,timestamp with time zone,date,text,date,date)', 'report_entries_combine(internal,internal)',
+		'report_entries_image(internal)', 'report_entries_state(bytea,internal)', 'report_lags(bytea)', 'report_lags_add(internal,bytea)', 'report_lags_result(internal)', 'report_lag_quantiles(bytea)',
+		'report_entry_count(jsonb,date,date,timestamp with time zone,date,date,integer[],date[],text[],integer[],timestamp with time zone[],text[],tstzrange[],bytea)'),
 	(map { $_ => 'investigator monitor' } 'acknowledge_alert(text,uuid,text)', 'close_alert(text,uuid,text)'),
 	(map { $_ => 'investigator' } 'enroll_patient(text,text,date,text,bigint,jsonb,text,text,text,date,integer,text,text,integer)',
 		'set_patient_status(text,text,date,text)', 'set_patient_time_zone(text,text,timestamp with time zone)', 'transfer_patient(text,bigint,date,text)'),
@@ -765,6 +788,8 @@ my %functions = (
 	'submit_reports(jsonb)' => 'intake investigator data_manager', 'intake_counts()' => 'admin data_manager auditor',
 	'submission_status(text,uuid)' => "intake $readers", (map { $_ => 'admin' } 'process_reports(integer)', 'wait_until_drained(interval)'), 'requeue(text,uuid,text,jsonb)' => 'data_manager',
 	(map { $_ => 'investigator data_manager' } 'withdraw_submission(text,uuid,text)', 'correct_observation(text,uuid,text,text)'),
+	'schedule_report(text,text,jsonb)' => "$readers statistician", 'schedule_retention(text,interval)' => 'admin', 'schedule_entry(bigint)' => '', 'report_schedule_check()' => '',
+	(map { $_ => $members } 'unschedule_report(bigint)', 'run_schedule(bigint,timestamp with time zone)', 'run_schedule_elsewhere(bigint,jsonb)', 'schedule_due(text,text,timestamp with time zone)'),
 	'health()' => 'admin auditor', 'check()' => 'auditor', 'role_sees(oid,bigint,bigint)' => '',
 	(map { $_ . '()' => '' } qw(audit_ddl audit_guard audit_head audit_row audit_truncate center_check center_history enrollment_event_apply enrollment_event_check entry_excuse_check entry_schedule_check history_guard
 		submission_check alert_check intake_check staged_check monitor_changed monitor_corrected monitor_withdrawn monitor_excused monitor_rule_check monitor_rule_changed rule_evaluation_check queue_share_changed instrument_version_changed instrument_version_check project_instrument_check membership_changed membership_check
@@ -859,12 +884,18 @@ my @calls = (
 	[ 'request_report(text,daterange,jsonb)', q{request_report('J', '[2026-01-01,2026-07-01)')} ],
 	[ 'purge_reports(interval)', q{purge_reports('0')}, '00000' ], [ 'report_activity()', 'report_activity()', '00000' ],
 	(map { [ 'cancel_report(uuid)', "cancel_report('$_')" ] } sort keys %made),
+	(map { ([ 'report_html(uuid)', "report_html(report_id => '$_')" ], [ 'report_rows(uuid)', "report_rows(report_id => '$_')" ]) } sort keys %made),
+	[ 'report_html(jsonb)', q{report_html(document => '{"header": {}, "body": {}}')}, '00000' ], [ 'report_rows(jsonb)', q{report_rows(document => '{}')}, '22023' ],
 	[ 'create_rule(jsonb)', q{create_rule(('{"code": "new", "kind": "threshold", "severity": "info", "items": [{"item": "a", "range": "[0,1]"}], "project": "' || 'J' || '"}')::jsonb)}, '00000' ],
 	[ 'create_rule(jsonb)', q{create_rule('{"code": "new", "kind": "threshold", "severity": "info", "items": [{"item": "a", "range": "[0,1]"}]}')} ],
 	(map { my $rule = $_; map { [ $_->[0], $_->[1] =~ s/RULE/$rule/gr ] }
 			[ 'change_rule(text,jsonb,text)', q{change_rule('RULE', '{"kind": "threshold", "severity": "info", "items": [{"item": "a", "range": "[0,1]"}]}', 'r')} ],
 			[ 'retire_rule(text,text)', q{retire_rule('RULE', 'r')} ], [ 'cancel_rule_evaluation(text)', q{cancel_rule_evaluation('RULE')} ], [ 'rule_json(text)', q{rule_json('RULE')} ] }
 		'RULE-ALL', 'RULE-7001', 'RULE-7003'),
+	[ 'schedule_report(text,text,jsonb)', q{schedule_report('J', 'quarterly')}, '55000' ], [ 'schedule_retention(text,interval)', q{schedule_retention('monthly', '1 year')}, '55000' ],
+	[ 'unschedule_report(bigint)', 'unschedule_report(1)' ], [ 'run_schedule(bigint,timestamp with time zone)', 'run_schedule(1)' ],
+	[ 'run_schedule_elsewhere(bigint,jsonb)', q{run_schedule_elsewhere(1, '{"project": "PROJ-7001", "schedule": "quarterly"}')} ],
+	[ 'schedule_due(text,text,timestamp with time zone)', q{schedule_due('month', 'UTC', '2026-04-01')}, '00000' ],
 	[ 'shipped_instruments()', q{shipped_instruments()}, '00000' ],
 	[ 'validate_report(text,jsonb,text)', q{validate_report('INS-A', '{"a": 1}')} ],
 	[ 'report_is_valid(text,jsonb,text)', q{report_is_valid('INS-A', '{"a": 1}')} ],

@@ -218,7 +218,31 @@ for my $point (qw(worker_begun worker_commit worker_committed seal_done))
 	}
 }
 sound('after the worker\'s');
-my $all = 3 * keys(%reach) + 3 + 12 + 9 + 16;
+
+# A report that is asked for: an error is its end, and of its worker's crashes it survives two.
+for my $point (qw(report_claimed report_computed))
+{
+	for my $action (qw(error crash))
+	{
+		$node->safe_psql('postgres', "ALTER SYSTEM SET clinical.fault = '$point:$action:1'");
+		$node->safe_psql('postgres', 'SELECT pg_reload_conf()');
+		soon(q{SELECT current_setting('clinical.fault') <> ''});
+		my $log = -s $node->logfile;
+		my $id = $node->safe_psql('postgres', q{SELECT clinical.request_report('P', '[2026-01-01,2026-02-01)')});
+		$hits++ if ok($action eq 'error' ? soon("SELECT status = 'failed' AND detail = '09000' FROM clinical.report_job WHERE id = '$id'") : logged(qr/terminated by signal 6/, $log), "$point: $action");
+		my $reset = 0;
+		for (1 .. 600)
+		{
+			last if $reset = eval { $node->psql('postgres', 'ALTER SYSTEM RESET clinical.fault') == 0 };
+			select(undef, undef, undef, 0.1);
+		}
+		soon('SELECT pg_reload_conf()');
+		ok(soon("SELECT status IN ('done', 'failed') AND (status = 'done') = EXISTS (SELECT FROM clinical.report r WHERE r.id = j.id) AND (status = 'done' OR detail IN ('09000', '57P02')) FROM clinical.report_job j WHERE id = '$id'"),
+			"$point: $action: it ends");
+	}
+}
+sound('after reports');
+my $all = 3 * keys(%reach) + 3 + 12 + 9 + 16 + 4;
 is($hits, $all, "$hits/$all faults were hit");
 
 done_testing();

@@ -62,23 +62,9 @@ sub value_of { return $node->safe_psql('main', $_[0]) }
 sub requested_by
 {
 	my ($job, $login) = @_;
-	is(value_of("SELECT requested_by FROM test_request WHERE id = (SELECT report_id FROM clinical.report_schedule WHERE id = $job)"), $login, "as $login, who scheduled it");
+	is(value_of("SELECT role_name FROM clinical.report_job WHERE requested_by = role_name AND id = (SELECT report_id FROM clinical.report_schedule WHERE id = $job)"), $login, "as $login, who scheduled it");
 	return;
 }
-for my $database (qw(main other))
-{
-	$node->safe_psql($database, q{
-CREATE TABLE test_request (id uuid, project_code text, period daterange, options jsonb, requested_by name); GRANT INSERT ON test_request TO PUBLIC;
-CREATE FUNCTION clinical.request_report(project_code text, period daterange, options jsonb DEFAULT '{}') RETURNS uuid LANGUAGE plpgsql AS $$
-DECLARE r uuid := gen_random_uuid();
-BEGIN
-    PERFORM FROM clinical.project p WHERE p.code = project_code;
-    IF NOT FOUND THEN RAISE no_data_found; END IF;
-    INSERT INTO public.test_request VALUES (r, project_code, period, options, session_user);
-    RETURN r;
-END $$});
-}
-
 # --- where pg_cron is not, or may not be used
 like(prints('main', 'jane', q{SELECT clinical.schedule_report('P-1', 'quarterly')}), qr/^ERROR:  55000: pg_cron is not in this database\nHINT:  Run, as a superuser: CREATE EXTENSION pg_cron\.$/m,
 	'without the extension');
@@ -146,6 +132,14 @@ is(prints('main', 'boss', "SELECT failure, problem, last_period FROM clinical.sc
 $node->safe_psql('main', 'REVOKE clinical_statistician FROM kim');
 is(prints('main', 'boss', "SELECT problem FROM clinical.scheduled_job WHERE job_id = $kims"), 'the role lacks a right', 'a role that may do nothing');
 $node->safe_psql('main', 'GRANT clinical_statistician TO kim');
+
+# --- retention
+$node->safe_psql('main', 'ALTER ROLE boss LOGIN; GRANT USAGE ON SCHEMA cron TO boss');
+my $retention = prints('main', 'boss', q{SELECT clinical.schedule_retention('monthly', '1 year')});
+is(value_of("SELECT schedule, command, username FROM cron.job WHERE jobname = 'clinical job $retention'"), $retention % 60 . " * * * *|SELECT clinical.run_schedule($retention)|boss", 'retention');
+is(run_at('boss', $retention, '2101-01-01 02:00+00'), 'done', 'is done');
+like(prints('main', 'jane', q{SELECT clinical.schedule_retention('monthly', '1 year')}), qr/^ERROR:  42501: permission denied for function/m, 'by administrators alone');
+prints('main', 'boss', "SELECT clinical.unschedule_report($retention)");
 
 # --- pg_cron has called
 ok(wait_until($node, 'main', qq{SELECT count(*) = 1 FROM cron.job_run_details d JOIN cron.job j USING (jobid) WHERE j.jobname = 'clinical job $each' AND d.status = 'succeeded' LIMIT 1}), 'pg_cron calls');
