@@ -168,7 +168,7 @@ my %settings = (
 	serial => 'SET max_parallel_workers_per_gather = 0',
 	parallel => 'SET parallel_setup_cost = 0; SET parallel_tuple_cost = 0; SET min_parallel_table_scan_size = 0; SET min_parallel_index_scan_size = 0; SET max_parallel_workers_per_gather = 3',
 	'little memory' => 'SET clinical.report_memory = 64; SET max_parallel_workers_per_gather = 0',
-	'little memory, parallel' => 'SET clinical.report_memory = 64; SET parallel_setup_cost = 0; SET parallel_tuple_cost = 0; SET min_parallel_table_scan_size = 0; SET min_parallel_index_scan_size = 0; SET max_parallel_workers_per_gather = 2',
+	'very little memory, parallel' => 'SET clinical.report_memory = 4; SET parallel_setup_cost = 0; SET parallel_tuple_cost = 0; SET min_parallel_table_scan_size = 0; SET min_parallel_index_scan_size = 0; SET max_parallel_workers_per_gather = 2',
 	'nested loops' => 'SET enable_hashjoin = off; SET enable_seqscan = off');
 
 # The rows that differ between what a report has and what it must have.
