@@ -94,7 +94,7 @@ clinical_report_item_init(void)
 	DefineCustomIntVariable("clinical.report_memory",
 							"Memory that a process of a report takes at most for what it counts.",
 							"An item with more values than that is enough for takes longer, and temporary files.",
-							&clinical_report_memory, 32 * 1024, 4, 1024 * 1024,
+							&clinical_report_memory, 16 * 1024, 4, 1024 * 1024,
 							PGC_USERSET, GUC_UNIT_KB, NULL, NULL, NULL);
 }
 
