@@ -31,19 +31,38 @@ COMMENT ON AGGREGATE clinical.report_tally(bytea, text, text, uuid, integer, uui
 
 -- What C code asks, of which the planner makes one query each; the search path is pinned to pg_catalog then.
 
-CREATE FUNCTION clinical.report_held(first_day date, end_day date, cut_off timestamptz) RETURNS SETOF clinical.observation
+CREATE FUNCTION clinical.report_tally_group(scope bytea, patient_id text, id uuid, version integer, submission_id uuid, local_day date, recorded_at timestamptz) RETURNS integer
+    LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 10
+    AS 'MODULE_PATHNAME', 'clinical_report_tally_group';
+COMMENT ON FUNCTION clinical.report_tally_group(bytea, text, uuid, integer, uuid, date, timestamptz) IS
+'The number of the group of patients that an observation counts for; NULL: it does not count. For reports alone, which make its first argument. SQLSTATE: 55000 it is not a report that calls it.';
+
+-- An expression and no join: how many rows it leaves cannot be estimated well enough for a choice between joins.
+CREATE FUNCTION clinical.report_observation(many boolean, cut_off timestamptz) RETURNS SETOF clinical.observation
     LANGUAGE sql STABLE PARALLEL SAFE
 AS $$
     SELECT o.*
       FROM clinical.observation o
-     WHERE o.local_day >= first_day AND o.local_day < end_day AND o.recorded_at <= cut_off
-       AND NOT EXISTS (SELECT FROM clinical.observation n
+     WHERE NOT many
+        OR NOT EXISTS (SELECT FROM clinical.observation n
                         WHERE n.patient_id = o.patient_id AND n.id = o.id AND n.version > o.version AND n.version > 1 AND n.recorded_at <= cut_off)
-       AND NOT EXISTS (SELECT FROM clinical.submission s
-                        WHERE s.patient_id = o.patient_id AND s.id = o.submission_id AND s.status <> 'accepted')
+           AND NOT EXISTS (SELECT FROM clinical.submission s
+                            WHERE s.patient_id = o.patient_id AND s.id = o.submission_id AND s.status <> 'accepted')
 $$;
-COMMENT ON FUNCTION clinical.report_held(date, date, timestamptz) IS
-'The observations of a period that hold: the last version of each by what was known at cut_off, without reports that were withdrawn. For the extension itself. SQLSTATE: none of its own.';
+COMMENT ON FUNCTION clinical.report_observation(boolean, timestamptz) IS
+'All observations; or (many) without those for which there is a later version by what was known at cut_off, and those of withdrawn reports, which are too many then for the argument of report_tally. For the extension itself. SQLSTATE: none of its own.';
+
+CREATE FUNCTION clinical.report_held(scope bytea, many boolean, cut_off timestamptz)
+    RETURNS TABLE (group_no integer, patient_id text, submission_id uuid, repeat_key text, item text, unit text, local_day date, value numeric, value_code text, absent text)
+    LANGUAGE sql STABLE PARALLEL SAFE
+AS $$
+    SELECT clinical.report_tally_group(scope, o.patient_id, o.id, o.version, o.submission_id, o.local_day, o.recorded_at),
+           o.patient_id, o.submission_id, o.repeat_key, o.item, o.unit, o.local_day, o.value, o.value_code, o.absent
+      FROM clinical.report_observation(many, cut_off) o
+     WHERE clinical.report_tally_group(scope, o.patient_id, o.id, o.version, o.submission_id, o.local_day, o.recorded_at) IS NOT NULL
+$$;
+COMMENT ON FUNCTION clinical.report_held(bytea, boolean, timestamptz) IS
+'The observations of a report that hold: of its patients and period, the last version of each by what was known at cut_off, without reports that were withdrawn. For the extension itself. SQLSTATE: 55000 it is not a report that calls it.';
 
 CREATE FUNCTION clinical.report_item_patient(project_id bigint, centers bigint[], end_day date, cut_off timestamptz, split text[])
     RETURNS TABLE (patient_id text, "by" jsonb, enrolled boolean)
@@ -89,74 +108,70 @@ COMMENT ON FUNCTION clinical.report_item_label(bigint) IS
 'What the items of a project, scores included, and (code is not null) their codes are called, in order. For the extension itself. SQLSTATE: none of its own.';
 
 -- OFFSET 0: what is read in parallel is described by one process, which may write temporary files.
-CREATE FUNCTION clinical.report_item_large(project_id bigint, centers bigint[], first_day date, end_day date, cut_off timestamptz, split text[], items text[])
-    RETURNS TABLE (sets integer, "by" jsonb, item text, unit text, month date, decimals integer, d clinical.description)
+CREATE FUNCTION clinical.report_item_large(scope bytea, many boolean, cut_off timestamptz, items text[])
+    RETURNS TABLE (sets integer, group_no integer, item text, unit text, month date, decimals integer, d clinical.description)
     LANGUAGE sql STABLE PARALLEL SAFE
 AS $$
-    SELECT GROUPING(r."by", r.month), r."by", r.item, r.unit, r.month, max(scale(r.value)), clinical.describe(r.value)
-      FROM (SELECT p."by", o.item, o.unit, o.value, date_trunc('month', o.local_day::timestamp)::date AS month
-              FROM clinical.report_held(first_day, end_day, cut_off) o
-              JOIN clinical.report_patient(project_id, centers, split) p ON p.patient_id = o.patient_id
+    SELECT GROUPING(r.group_no, r.month), r.group_no, r.item, r.unit, r.month, max(scale(r.value)), clinical.describe(r.value)
+      FROM (SELECT o.group_no, o.item, o.unit, o.value, date_trunc('month', o.local_day::timestamp)::date AS month
+              FROM clinical.report_held(scope, many, cut_off) o
              WHERE o.item = ANY (items) AND o.value IS NOT NULL AND o.absent IS NULL OFFSET 0) r
-     GROUP BY GROUPING SETS ((r.item, r.unit), (r.item, r.unit, r.month), (r.item, r.unit, r."by"), (r.item, r.unit, r."by", r.month))
+     GROUP BY GROUPING SETS ((r.item, r.unit), (r.item, r.unit, r.month), (r.item, r.unit, r.group_no), (r.item, r.unit, r.group_no, r.month))
 $$;
-COMMENT ON FUNCTION clinical.report_item_large(bigint, bigint[], date, date, timestamptz, text[], text[]) IS
+COMMENT ON FUNCTION clinical.report_item_large(bytea, boolean, timestamptz, text[]) IS
 'The statistics of items that have too many values to be counted. sets: 2 of all patients, 1 of the whole period. For the extension itself. SQLSTATE: none of its own.';
 
-CREATE FUNCTION clinical.report_item_large_code(project_id bigint, centers bigint[], first_day date, end_day date, cut_off timestamptz, split text[], items text[])
-    RETURNS TABLE (sets integer, "by" jsonb, item text, code text, patients bigint)
+CREATE FUNCTION clinical.report_item_large_code(scope bytea, many boolean, cut_off timestamptz, items text[])
+    RETURNS TABLE (sets integer, group_no integer, item text, code text, patients bigint)
     LANGUAGE sql STABLE PARALLEL SAFE
 AS $$
-    SELECT GROUPING(p."by", o.value_code), p."by", o.item, o.value_code, count(DISTINCT o.patient_id)
-      FROM clinical.report_held(first_day, end_day, cut_off) o
-      JOIN clinical.report_patient(project_id, centers, split) p ON p.patient_id = o.patient_id
+    SELECT GROUPING(o.group_no, o.value_code), o.group_no, o.item, o.value_code, count(DISTINCT o.patient_id)
+      FROM clinical.report_held(scope, many, cut_off) o
      WHERE o.item = ANY (items) AND o.value_code IS NOT NULL AND o.absent IS NULL
-     GROUP BY GROUPING SETS ((o.item), (o.item, o.value_code), (o.item, p."by"), (o.item, o.value_code, p."by"))
+     GROUP BY GROUPING SETS ((o.item), (o.item, o.value_code), (o.item, o.group_no), (o.item, o.value_code, o.group_no))
 $$;
-COMMENT ON FUNCTION clinical.report_item_large_code(bigint, bigint[], date, date, timestamptz, text[], text[]) IS
+COMMENT ON FUNCTION clinical.report_item_large_code(bytea, boolean, timestamptz, text[]) IS
 'The patients of codes, where these are too many for memory. sets: 2 of all patients, 1 of any code. For the extension itself. SQLSTATE: none of its own.';
 
-CREATE FUNCTION clinical.report_item_within(project_id bigint, centers bigint[], first_day date, end_day date, cut_off timestamptz, split text[], above jsonb)
-    RETURNS TABLE (sets integer, "by" jsonb, item_above text, code_above text, item text, code text, patients bigint, occurrences bigint)
+CREATE FUNCTION clinical.report_item_within(scope bytea, many boolean, cut_off timestamptz, above jsonb)
+    RETURNS TABLE (sets integer, group_no integer, item_above text, code_above text, item text, code text, patients bigint, occurrences bigint)
     LANGUAGE sql STABLE PARALLEL SAFE
 AS $$
     WITH pair AS (SELECT e.key AS item, e.value AS item_above FROM jsonb_each_text(above) e),
-    held AS MATERIALIZED (
-        SELECT p."by", o.patient_id, o.submission_id, coalesce(o.repeat_key, '') AS repeat_key, o.item, o.value_code AS code
-          FROM clinical.report_held(first_day, end_day, cut_off) o
-          JOIN clinical.report_patient(project_id, centers, split) p ON p.patient_id = o.patient_id
-         WHERE o.item IN (SELECT q.item FROM pair q UNION ALL SELECT q.item_above FROM pair q) AND o.value_code IS NOT NULL AND o.absent IS NULL),
-    within AS (
-        SELECT b."by", b.patient_id, q.item_above, a.code AS code_above, q.item, b.code
-          FROM pair q
-          JOIN held a ON a.item = q.item_above
-          JOIN held b ON b.item = q.item AND b.patient_id = a.patient_id AND b.submission_id = a.submission_id AND b.repeat_key = a.repeat_key)
-    SELECT GROUPING(w."by"), w."by", w.item_above, w.code_above, w.item, w.code, count(DISTINCT w.patient_id), count(*)
-      FROM within w
+    together AS (
+        SELECT o.group_no, o.patient_id, q.item_above, q.item,
+               array_agg(o.value_code) FILTER (WHERE o.item = q.item_above) AS codes_above, array_agg(o.value_code) FILTER (WHERE o.item = q.item) AS codes
+          FROM clinical.report_held(scope, many, cut_off) o
+          JOIN pair q ON o.item IN (q.item, q.item_above)
+         WHERE o.value_code IS NOT NULL AND o.absent IS NULL
+         GROUP BY o.group_no, o.patient_id, o.submission_id, o.repeat_key, q.item_above, q.item),
+    pairs AS (
+        SELECT t.group_no, t.patient_id, t.item_above, a.code AS code_above, t.item, c.code
+          FROM together t CROSS JOIN LATERAL unnest(t.codes_above) a(code) CROSS JOIN LATERAL unnest(t.codes) c(code))
+    SELECT GROUPING(w.group_no), w.group_no, w.item_above, w.code_above, w.item, w.code, count(DISTINCT w.patient_id), count(*)
+      FROM pairs w
      GROUP BY GROUPING SETS ((w.item_above, w.item), (w.item_above, w.item, w.code_above), (w.item_above, w.item, w.code_above, w.code),
-                             (w.item_above, w.item, w."by"), (w.item_above, w.item, w.code_above, w."by"), (w.item_above, w.item, w.code_above, w.code, w."by"))
-     ORDER BY 1 DESC, w."by", w.item_above COLLATE "C", w.item COLLATE "C", w.code_above COLLATE "C" NULLS FIRST, w.code COLLATE "C" NULLS FIRST
+                             (w.item_above, w.item, w.group_no), (w.item_above, w.item, w.code_above, w.group_no), (w.item_above, w.item, w.code_above, w.code, w.group_no))
+     ORDER BY 1 DESC, w.group_no, w.item_above COLLATE "C", w.item COLLATE "C", w.code_above COLLATE "C" NULLS FIRST, w.code COLLATE "C" NULLS FIRST
 $$;
-COMMENT ON FUNCTION clinical.report_item_within(bigint, bigint[], date, date, timestamptz, text[], jsonb) IS
+COMMENT ON FUNCTION clinical.report_item_within(bytea, boolean, timestamptz, jsonb) IS
 'Codes of items within those of the item above, in the same report and repeat, for above: {item: item above}; NULL as a code: any. sets: 1 of all patients. For the extension itself. SQLSTATE: none of its own.';
 
 -- Values are counted in parallel; what describes them reads what came out.  Rows that have neither a number nor a
 -- unit are counted where numbers without a unit are, else with the item's unit (units), if there are any in it or
 -- in no other, else with the first unit: as in src/report_item_rows.c.
-CREATE FUNCTION clinical.report_item_by(project_id bigint, centers bigint[], first_day date, end_day date, cut_off timestamptz, split text[], asked jsonb)
-    RETURNS TABLE (sets integer, "by" jsonb, item text, unit text, code text, readings bigint, decimals integer, d clinical.description)
+CREATE FUNCTION clinical.report_item_by(scope bytea, many boolean, cut_off timestamptz, asked jsonb)
+    RETURNS TABLE (sets integer, group_no integer, item text, unit text, code text, readings bigint, decimals integer, d clinical.description)
     LANGUAGE sql STABLE PARALLEL SAFE
 AS $$
     WITH visit AS MATERIALIZED (
         SELECT o.patient_id, o.submission_id, o.repeat_key, o.value_code AS code
-          FROM clinical.report_held(first_day, end_day, cut_off) o
-          JOIN clinical.report_patient(project_id, centers, split) p ON p.patient_id = o.patient_id
+          FROM clinical.report_held(scope, many, cut_off) o
          WHERE o.item = asked ->> 'item' AND o.value_code IS NOT NULL AND o.absent IS NULL),
     counted AS MATERIALIZED (
-        SELECT p."by", o.item, o.unit, v.code, CASE WHEN o.absent IS NULL THEN o.value END AS value, count(*) AS count
-          FROM clinical.report_held(first_day, end_day, cut_off) o
+        SELECT o.group_no, o.item, o.unit, v.code, CASE WHEN o.absent IS NULL THEN o.value END AS value, count(*) AS count
+          FROM clinical.report_held(scope, many, cut_off) o
           JOIN visit v ON v.patient_id = o.patient_id AND v.submission_id = o.submission_id AND (v.repeat_key IS NULL OR v.repeat_key = o.repeat_key)
-          JOIN clinical.report_patient(project_id, centers, split) p ON p.patient_id = o.patient_id
          WHERE o.item <> asked ->> 'item'
          GROUP BY 1, 2, 3, 4, 5),
     home AS (
@@ -165,14 +180,14 @@ AS $$
                             ELSE min(c.unit COLLATE "C") FILTER (WHERE c.value IS NOT NULL) END AS unit
           FROM counted c GROUP BY c.item HAVING bool_or(c.value IS NOT NULL) OR asked -> 'units' ? c.item),
     placed AS (
-        SELECT c."by", c.item, coalesce(c.unit, h.unit) AS unit, c.code, c.value, c.count
+        SELECT c.group_no, c.item, coalesce(c.unit, h.unit) AS unit, c.code, c.value, c.count
           FROM counted c JOIN home h ON h.item = c.item)
-    SELECT GROUPING(p."by"), p."by", p.item, p.unit, p.code, sum(p.count)::bigint, coalesce(max(scale(p.value)), 0), clinical.describe(p.value, p.count)
+    SELECT GROUPING(p.group_no), p.group_no, p.item, p.unit, p.code, sum(p.count)::bigint, coalesce(max(scale(p.value)), 0), clinical.describe(p.value, p.count)
       FROM placed p
-     GROUP BY GROUPING SETS ((p.item, p.unit, p.code), (p."by", p.item, p.unit, p.code))
-     ORDER BY 1 DESC, p."by", p.item COLLATE "C", p.unit COLLATE "C" NULLS FIRST, p.code COLLATE "C"
+     GROUP BY GROUPING SETS ((p.item, p.unit, p.code), (p.group_no, p.item, p.unit, p.code))
+     ORDER BY 1 DESC, p.group_no, p.item COLLATE "C", p.unit COLLATE "C" NULLS FIRST, p.code COLLATE "C"
 $$;
-COMMENT ON FUNCTION clinical.report_item_by(bigint, bigint[], date, date, timestamptz, text[], jsonb) IS
+COMMENT ON FUNCTION clinical.report_item_by(bytea, boolean, timestamptz, jsonb) IS
 'The statistics of items by the code of another item of the same report. asked: {"item": the other one, "units": {item: its unit}, of items that are numbers}; sets: 1 of all patients. For the extension itself. SQLSTATE: none of its own.';
 
 REVOKE ALL ON ALL FUNCTIONS IN SCHEMA clinical FROM PUBLIC;

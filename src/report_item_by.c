@@ -19,13 +19,13 @@
 /* The columns of the query */
 enum
 {
-	COLUMN_SETS = 1, COLUMN_BY, COLUMN_ITEM, COLUMN_UNIT, COLUMN_CODE, COLUMN_ROWS, COLUMN_N, COLUMN_DECIMALS, COLUMN_FIGURES
+	COLUMN_SETS = 1, COLUMN_GROUP, COLUMN_ITEM, COLUMN_UNIT, COLUMN_CODE, COLUMN_ROWS, COLUMN_N, COLUMN_DECIMALS, COLUMN_FIGURES
 };
 
 static const char query[] =
-"SELECT r.sets, r.\"by\", r.item, r.unit, r.code, r.readings, (r.d).n, r.decimals,"
+"SELECT r.sets, r.group_no, r.item, r.unit, r.code, r.readings, (r.d).n, r.decimals,"
 "       (r.d).mean, (r.d).sd, (r.d).min, (r.d).q1, (r.d).median, (r.d).q3, (r.d).max"
-"  FROM clinical.report_item_by($1, $2, $3, $4, $5, $6, $7) r";
+"  FROM clinical.report_item_by($7, $8, $5, $9) r";
 
 /* The argument of the query. */
 static Jsonb *
@@ -55,7 +55,7 @@ put_row(JsonbParseState **state, const ClinicalReportScope *scope, const ItemPas
 {
 	char	   *item = clinical_item_get_string(row, COLUMN_ITEM);
 	char	   *code = clinical_item_get_string(row, COLUMN_CODE);
-	uint32		by = clinical_item_get_group(&pass->scope, row, COLUMN_BY, clinical_item_get_number(row, COLUMN_SETS) != 0);
+	uint32		by = clinical_item_get_group(row, COLUMN_GROUP, clinical_item_get_number(row, COLUMN_SETS) != 0);
 	JsonbValue	object;
 	JsonbValue	buffer;
 	const JsonbValue *visit;
@@ -92,7 +92,7 @@ clinical_item_by_rows(const ClinicalReportScope *scope)
 	pass = clinical_item_pass(scope);
 	argument = make_argument(scope, &pass->labels);
 	SPI_connect();
-	clinical_item_query(query, clinical_item_params(scope, JSONBOID, JsonbPGetDatum(argument)), NULL);
+	clinical_item_query(query, clinical_item_params(scope, &pass->scope, JSONBOID, JsonbPGetDatum(argument)), NULL);
 	MemoryContextSwitchTo(caller);
 	pushJsonbValue(&state, WJB_BEGIN_ARRAY, NULL);
 	for (uint64 i = 0; i < SPI_processed; i++)

@@ -43,7 +43,7 @@ clinical_item_labels(const ClinicalReportScope *scope, ItemLabels *result)
 
 	SPI_connect();
 	clinical_item_query("SELECT r.item, r.code, r.label, r.unit, r.is_number FROM clinical.report_item_label($1) r",
-						clinical_item_params(scope, TEXTOID, 0), NULL);
+						clinical_item_params(scope, NULL, TEXTOID, 0), NULL);
 	MemoryContextSwitchTo(caller);
 	take_labels(result);
 	SPI_finish();

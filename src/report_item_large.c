@@ -62,12 +62,12 @@ month_of(DateADT day)
 
 /* Take a row of the query below. */
 static void
-take_description(const ItemScope *scope, uint64 row, LargeItem *result)
+take_description(uint64 row, LargeItem *result)
 {
 	int64		sets = clinical_item_get_number(row, 1);
 	bool		isnull;
 
-	result->by = clinical_item_get_group(scope, row, 2, (sets & 2) != 0);
+	result->by = clinical_item_get_group(row, 2, (sets & 2) != 0);
 	result->item = clinical_item_get_string(row, 3);
 	result->unit = clinical_item_get_string(row, 4);
 	result->month = (sets & 1) != 0 ? 0 : month_of(DatumGetDateADT(clinical_item_get_value(row, 5, true, &isnull)));
@@ -88,17 +88,17 @@ clinical_item_large(const ClinicalReportScope *scope, const ItemPass *pass, Larg
 	if (items == NULL)
 		return 0;
 	SPI_connect();
-	query_sorted("SELECT r.sets, r.\"by\", r.item, r.unit, r.month, (r.d).n, r.decimals,"
+	query_sorted("SELECT r.sets, r.group_no, r.item, r.unit, r.month, (r.d).n, r.decimals,"
 				 "       (r.d).mean, (r.d).sd, (r.d).min, (r.d).q1, (r.d).median, (r.d).q3, (r.d).max"
-				 "  FROM clinical.report_item_large($1, $2, $3, $4, $5, $6, $7) r",
-				 clinical_item_params(scope, TEXTARRAYOID, PointerGetDatum(items)));
+				 "  FROM clinical.report_item_large($7, $8, $5, $9) r",
+				 clinical_item_params(scope, &pass->scope, TEXTARRAYOID, PointerGetDatum(items)));
 	count = (int) SPI_processed;
 	MemoryContextSwitchTo(caller);
 	*result = palloc0_array(LargeItem, count);
 	for (int i = 0; i < count; i++)
 	{
 		CHECK_FOR_INTERRUPTS();
-		take_description(&pass->scope, (uint64) i, &(*result)[i]);
+		take_description((uint64) i, &(*result)[i]);
 	}
 	SPI_finish();
 	return count;
@@ -116,8 +116,8 @@ clinical_item_large_codes(const ClinicalReportScope *scope, const ItemPass *pass
 	if (items == NULL)
 		return 0;
 	SPI_connect();
-	query_sorted("SELECT r.* FROM clinical.report_item_large_code($1, $2, $3, $4, $5, $6, $7) r",
-				 clinical_item_params(scope, TEXTARRAYOID, PointerGetDatum(items)));
+	query_sorted("SELECT r.* FROM clinical.report_item_large_code($7, $8, $5, $9) r",
+				 clinical_item_params(scope, &pass->scope, TEXTARRAYOID, PointerGetDatum(items)));
 	count = (int) SPI_processed;
 	MemoryContextSwitchTo(caller);
 	*result = palloc0_array(LargeCode, count);
@@ -126,7 +126,7 @@ clinical_item_large_codes(const ClinicalReportScope *scope, const ItemPass *pass
 		int64		sets = clinical_item_get_number((uint64) i, 1);
 
 		CHECK_FOR_INTERRUPTS();
-		(*result)[i].by = clinical_item_get_group(&pass->scope, (uint64) i, 2, (sets & 2) != 0);
+		(*result)[i].by = clinical_item_get_group((uint64) i, 2, (sets & 2) != 0);
 		(*result)[i].item = clinical_item_get_string((uint64) i, 3);
 		(*result)[i].code = (sets & 1) != 0 ? NULL : clinical_item_get_string((uint64) i, 4);
 		(*result)[i].patients = (uint64) clinical_item_get_number((uint64) i, 5);

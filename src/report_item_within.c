@@ -19,10 +19,10 @@
 /* The columns of the query */
 enum
 {
-	COLUMN_SETS = 1, COLUMN_BY, COLUMN_ABOVE, COLUMN_CODE_ABOVE, COLUMN_ITEM, COLUMN_CODE, COLUMN_PATIENTS, COLUMN_OCCURRENCES
+	COLUMN_SETS = 1, COLUMN_GROUP, COLUMN_ABOVE, COLUMN_CODE_ABOVE, COLUMN_ITEM, COLUMN_CODE, COLUMN_PATIENTS, COLUMN_OCCURRENCES
 };
 
-static const char query[] = "SELECT r.* FROM clinical.report_item_within($1, $2, $3, $4, $5, $6, $7) r";
+static const char query[] = "SELECT r.* FROM clinical.report_item_within($7, $8, $5, $9) r";
 
 /* Put the label of an item or code. */
 static void
@@ -66,7 +66,7 @@ clinical_item_within_rows(const ClinicalReportScope *scope)
 		return NULL;
 	pass = clinical_item_pass(scope);
 	SPI_connect();
-	clinical_item_query(query, clinical_item_params(scope, JSONBOID, JsonbPGetDatum(scope->above)), NULL);
+	clinical_item_query(query, clinical_item_params(scope, &pass->scope, JSONBOID, JsonbPGetDatum(scope->above)), NULL);
 	MemoryContextSwitchTo(caller);
 	pushJsonbValue(&state, WJB_BEGIN_ARRAY, NULL);
 	for (uint64 i = 0; i < SPI_processed; i++)
@@ -76,7 +76,7 @@ clinical_item_within_rows(const ClinicalReportScope *scope)
 		CHECK_FOR_INTERRUPTS();
 		if (clinical_item_get_string(i, COLUMN_CODE_ABOVE) == NULL)
 			answered = (uint64) clinical_item_get_number(i, COLUMN_PATIENTS);	/* first of the rows of a pair */
-		by = clinical_item_get_group(&pass->scope, i, COLUMN_BY, clinical_item_get_number(i, COLUMN_SETS) != 0);
+		by = clinical_item_get_group(i, COLUMN_GROUP, clinical_item_get_number(i, COLUMN_SETS) != 0);
 		if (by == 0 || pass->scope.is_split)
 			put_row(&state, pass, i, by, answered);
 	}
