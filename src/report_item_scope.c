@@ -119,7 +119,7 @@ static uint32
 group_of(Patients *patients, Jsonb *by, bool enrolled)
 {
 	uint32		known = patients->labels->units.count;
-	uint32		group = tally_name(patients->labels, &patients->labels->units, 0, (char *) by, VARSIZE(by));
+	uint32		group = clinical_tally_name(patients->labels, &patients->labels->units, 0, (char *) by, VARSIZE(by));
 
 	patients->enrolled = grow(patients->context, patients->enrolled, group, &patients->enrolled_room, 64, sizeof(uint64));
 	if (group == known)
@@ -168,7 +168,7 @@ receive_mark(TupleTableSlot *slot, DestReceiver *self)
 
 	slot_getallattrs(slot);
 	patient_id = DatumGetTextPP(slot->tts_values[0]);
-	patient = tally_find_patient(marks->scope, VARDATA_ANY(patient_id), (uint32) VARSIZE_ANY_EXHDR(patient_id));
+	patient = clinical_tally_find_patient(marks->scope, VARDATA_ANY(patient_id), (uint32) VARSIZE_ANY_EXHDR(patient_id));
 	if (patient == 0)
 		return true;
 	if (marks->count >= tally_max_marks(marks->scope->memory))
@@ -188,7 +188,7 @@ receive_mark(TupleTableSlot *slot, DestReceiver *self)
 static void
 read_patients(const ClinicalReportScope *scope, Patients *patients)
 {
-	patients->labels = tally_make(patients->context, 0, 0);
+	patients->labels = clinical_tally_make(patients->context, 0, 0);
 	clinical_item_query("SELECT r.patient_id, r.\"by\", r.enrolled FROM clinical.report_item_patient($1, $2, $4, $5, $6) r",
 						clinical_item_params(scope, NULL, TEXTOID, 0), &patients->receiver);
 }

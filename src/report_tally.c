@@ -102,7 +102,7 @@ name_is(const TallyNames *names, uint32 number, uint32 owner, const char *bytes,
 
 /* The number of a name, which is added if it is new. */
 uint32
-tally_name(Tally *tally, TallyNames *names, uint32 owner, const char *bytes, uint32 length)
+clinical_tally_name(Tally *tally, TallyNames *names, uint32 owner, const char *bytes, uint32 length)
 {
 	uint32		hash = hash_combine(hash_bytes((const unsigned char *) bytes, (int) length), owner);
 	uint32		slot;
@@ -124,9 +124,9 @@ tally_name(Tally *tally, TallyNames *names, uint32 owner, const char *bytes, uin
 
 /* The number of an item. */
 uint32
-tally_item(Tally *tally, const char *bytes, uint32 length)
+clinical_tally_item(Tally *tally, const char *bytes, uint32 length)
 {
-	uint32		item = tally_name(tally, &tally->items, 0, bytes, length);
+	uint32		item = clinical_tally_name(tally, &tally->items, 0, bytes, length);
 
 	if (item >= tally->items_room)
 	{
@@ -152,16 +152,16 @@ next_item(Tally *tally, const char *bytes, uint32 length)
 		if (name_is(&tally->items, item, 0, bytes, length))
 			return tally->last_item = item;
 	}
-	item = tally_item(tally, bytes, length);
+	item = clinical_tally_item(tally, bytes, length);
 	tally->item_states[tally->last_item].next = item;
 	return tally->last_item = item;
 }
 
 /* The number of a code of an item. */
 uint32
-tally_code(Tally *tally, uint32 item, const char *bytes, uint32 length)
+clinical_tally_code(Tally *tally, uint32 item, const char *bytes, uint32 length)
 {
-	uint32		code = tally_name(tally, &tally->codes, item, bytes, length);
+	uint32		code = clinical_tally_name(tally, &tally->codes, item, bytes, length);
 
 	if (code >= tally->sets_room)
 	{
@@ -211,7 +211,7 @@ same_cell(const TallyCell *a, const TallyCell *b)
 
 /* The cell, which is added if it is new. */
 TallyCell *
-tally_cell(Tally *tally, uint32 group, uint32 item, uint32 unit, uint32 month)
+clinical_tally_cell(Tally *tally, uint32 group, uint32 item, uint32 unit, uint32 month)
 {
 	TallyCell	wanted = {.group = group,.item = item,.unit = unit,.month = month};
 	uint32		slot;
@@ -240,7 +240,7 @@ tally_cell(Tally *tally, uint32 group, uint32 item, uint32 unit, uint32 month)
 
 /* An empty tally; of a scope, or for what others have counted. */
 Tally *
-tally_make(MemoryContext context, uint32 npatients, Size memory)
+clinical_tally_make(MemoryContext context, uint32 npatients, Size memory)
 {
 	Tally	   *tally = MemoryContextAllocZero(context, sizeof(Tally));
 
@@ -276,7 +276,7 @@ begin(Datum argument, MemoryContext context)
 
 	if (!VARATT_IS_4B_U(scope) || VARSIZE(scope) < sizeof(TallyScope) || scope->magic != TALLY_MAGIC)
 		not_of_report();
-	tally = tally_make(context, scope->npatients, scope->memory);
+	tally = clinical_tally_make(context, scope->npatients, scope->memory);
 	tally->scope = scope;
 	return tally;
 }
@@ -314,6 +314,26 @@ find_mark(const TallyScope *scope, const TallyMarks *marks, const uint64 *id, ui
 	return 0;
 }
 
+/* The patient's number + 1; 0: not in the scope. */
+uint32
+clinical_tally_find_patient(const TallyScope *scope, const char *id, uint32 length)
+{
+	const uint32 *slots = tally_at(scope, scope->slots, const uint32);
+	const TallyPatient *patients = tally_at(scope, scope->patients, const TallyPatient);
+	uint32		hash = hash_bytes((const unsigned char *) id, (int) length);
+	uint32		slot = hash & (scope->nslots - 1);
+
+	for (; slots[slot] != 0; slot = (slot + 1) & (scope->nslots - 1))
+	{
+		const TallyPatient *patient = &patients[slots[slot] - 1];
+
+		if (patient->hash == hash && patient->length == length &&
+			memcmp(tally_at(scope, scope->bytes + patient->offset, char), id, length) == 0)
+			return slots[slot];
+	}
+	return 0;
+}
+
 /* Whose row it is: most likely the same patient's as before. */
 static inline bool
 in_scope(Tally *tally, const text *id)
@@ -323,7 +343,7 @@ in_scope(Tally *tally, const text *id)
 
 	if (tally->patient_id_length != length || length == 0 || memcmp(tally->patient_id, bytes, length) != 0)
 	{
-		tally->patient = tally_find_patient(tally->scope, bytes, length);
+		tally->patient = clinical_tally_find_patient(tally->scope, bytes, length);
 		tally->patient_id_length = length <= sizeof(tally->patient_id) ? length : 0;
 		memcpy(tally->patient_id, bytes, tally->patient_id_length);
 	}
@@ -386,7 +406,7 @@ unit_of(Tally *tally, FunctionCallInfo fcinfo)
 		return 0;
 	unit = PG_GETARG_TEXT_PP(ARG_UNIT);
 	length = (uint32) VARSIZE_ANY_EXHDR(unit);
-	return 1 + tally_name(tally, &tally->units, 0, VARDATA_ANY(unit), length);
+	return 1 + clinical_tally_name(tally, &tally->units, 0, VARDATA_ANY(unit), length);
 }
 
 /* The cell of a row: most likely that of the last row of the item. */
@@ -402,7 +422,7 @@ cell_of(Tally *tally, uint32 item, uint32 group, FunctionCallInfo fcinfo)
 	wanted.month = months[PG_GETARG_DATEADT(ARG_LOCAL_DAY) - tally->scope->first_day];
 	if (state->last_cell != 0 && same_cell(&tally->cells[state->last_cell - 1], &wanted))
 		return &tally->cells[state->last_cell - 1];
-	cell = tally_cell(tally, wanted.group, item, wanted.unit, wanted.month);
+	cell = clinical_tally_cell(tally, wanted.group, item, wanted.unit, wanted.month);
 	state->last_cell = (uint32) (cell - tally->cells) + 1;
 	return cell;
 }
@@ -416,9 +436,9 @@ add_code(Tally *tally, uint32 item, uint32 group, const text *code)
 	uint32		length = (uint32) VARSIZE_ANY_EXHDR(code);
 
 	if (state->last_code == 0 || !name_is(&tally->codes, state->last_code - 1, item, bytes, length))
-		state->last_code = tally_code(tally, item, bytes, length) + 1;
-	tally_code_count(tally, state->last_code - 1, group, 1);
-	tally_set_add(tally, state->last_code - 1, tally->patient - 1);
+		state->last_code = clinical_tally_code(tally, item, bytes, length) + 1;
+	clinical_tally_code_count(tally, state->last_code - 1, group, 1);
+	clinical_tally_set_add(tally, state->last_code - 1, tally->patient - 1);
 }
 
 /* Count a row. */
@@ -442,7 +462,7 @@ add_row(Tally *tally, FunctionCallInfo fcinfo)
 		uint32		size = (uint32) VARSIZE_ANY_EXHDR(value);
 
 		cell->numbers++;
-		tally_value(tally, item, (uint32) (cell - tally->cells), VARDATA_ANY(value), size, 1);
+		clinical_tally_value(tally, item, (uint32) (cell - tally->cells), VARDATA_ANY(value), size, 1);
 	}
 	if (!PG_ARGISNULL(ARG_VALUE_CODE))
 		add_code(tally, item, group, PG_GETARG_TEXT_PP(ARG_VALUE_CODE));
