@@ -2,7 +2,7 @@
 # which follow their definition, however the server reads them and however little memory there is.
 #
 #   CLINICAL_SEED=...     replays a run
-#   CLINICAL_STUDIES=...  so many studies (3)
+#   CLINICAL_STUDIES=...  so many studies (2)
 use strict;
 use warnings;
 use PostgreSQL::Test::Cluster;
@@ -10,7 +10,7 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 
 my $seed = $ENV{CLINICAL_SEED} // int(rand(2**31));
-my $studies = $ENV{CLINICAL_STUDIES} // 3;
+my $studies = $ENV{CLINICAL_STUDIES} // 2;
 srand($seed);
 note("CLINICAL_SEED=$seed");
 
@@ -184,7 +184,7 @@ my $rows = 0;
 for my $study (1 .. $studies)
 {
 	my $number = rand(2) - 1;
-	$node->safe_psql('postgres', "SELECT setseed($number); CALL test.make_study('S$study', 60)");
+	$node->safe_psql('postgres', "SELECT setseed($number); CALL test.make_study('S$study', 40)");
 	$node->safe_psql('postgres', 'VACUUM ANALYZE') if $study % 2;
 	for my $case (["S$study", '', undef], ["S$study", 'arm', undef], ["S$study", 'arm,center', '2025-08-20'], ["S${study}x", 'center', undef], ["S$study", 'arm', '2025-09-02', 'narrow'])
 	{
