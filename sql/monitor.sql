@@ -250,7 +250,7 @@ CREATE FUNCTION clinical.acknowledge_alert(patient_id text, alert_id uuid, comme
     LANGUAGE C VOLATILE PARALLEL UNSAFE
     AS 'MODULE_PATHNAME', 'clinical_acknowledge_alert';
 COMMENT ON FUNCTION clinical.acknowledge_alert(text, uuid, text) IS
-'Somebody has seen an open alert and cares for it: it is not escalated any further. Of an alert that was acknowledged or closed, and whose data have changed since (basis_changed), it says that somebody has looked at the change, and leaves its status. comment: what there is to say, if anything. Returns the alert as it is then. SQLSTATE: 22023 an argument missing or empty; P0002 alert not found; 55000 it is acknowledged already, closed, retracted or merged; 40001 somebody else changed it, in a transaction that is not READ COMMITTED.';
+'Somebody has seen an open alert and cares for it: it is not escalated any further. Of an alert that was acknowledged or closed, and whose data have changed since (basis_changed), it says that somebody has looked at the change, and leaves its status. comment: what there is to say, if anything. Returns the alert as it is then. SQLSTATE: 22023 an argument missing or empty; P0002 alert not found; 55000 it is acknowledged already, closed, retracted or merged; 40001 its data changed again while this waited and it had been handled before, or somebody else changed it, in a transaction that is not READ COMMITTED.';
 
 CREATE FUNCTION clinical.close_alert(patient_id text, alert_id uuid, reason text) RETURNS clinical.alert
     LANGUAGE C VOLATILE PARALLEL UNSAFE

@@ -12,7 +12,7 @@ CREATE FUNCTION clinical.report_html(document jsonb) RETURNS text
     LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE
     AS 'MODULE_PATHNAME', 'clinical_report_html';
 COMMENT ON FUNCTION clinical.report_html(jsonb) IS
-'A report as one page of HTML that needs nothing else: no script, no other file. document: as doc/report.schema.json describes it. The page is in UTF-8 once it is with a client whose client_encoding is. SQLSTATE: 22023 report document is malformed, DETAIL says where.';
+'A report as one page of HTML that needs nothing else: no script, no other file. document: as doc/report.schema.json describes it. The page is in UTF-8 once it is with a client whose client_encoding is. SQLSTATE: 22023 report document is malformed, DETAIL says where; 54000 the page would be larger than 1 GB.';
 
 CREATE FUNCTION clinical.report_rows(report_id uuid)
     RETURNS TABLE (section text, table_name text, row_label text, column_label text, statistic text,
@@ -26,7 +26,7 @@ CREATE FUNCTION clinical.report_html(report_id uuid) RETURNS text
     LANGUAGE C STABLE PARALLEL RESTRICTED
     AS 'MODULE_PATHNAME', 'clinical_report_html_stored';
 COMMENT ON FUNCTION clinical.report_html(uuid) IS
-'The page of a report that a job has made (see report_html(jsonb)), for who may read it. SQLSTATE: 22023 report id is required; P0002 report not found.';
+'The page of a report that a job has made (see report_html(jsonb)), for who may read it. SQLSTATE: 22023 report id is required; P0002 report not found; 54000 the page would be larger than 1 GB.';
 
 REVOKE ALL ON FUNCTION clinical.report_rows(jsonb), clinical.report_html(jsonb), clinical.report_rows(uuid), clinical.report_html(uuid) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION clinical.report_rows(jsonb), clinical.report_html(jsonb), clinical.report_rows(uuid), clinical.report_html(uuid)

@@ -68,6 +68,7 @@ _PG_init(void)
 	clinical_escalate_init();
 	clinical_register_invariants(clinical_monitor_invariants, clinical_monitor_ninvariants);
 	clinical_report_slot_init();
+	clinical_report_item_init();
 	clinical_report_work_init();
 	clinical_register_invariants(clinical_report_invariants, clinical_report_ninvariants);
 	clinical_register_invariants(clinical_schedule_invariants, clinical_schedule_ninvariants);

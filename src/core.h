@@ -101,6 +101,7 @@ extern bool clinical_fetch_args(ClinicalPlan *plan, FunctionCallInfo fcinfo,
 /* core_find.c: rows by an index, below the executor */
 
 #define CLINICAL_MAX_KEYS 4
+#define CLINICAL_MAX_KNOWN 8
 
 /* Made with the first members alone; the rest begins as zero */
 typedef struct ClinicalFinder
@@ -118,6 +119,11 @@ typedef struct ClinicalFinder
 	IndexScanDesc scan;
 	TupleTableSlot *slot;
 	ScanKeyData keys[CLINICAL_MAX_KEYS];
+	struct
+	{
+		const char *name;		/* of a column that was asked for; NULL: none */
+		int			number;
+	}			known[CLINICAL_MAX_KNOWN];
 } ClinicalFinder;
 
 extern void clinical_find(ClinicalFinder *finder, const Datum *values);

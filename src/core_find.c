@@ -30,11 +30,12 @@
 static void
 open_finder(ClinicalFinder *finder)
 {
-	Oid			schema = get_namespace_oid("clinical", false);
+	Oid			schema;
 	Oid			index;
 
 	if (finder->relation != NULL)
 		return;
+	schema = get_namespace_oid("clinical", false);
 	finder->relation = table_open(get_relname_relid(finder->table, schema), AccessShareLock);
 	index = finder->index == NULL ? clinical_primary_key(finder->relation) : get_relname_relid(finder->index, schema);
 	if (!OidIsValid(index))
@@ -43,6 +44,7 @@ open_finder(ClinicalFinder *finder)
 				 errmsg("an index of \"%s\" is missing", finder->table)));
 	finder->opened = index_open(index, AccessShareLock);
 	finder->slot = table_slot_create(finder->relation, NULL);
+	memset(finder->known, 0, sizeof(finder->known));
 	finder->scan = clinical_index_beginscan(finder->relation, finder->opened, GetActiveSnapshot(), finder->nkeys);
 }
 
@@ -122,17 +124,36 @@ clinical_find_first(ClinicalFinder *finder, const Datum *values)
 	return clinical_find_next(finder, false);
 }
 
-/* A column of the row; 0 if it is NULL.  Good until the next row. */
+/* The number of a column.  Callers ask by the same constants again and again, so that is kept of a few. */
+static int
+column_number(ClinicalFinder *finder, const char *name)
+{
+	int			number;
+	int			i;
+
+	for (i = 0; i < CLINICAL_MAX_KNOWN && finder->known[i].name != NULL; i++)
+	{
+		if (finder->known[i].name == name)
+			return finder->known[i].number;
+	}
+	number = SPI_fnumber(finder->slot->tts_tupleDescriptor, name);
+	if (number <= 0)
+		elog(ERROR, "no column \"%s\" in \"%s\"", name, finder->table);
+	if (i < CLINICAL_MAX_KNOWN)
+	{
+		finder->known[i].name = name;
+		finder->known[i].number = number;
+	}
+	return number;
+}
+
+/* A column of the row, by its name, a constant; 0 if it is NULL.  Good until the next row. */
 Datum
 clinical_find_column(ClinicalFinder *finder, const char *name)
 {
-	int			number = SPI_fnumber(finder->slot->tts_tupleDescriptor, name);
 	bool		isnull;
-	Datum		value;
+	Datum		value = slot_getattr(finder->slot, column_number(finder, name), &isnull);
 
-	if (number <= 0)
-		elog(ERROR, "no column \"%s\" in \"%s\"", name, finder->table);
-	value = slot_getattr(finder->slot, number, &isnull);
 	return isnull ? (Datum) 0 : value;
 }
 

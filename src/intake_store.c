@@ -187,6 +187,7 @@ tell_stored(const ClinicalRows *submissions, const ClinicalRows *observations)
 		.version_id = STORE_VERSION_ID,
 		.captured_at = STORE_CAPTURED_AT,
 		.local_day = STORE_LOCAL_DAY,
+		.time_zone = STORE_ZONE,
 		.actor = STORE_ACTOR,
 		.trace_parent = STORE_TRACE_PARENT,
 		.observations = observations,

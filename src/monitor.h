@@ -108,6 +108,7 @@ typedef struct ClinicalReader ClinicalReader;
 extern int	clinical_monitor_day(const ClinicalMonitor *monitor, Timestamp local);
 extern ClinicalReader *clinical_reader_begin(void);
 extern void clinical_reader_patient(ClinicalReader *reader, Datum patient_id);
+extern void clinical_reader_knows(ClinicalReader *reader, Datum submission_id, Datum zone);
 extern void clinical_reader_source(ClinicalReader *reader, const ClinicalMonitor *monitor, StreakSource *source);
 extern DateADT clinical_reader_enrolment(ClinicalReader *reader);
 

@@ -462,6 +462,9 @@ evaluate_group(Batch *batch, const PatientRows *group)
 	}
 	clinical_evaluation_patient(&batch->evaluation, rows->values[batch->stored->patient_id][group->from], project_id,
 								alerts_from(monitors, earliest));
+	for (int row = group->from; row < group->to; row++)
+		clinical_reader_knows(batch->evaluation.reader, rows->values[batch->stored->submission_id][row],
+							  rows->values[batch->stored->time_zone][row]);
 	evaluate_changes(&batch->evaluation, monitors, &changes);
 	clinical_pending_done(changes.pending);
 }

@@ -35,6 +35,16 @@ not_found(void)
 			 errmsg("alert not found")));
 }
 
+/* The error of who says to have looked at what has changed, and cannot have seen it all. */
+CLINICAL_NORETURN static void
+changed_meanwhile(void)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+			 errmsg("alert was changed meanwhile"),
+			 errhint("Look at it again.")));
+}
+
 /*
  * An alert must be one that the caller may see, which is decided by the caller's own
  * rights.  How many events had it when the statement began?
@@ -119,8 +129,12 @@ handle(FunctionCallInfo fcinfo, const char *status, text *reason)
 	event.status_from = lock_alert(key, &basis_changed, &events);
 	seen = events == events_seen;
 	/* that somebody has looked at what has changed leaves it as it is */
-	if (basis_changed && seen && strcmp(status, "acknowledged") == 0)
+	if (basis_changed && strcmp(status, "acknowledged") == 0 && strcmp(event.status_from, "open") != 0)
+	{
+		if (!seen)
+			changed_meanwhile();
 		status = event.status_from;
+	}
 	else
 		clinical_check_way(ways, lengthof(ways), "alert", event.status_from, status);
 	nest_level = clinical_reason_push(reason);

@@ -29,6 +29,9 @@ PG_FUNCTION_INFO_V1(clinical_monitor_excused);
 #define PATIENTS 32
 #define LOOK_INTERVAL 60000
 #define RETRY_DELAY 1000
+/* So long (ms) a patient is left alone whose alert somebody has locked, and one that failed */
+#define LOCKED_DELAY INT64CONST(60000)
+#define FAILED_DELAY INT64CONST(86400000)
 
 /* So many patients may be looked at together: fewer after something went wrong */
 static int	together = PATIENTS;
@@ -304,35 +307,50 @@ work(void *arg)
 	*delay = time_to_next();
 }
 
-/* The first patient that is due cannot be looked at: let the others have their turn, and try again tomorrow. */
+/* The first patient that is due cannot be looked at: let the others have their turn, and try again then. */
 static void
 put_off_first(void *arg)
 {
 	static ClinicalPlan plan = {
-		"UPDATE clinical.entry_watch AS w SET due_at = pg_catalog.clock_timestamp() OPERATOR(pg_catalog.+) '1 day'::pg_catalog.interval"
+		"UPDATE clinical.entry_watch AS w SET due_at = $1"
 		"  FROM (SELECT f.patient_id FROM clinical.entry_watch f ORDER BY f.due_at, f.patient_id LIMIT 1) f"
-		" WHERE w.patient_id OPERATOR(pg_catalog.=) f.patient_id"
+		" WHERE w.patient_id OPERATOR(pg_catalog.=) f.patient_id",
+		1, {TIMESTAMPTZOID}
 	};
+	Datum		due = TimestampTzGetDatum(TimestampTzPlusMilliseconds(GetCurrentTimestamp(), *(const int64 *) arg));
 
-	clinical_server_execute(&plan, NULL, NULL);
+	clinical_server_execute(&plan, &due, NULL);
+}
+
+/* The same, in a transaction of its own, by so many milliseconds; when to go on. */
+static long
+put_off(int64 delay)
+{
+	if (clinical_worker_begin("looking for missing entries") && clinical_job_try(put_off_first, &delay) == 0)
+		return 0;
+	return RETRY_DELAY;
 }
 
 /* It went wrong: when to try again. */
 static long
 failed(int sqlerrcode)
 {
-	if (clinical_job_may_succeed(sqlerrcode))
+	bool		locked = sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE;
+
+	if (!locked && clinical_job_may_succeed(sqlerrcode))
 		return RETRY_DELAY;
 	if (together > 1)
 	{
 		together = 1;
 		return 0;
 	}
+	/* somebody handles an alert of the patient, perhaps for long */
+	if (locked)
+		return put_off(LOCKED_DELAY);
 	ereport(LOG,
 			(errmsg("looking for missing entries of a patient failed"),
 			 errdetail("SQLSTATE %s.", unpack_sql_state(sqlerrcode))));
-	if (clinical_worker_begin("looking for missing entries"))
-		(void) clinical_job_try(put_off_first, NULL);
+	(void) put_off(FAILED_DELAY);
 	return RETRY_DELAY;
 }
 

@@ -34,6 +34,7 @@ typedef struct Series
 	char	   *item;
 	Datum		key;
 	bool		begun;
+	bool		sparse;			/* it is no use to look near by first */
 	TimestampTz from;			/* all from this moment on are here; DT_NOBEGIN:
 								 * there are none before */
 	TimestampTz to;				/* all before this moment are; DT_NOEND: there are
@@ -56,6 +57,8 @@ struct ClinicalReader
 {
 	MemoryContext context;		/* of what was read of the patient */
 	ClinicalFinder observations;
+	ClinicalFinder near;		/* the same, not before a moment */
+	ClinicalFinder *found;		/* that of the two by which the last was found */
 	ClinicalFinder submissions;
 	ClinicalFinder events;
 	int			numbers[READ_NCOLUMNS]; /* of the columns; 0: not known yet */

@@ -28,6 +28,17 @@
 #define CHUNK 4
 /* What is asked for so far from what was read begins anew, rather than read all between */
 #define FAR (60 * USECS_PER_DAY)
+/*
+ * Reading begins so long before what is asked for first, the end of a day: mostly the
+ * day and the one before it are all that is needed, and nothing stands after it.  So
+ * it is one look-up, forwards.
+ */
+#define LEAD (60 * USECS_PER_HOUR)
+/*
+ * Backwards it looks so far first: an index scan without such an end compares with all
+ * entries of the page that stand before, however few are then asked for.
+ */
+#define NEAR (8 * USECS_PER_DAY)
 
 /* A report, as far as its readings need it */
 typedef struct ReportKey
@@ -57,6 +68,10 @@ clinical_reader_begin(void)
 {
 	static const ClinicalReader beginning = {
 		.observations = {.table = "observation", .nkeys = 3, .types = {TEXTOID, TEXTOID, TIMESTAMPTZOID}},
+		.near = {
+			.table = "observation", .nkeys = 4, .types = {TEXTOID, TEXTOID, TIMESTAMPTZOID, TIMESTAMPTZOID},
+			.columns = {1, 2, 3, 3}, .strategies = {0, 0, BTLessStrategyNumber, BTGreaterEqualStrategyNumber}
+		},
 		.submissions = {.table = "submission", .nkeys = 2, .types = {TEXTOID, UUIDOID}},
 		.events = {.table = "enrollment_event", .nkeys = 1, .types = {TEXTOID}},
 	};
@@ -66,7 +81,8 @@ clinical_reader_begin(void)
 	CommandCounterIncrement();
 	PushActiveSnapshot(GetLatestSnapshot());
 	*reader = beginning;
-	reader->observations.context = reader->submissions.context = reader->events.context = CurrentMemoryContext;
+	reader->observations.context = reader->near.context = CurrentMemoryContext;
+	reader->submissions.context = reader->events.context = CurrentMemoryContext;
 	reader->reports = hash_create("clinical reports", 64, &reports, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
 	reader->context = AllocSetContextCreate(CurrentMemoryContext, "clinical readings", ALLOCSET_DEFAULT_SIZES);
 	return reader;
@@ -77,6 +93,7 @@ void
 clinical_reader_end(ClinicalReader *reader)
 {
 	clinical_find_close(&reader->observations);
+	clinical_find_close(&reader->near);
 	clinical_find_close(&reader->submissions);
 	clinical_find_close(&reader->events);
 	PopActiveSnapshot();
@@ -120,15 +137,17 @@ clinical_series_find(ClinicalReader *reader, const char *item)
 	return series;
 }
 
-/* Begin to look for observations of an item that stand so to a moment. */
+/* Begin to look for observations of an item that stand so to a moment, and not before another one. */
 static void
-find_observations(ClinicalReader *reader, const Series *series, StrategyNumber strategy, TimestampTz moment)
+find_observations(ClinicalReader *reader, const Series *series, StrategyNumber strategy, TimestampTz moment,
+				  TimestampTz not_before)
 {
-	Datum		keys[3] = {reader->patient_id, series->key, TimestampTzGetDatum(moment)};
-	ClinicalFinder *finder = &reader->observations;
+	Datum		keys[4] = {reader->patient_id, series->key, TimestampTzGetDatum(moment), TimestampTzGetDatum(not_before)};
+	ClinicalFinder *finder = not_before == DT_NOBEGIN ? &reader->observations : &reader->near;
 
 	finder->strategies[2] = strategy;
 	clinical_find(finder, keys);
+	reader->found = finder;
 	for (int i = 0; reader->numbers[READ_NCOLUMNS - 1] == 0 && i < READ_NCOLUMNS; i++)
 	{
 		reader->numbers[i] = SPI_fnumber(finder->slot->tts_tupleDescriptor, read_names[i]);
@@ -141,7 +160,7 @@ find_observations(ClinicalReader *reader, const Series *series, StrategyNumber s
 static Datum
 read_column(ClinicalReader *reader, int column, bool *isnull)
 {
-	return slot_getattr(reader->observations.slot, reader->numbers[column], isnull);
+	return slot_getattr(reader->found->slot, reader->numbers[column], isnull);
 }
 
 /* Read the moment and the id of the row that was found. */
@@ -200,11 +219,12 @@ void
 clinical_series_before(ClinicalReader *reader, Series *series)
 {
 	int			goal = series->nbefore + Max(CHUNK, series->nbefore);
+	TimestampTz not_before = series->sparse ? DT_NOBEGIN : series->from - NEAR;
 	Observed	next;
 
-	find_observations(reader, series, BTLessStrategyNumber, series->from);
-	series->from = DT_NOBEGIN;
-	while (clinical_find_next(&reader->observations, true))
+	find_observations(reader, series, BTLessStrategyNumber, series->from, not_before);
+	series->from = not_before;
+	while (clinical_find_next(reader->found, true))
 	{
 		const Observed *last = series->nbefore == 0 ? NULL : &series->before[series->nbefore - 1];
 
@@ -213,7 +233,7 @@ clinical_series_before(ClinicalReader *reader, Series *series)
 		if (series->nbefore >= goal && next.at != last->at)
 		{
 			series->from = last->at;
-			break;
+			return;
 		}
 		/* from behind the last version comes first */
 		if (last != NULL && same_observation(last, &next))
@@ -222,6 +242,7 @@ clinical_series_before(ClinicalReader *reader, Series *series)
 		*make_room(reader, &series->before, series->nbefore, &series->before_room) = next;
 		series->nbefore++;
 	}
+	series->sparse = true;
 }
 
 /* Read a chunk of what stands after what was read. */
@@ -231,9 +252,9 @@ clinical_series_after(ClinicalReader *reader, Series *series)
 	int			goal = series->nafter + Max(CHUNK, series->nafter);
 	Observed	next;
 
-	find_observations(reader, series, BTGreaterEqualStrategyNumber, series->to);
+	find_observations(reader, series, BTGreaterEqualStrategyNumber, series->to, DT_NOBEGIN);
 	series->to = DT_NOEND;
-	while (clinical_find_next(&reader->observations, false))
+	while (clinical_find_next(reader->found, false))
 	{
 		Observed   *last = series->nafter == 0 ? NULL : &series->after[series->nafter - 1];
 
@@ -274,7 +295,7 @@ clinical_series_first(Series *series, TimestampTz moment)
 	return low;
 }
 
-/* Begin anew from a moment that is far from what was read. */
+/* Begin anew if a moment is far from what was read. */
 void
 clinical_series_begin(Series *series, TimestampTz moment)
 {
@@ -282,8 +303,9 @@ clinical_series_begin(Series *series, TimestampTz moment)
 		(series->to == DT_NOEND || moment < series->to + FAR))
 		return;
 	series->begun = true;
+	series->sparse = false;
 	series->nbefore = series->nafter = 0;
-	series->from = series->to = moment;
+	series->from = series->to = moment - LEAD;
 }
 
 /* See to it that all from one moment on and before another one are read. */
@@ -308,6 +330,20 @@ keep_zone(ClinicalReader *reader, Datum zone)
 	reader->zone = PointerGetDatum(DatumGetTextPCopy(zone));
 	MemoryContextSwitchTo(caller);
 	return reader->zone;
+}
+
+/*
+ * A report of the patient was accepted by this transaction, so it need not be looked up.
+ * Its time zone must be there as long as the reader is at the patient.
+ */
+void
+clinical_reader_knows(ClinicalReader *reader, Datum submission_id, Datum zone)
+{
+	ReportKey	key = {*DatumGetUUIDP(submission_id), reader->patient};
+	Report	   *report = hash_search(reader->reports, &key, HASH_ENTER, NULL);
+
+	report->accepted = true;
+	report->zone = zone;
 }
 
 /* What is known about the report of an observation. */

@@ -55,6 +55,7 @@ typedef struct ClinicalStored
 	int			version_id;
 	int			captured_at;
 	int			local_day;
+	int			time_zone;
 	int			actor;
 	int			trace_parent;
 	const ClinicalRows *observations;	/* by ObservedColumn */

@@ -64,6 +64,8 @@ typedef struct ClinicalReportScope
 	TimestampTz cut_off;
 	char	   *time_zone;		/* the project's */
 	Datum		split;			/* text[]: options.by */
+	Jsonb	   *above;			/* options.above: {item: the one above it}; NULL: none */
+	Jsonb	   *item_by;		/* options.item_by: {"item": ...}; NULL: none */
 	/* what follows is for the engine */
 	Oid			role;			/* for whom it is made */
 	int			ncenters;
@@ -91,7 +93,7 @@ typedef struct ClinicalReportTable
 	const char *note;			/* NULL: none */
 	const char *function;		/* clinical.report_x; NULL: rows */
 	const char *base;			/* the facts that it is made of; NULL: none */
-	Jsonb	   *(*rows) (const ClinicalReportScope *scope);
+	Jsonb	   *(*rows) (const ClinicalReportScope *scope);	/* NULL: there is no such table */
 	const ClinicalReportColumn *columns;
 	int			ncolumns;
 } ClinicalReportTable;
@@ -105,6 +107,8 @@ extern const ClinicalReportTable clinical_report_compliance_tables[];
 extern const int clinical_report_ncompliance_tables;
 extern const ClinicalReportTable clinical_report_item_tables[];
 extern const int clinical_report_nitem_tables;
+
+extern void clinical_report_item_init(void);
 
 /* report_scope.c: what a report is asked for with */
 extern void clinical_report_read_args(FunctionCallInfo fcinfo, ClinicalReportScope *scope);

@@ -16,6 +16,9 @@
 /* More centers than that are not drawn: those are that need attention most */
 #define MAX_CENTERS 40
 
+/* Nor more instruments */
+#define MAX_INSTRUMENTS 12
+
 #define WIDTH 760
 #define LEFT 110
 #define RIGHT 560
@@ -232,6 +235,7 @@ choose_bars(ClinicalChart *chart, const Bars *bars, const char *instrument)
 	qsort(chosen, shown, sizeof(Bar), compare_number);
 	if (shown > 0)
 		draw_bars(chart, chosen, shown, instrument);
+	pfree(chosen);
 	return count > MAX_CENTERS;
 }
 
@@ -259,6 +263,25 @@ is_repeated(const Bars *bars, int number)
 	return false;
 }
 
+/* Draw each instrument, or the first ones; is that not all? */
+static bool
+draw_instruments(ClinicalChart *chart, const Bars *bars)
+{
+	bool		more = false;
+	int			count = 0;
+
+	for (int i = 0; i < bars->count; i++)
+	{
+		CHECK_FOR_INTERRUPTS();
+		if (is_repeated(bars, i))
+			continue;
+		if (count++ == MAX_INSTRUMENTS)
+			return true;
+		more = choose_bars(chart, bars, bars->bars[i].instrument) || more;
+	}
+	return more;
+}
+
 /* Compliance by center. */
 void
 clinical_chart_compliance(ClinicalChart *chart, const ClinicalShownTable *table)
@@ -276,16 +299,11 @@ clinical_chart_compliance(ClinicalChart *chart, const ClinicalShownTable *table)
 	else if (has_all_instruments(&bars))
 		more = choose_bars(chart, &bars, NULL);
 	else
-	{
-		for (int i = 0; i < bars.count; i++)
-		{
-			CHECK_FOR_INTERRUPTS();
-			if (!is_repeated(&bars, i))
-				more = choose_bars(chart, &bars, bars.bars[i].instrument) || more;
-		}
-	}
-	clinical_chart_end(chart, more ? psprintf("Dashed: 80 %%. Only the %d centers with the lowest compliance are shown; the table has all.", MAX_CENTERS) :
-					   bars.count > 0 ? "Dashed: 80 %. Centers below it are drawn darker." : NULL);
+		more = draw_instruments(chart, &bars);
+	clinical_chart_end(chart, bars.count == 0 ? NULL :
+					   psprintf("Dashed: 80 %%. Centers below it are drawn darker.%s", more ?
+								psprintf(" Shown are at most %d questionnaires, and the %d centers with the lowest compliance; the table has all.",
+										 MAX_INSTRUMENTS, MAX_CENTERS) : ""));
 }
 
 /* The number of an indicator; -1: there are too many. */
@@ -406,48 +424,61 @@ draw_score(ClinicalChart *chart, double score, bool flagged, const ClinicalScale
 						 psprintf("%+.1f", score));
 }
 
+/* How many centers have a score? */
+static int
+count_scores(const Centers *centers, int indicator)
+{
+	int			count = 0;
+
+	for (int i = 0; i < centers->count; i++)
+		count += isnan(centers->centers[i]->scores[indicator]) ? 0 : 1;
+	return count;
+}
+
 /* An indicator in words. */
 static char *
 tell_indicator(const Centers *centers, int indicator)
 {
 	StringInfoData words;
-	int			scored = 0;
 
 	initStringInfo(&words);
 	for (int i = 0; i < centers->count; i++)
 	{
 		const Center *center = centers->centers[i];
 
-		if (isnan(center->scores[indicator]))
-			continue;
-		scored++;
 		if (center->flagged[indicator])
 			appendStringInfo(&words, "; center %s %+.2f", center->name, center->scores[indicator]);
 	}
-	return psprintf("%d centers have a score%s.", scored, words.len > 0 ? words.data : "; none is flagged");
+	return psprintf("%d centers have a score%s.", count_scores(centers, indicator),
+					words.len > 0 ? words.data : "; none is flagged");
 }
 
-/* Draw an indicator, a line for each center. */
+/* Draw the scale of scores, with the lines at which they are flagged. */
 static void
-draw_indicator(ClinicalChart *chart, const Centers *centers, int indicator, double most)
+draw_lines(ClinicalChart *chart, const ClinicalScale *scale, double bottom)
 {
-	ClinicalScale scale = {.low = -most, .high = most, .step = 1, .from = PANEL_LEFT, .to = PANEL_RIGHT};
 	static const int lines[] = {-3, -2, 0, 2, 3};
-	double		bottom = 10 + centers->count * PANEL_ROW;
 
-	appendStringInfoString(chart->out, "<div class=\"panel\">\n<p class=\"what\">");
-	clinical_html_string(chart->out, centers->indicators[indicator]);
-	appendStringInfoString(chart->out, "</p>\n");
-	clinical_chart_picture(chart, PANEL_WIDTH, (int) bottom + 22, centers->indicators[indicator],
-						   tell_indicator(centers, indicator));
 	for (int i = 0; i < (int) lengthof(lines); i++)
 	{
-		double		x = clinical_scale_at(&scale, lines[i]);
+		double		x = clinical_scale_at(scale, lines[i]);
 
 		clinical_chart_line(chart, lines[i] == 0 ? "axis" : abs(lines[i]) == 2 ? "limit" : "limit outer",
 							x, 4, x, bottom);
 		clinical_chart_label(chart, "middle", x, bottom + 14, psprintf("%d", lines[i]));
 	}
+}
+
+/* Draw an indicator, a line for each center. */
+static void
+draw_picture(ClinicalChart *chart, const Centers *centers, int indicator, double most)
+{
+	ClinicalScale scale = {.low = -most, .high = most, .step = 1, .from = PANEL_LEFT, .to = PANEL_RIGHT};
+	double		bottom = 10 + centers->count * PANEL_ROW;
+
+	clinical_chart_picture(chart, PANEL_WIDTH, (int) bottom + 22, centers->indicators[indicator],
+						   tell_indicator(centers, indicator));
+	draw_lines(chart, &scale, bottom);
 	for (int i = 0; i < centers->count; i++)
 	{
 		const Center *center = centers->centers[i];
@@ -459,6 +490,19 @@ draw_indicator(ClinicalChart *chart, const Centers *centers, int indicator, doub
 		draw_score(chart, center->scores[indicator], center->flagged[indicator], &scale, y);
 	}
 	clinical_chart_picture_end(chart);
+}
+
+/* Draw an indicator, if there is something to see. */
+static void
+draw_indicator(ClinicalChart *chart, const Centers *centers, int indicator, double most)
+{
+	appendStringInfoString(chart->out, "<div class=\"panel\">\n<p class=\"what\">");
+	clinical_html_string(chart->out, centers->indicators[indicator]);
+	appendStringInfoString(chart->out, "</p>\n");
+	if (count_scores(centers, indicator) == 0)
+		clinical_chart_empty(chart, "No center has a score.");
+	else
+		draw_picture(chart, centers, indicator, most);
 	appendStringInfoString(chart->out, "</div>\n");
 }
 

@@ -96,7 +96,7 @@ const ClinicalReportTable clinical_report_compliance_tables[] = {
 	},
 	{
 		.section = "quality", .name = "balance", .title = "What became of the reports",
-		.note = "Reports received on the days of the period, by UTC: received = accepted + duplicate + conflict + quarantined + withdrawn.",
+		.note = "Reports received on the days of the period, by UTC; each is one of accepted, duplicate, conflict, quarantined and withdrawn.",
 		.function = "clinical.report_balance", .base = FACTS,
 		.columns = balance_columns, .ncolumns = lengthof(balance_columns)
 	},

@@ -47,12 +47,14 @@ typedef struct ClinicalEntryReports
 
 extern void clinical_entry_reports_read(const bytea *image, ClinicalEntryReports *reports);
 
+/* The index of a report's version */
 static inline int
 clinical_entry_version(const ClinicalEntryReport *report)
 {
 	return (int) (report->rest & (CLINICAL_ENTRY_MAX_VERSIONS - 1));
 }
 
+/* The seconds that a report took to come */
 static inline int64
 clinical_entry_lag(const ClinicalEntryReport *report)
 {

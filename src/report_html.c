@@ -81,6 +81,7 @@ clinical_html_text(StringInfo out, const char *words, int length)
 	{
 		int			bytes = Min(pg_mblen(words), (int) (end - words));
 
+		CHECK_FOR_INTERRUPTS();
 		switch (*words)
 		{
 			case '&':

@@ -15,6 +15,9 @@
 /* Tables with more rows scroll on the screen */
 #define LONG_TABLE 60
 
+/* Labels up to that many bytes are not broken */
+#define SHORT_LABEL 24
+
 /* No more digits than that are kept free */
 #define MAX_PAD 20
 
@@ -128,8 +131,10 @@ static void
 put_label(Layout *layout, const JsonbValue *value, const char *null, bool is_repeated)
 {
 	char	   *words = clinical_scalar_text(value);
+	bool		is_short = words == NULL || strlen(words) <= SHORT_LABEL;
 
-	appendStringInfo(layout->out, "<th scope=\"row\"%s>", is_repeated ? " class=\"rep\"" : "");
+	appendStringInfo(layout->out, "<th scope=\"row\"%s>", is_repeated ? (is_short ? " class=\"rep d\"" : " class=\"rep\"") :
+					 is_short ? " class=\"d\"" : "");
 	clinical_html_string(layout->out, words == NULL ? null : words);
 	appendStringInfoString(layout->out, "</th>");
 }
@@ -191,23 +196,21 @@ put_figure(Layout *layout, const ClinicalShownRow *row, int column)
 	appendStringInfoString(layout->out, "</td>");
 }
 
-/* Does a row begin with another label than the row above? */
+/* Does a row begin another part than that of the row above? */
 static bool
 begins_group(const Layout *layout, const ClinicalShownRow *row)
 {
 	JsonbValue	buffer = {.type = jbvNull};
 	JsonbValue	above = {.type = jbvNull};
 
-	if (layout->before.number == 0 || layout->nkeys + row->table->nhead < 2)
+	if (layout->before.number == 0 || layout->nkeys == 0)
 		return false;
-	if (layout->nkeys == 0)
-		return !clinical_json_same(&row->cells[0], &layout->before.cells[0]);
 	(void) clinical_json_member(row->by.val.binary.data, &layout->keys[0], &buffer);
 	(void) clinical_json_member(layout->before.by.val.binary.data, &layout->keys[0], &above);
 	return !clinical_json_same(&buffer, &above) || row->is_whole != layout->before.is_whole;
 }
 
-/* Or with another one in the columns before the last label? */
+/* Or another label in the columns before the last one? */
 static bool
 begins_part(const Layout *layout, const ClinicalShownRow *row)
 {

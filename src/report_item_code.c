@@ -110,13 +110,52 @@ count_occurrences(const TallyImage *image, CodeRow *rows)
 	}
 }
 
+/* Compare a code with what was counted otherwise: any code of an item (NULL) is before all. */
+static int
+compare_large(const CodeRow *row, const LargeCode *large)
+{
+	int			order = strcmp(row->name, large->item);
+
+	return order != 0 || large->code == NULL ? order : strcmp(row->code_name, large->code);
+}
+
+/* Take the patients that were counted otherwise; rows are in order. */
+static void
+take_large(CodeRow *rows, uint32 nrows, const LargeCode *large, int nlarge)
+{
+	for (int i = 0; i < nlarge; i++)
+	{
+		uint32		low = 0;
+		uint32		high = nrows;
+
+		CHECK_FOR_INTERRUPTS();
+		while (low < high)
+		{
+			uint32		middle = low + (high - low) / 2;
+
+			if (compare_large(&rows[middle], &large[i]) < 0)
+				low = middle + 1;
+			else
+				high = middle;
+		}
+		if (low == nrows || compare_large(&rows[low], &large[i]) != 0)
+			continue;
+		if (large[i].code != NULL)
+			rows[low].patients[large[i].by] = large[i].patients;
+		else
+			rows[low].answered[large[i].by] = large[i].patients;	/* of all codes of the item */
+	}
+}
+
 /* The codes, in order. */
 static CodeRow *
-make_rows(const ItemPass *pass)
+make_rows(const ClinicalReportScope *scope, const ItemPass *pass)
 {
 	const TallyImage *image = pass->image;
 	CodeRow    *rows = palloc0_array(CodeRow, image->ncodes + 1);
 	uint64	  **answered = palloc0_array(uint64 *, image->nitems + 1);
+	LargeCode  *large;
+	int			nlarge;
 
 	for (uint32 i = 0; i < image->ncodes; i++)
 	{
@@ -130,21 +169,9 @@ make_rows(const ItemPass *pass)
 	count_patients(pass, rows, answered);
 	count_occurrences(image, rows);
 	qsort(rows, image->ncodes, sizeof(CodeRow), by_code);
+	nlarge = clinical_item_large_codes(scope, pass, &large);
+	take_large(rows, image->ncodes, large, nlarge);
 	return rows;
-}
-
-/* How many patients were enrolled. */
-static uint64
-enrolled_in(const ItemScope *scope, uint32 by)
-{
-	uint64		enrolled = 0;
-
-	for (uint32 i = 0; i < scope->ngroups; i++)
-	{
-		if (by == 0 || by == i + 1)
-			enrolled += scope->enrolled[i];
-	}
-	return enrolled;
 }
 
 /* Put a row. */
@@ -152,17 +179,11 @@ static void
 put_row(JsonbParseState **state, const ItemPass *pass, const CodeRow *row, uint32 by)
 {
 	const ItemLabel *label = clinical_item_label(&pass->labels, row->name, row->code_name);
-	uint64		enrolled = enrolled_in(&pass->scope, by);
 
 	clinical_item_put_row(state, &pass->scope, by, row->name, clinical_item_label(&pass->labels, row->name, NULL));
 	clinical_item_put_string(state, "code", row->code_name);
 	clinical_item_put_string(state, "code_label", label == NULL ? NULL : label->label);
-	clinical_item_put_count(state, "patients", row->patients[by]);
-	clinical_item_put_ratio(state, "percent", row->patients[by], row->answered[by]);
-	clinical_item_put_count(state, "occurrences", row->occurrences[by]);
-	clinical_item_put_count(state, "answered", row->answered[by]);
-	clinical_item_put_count(state, "enrolled", enrolled);
-	clinical_item_put_ratio(state, "percent_enrolled", row->patients[by], enrolled);
+	clinical_item_put_patients(state, &pass->scope, by, row->patients[by], row->answered[by], row->occurrences[by]);
 	pushJsonbValue(state, WJB_END_OBJECT, NULL);
 }
 
@@ -171,7 +192,7 @@ Jsonb *
 clinical_item_code_rows(const ClinicalReportScope *scope)
 {
 	const ItemPass *pass = clinical_item_pass(scope);
-	CodeRow    *rows = make_rows(pass);
+	CodeRow    *rows = make_rows(scope, pass);
 	uint32		ngroups = pass->scope.is_split ? pass->scope.ngroups : 0;
 	JsonbParseState *state = NULL;
 

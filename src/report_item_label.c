@@ -8,22 +8,12 @@
  */
 #include "postgres.h"
 
+#include "catalog/pg_type.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
 
 #include "report_item.h"
-
-/* A column of SPI's row as a string in the current memory context; NULL: none. */
-static char *
-get_string(uint64 row, int column)
-{
-	HeapTuple	tuple = SPI_tuptable->vals[row];
-	bool		isnull;
-	Datum		value = SPI_getbinval(tuple, SPI_tuptable->tupdesc, column, &isnull);
-
-	return isnull ? NULL : TextDatumGetCString(value);
-}
 
 /* Take the rows of the query. */
 static void
@@ -37,10 +27,10 @@ take_labels(ItemLabels *result)
 		bool		isnull;
 
 		CHECK_FOR_INTERRUPTS();
-		label->item = get_string(i, 1);
-		label->code = get_string(i, 2);
-		label->label = get_string(i, 3);
-		label->unit = get_string(i, 4);
+		label->item = clinical_item_get_string((uint64) i, 1);
+		label->code = clinical_item_get_string((uint64) i, 2);
+		label->label = clinical_item_get_string((uint64) i, 3);
+		label->unit = clinical_item_get_string((uint64) i, 4);
 		label->numeric = DatumGetBool(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 5, &isnull));
 	}
 }
@@ -55,7 +45,7 @@ clinical_item_labels(const ClinicalReportScope *scope, ItemLabels *result)
 	clinical_item_query("WITH RECURSIVE used AS ("
 						"    SELECT v.id, v.definition FROM clinical.instrument_version v"
 						"     WHERE v.id OPERATOR(pg_catalog.=) ANY (SELECT u.version_id FROM clinical.project_instrument_version u"
-						"             WHERE u.project_id OPERATOR(pg_catalog.=) $1 AND u.recorded_at OPERATOR(pg_catalog.<=) $5)),"
+						"             WHERE u.project_id OPERATOR(pg_catalog.=) $1)),"
 						" item AS ("
 						"    SELECT u.id, i.value AS item FROM used u,"
 						"           LATERAL pg_catalog.jsonb_array_elements(u.definition OPERATOR(pg_catalog.->) 'items') i"
@@ -77,7 +67,7 @@ clinical_item_labels(const ClinicalReportScope *scope, ItemLabels *result)
 						" SELECT DISTINCT ON (n.item COLLATE \"C\", n.code COLLATE \"C\") n.item, n.code, n.label, n.unit, n.is_number"
 						"  FROM named n WHERE n.item IS NOT NULL"
 						" ORDER BY n.item COLLATE \"C\", n.code COLLATE \"C\" NULLS FIRST, n.id DESC, n.label COLLATE \"C\"",
-						clinical_item_params(scope, NULL), NULL);
+						clinical_item_params(scope, TEXTOID, 0), NULL);
 	MemoryContextSwitchTo(caller);
 	take_labels(result);
 	SPI_finish();

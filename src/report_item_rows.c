@@ -18,7 +18,6 @@
 #include "utils/numeric.h"
 
 #include "report_item.h"
-#include "summary.h"
 
 /* A row of the table; by: 0 of all patients, else the group + 1; month: 0 of the whole period */
 typedef struct ItemRow
@@ -32,6 +31,8 @@ typedef struct ItemRow
 	uint64		numbers;
 	uint32		first_value;	/* its values, among all */
 	uint32		nvalues;
+	const LargeItem *large;		/* the item has too many values, and was described
+								 * otherwise; NULL: no */
 } ItemRow;
 
 /* Which rows a cell belongs to */
@@ -71,15 +72,6 @@ typedef struct ItemTable
 	RowValue   *values;
 } ItemTable;
 
-/* A name of the image as a string. */
-char *
-clinical_item_string(const TallyImage *image, Size names, uint32 number)
-{
-	const TallyName *name = &tally_at(image, names, const TallyName)[number];
-
-	return pnstrdup(tally_at(image, image->bytes + name->offset, char), name->length);
-}
-
 /* Compare strings of which there may be none. */
 static int
 compare_strings(const char *a, const char *b)
@@ -97,9 +89,9 @@ compare_rows(const ItemRow *a, const ItemRow *b)
 
 	if (a->by != b->by)
 		return a->by < b->by ? -1 : 1;
-	if (a->item != b->item)
-		return strcmp(a->name, b->name);
-	order = compare_strings(a->unit, b->unit);
+	order = a->item == b->item ? 0 : strcmp(a->name, b->name);
+	if (order == 0)
+		order = compare_strings(a->unit, b->unit);
 	if (order != 0)
 		return order;
 	return a->month == b->month ? 0 : a->month < b->month ? -1 : 1;
@@ -140,12 +132,49 @@ read_names(ItemTable *table)
 		table->units[i + 1] = clinical_item_string(image, image->units, i);
 }
 
-/* Find out which items are numbers, and the unit of an item's rows that have no number: theirs is not stored. */
+/* What the units of an item's numbers are */
+typedef struct ItemUnits
+{
+	bool		any_without;	/* some numbers have none */
+	bool		any_own;		/* some are in the item's unit of now */
+	char	   *first;			/* of the others; NULL: there are none */
+} ItemUnits;
+
+/* Look at the units of all numbers. */
+static ItemUnits *
+look_at_units(ItemTable *table)
+{
+	const TallyCell *cells = tally_at(table->image, table->image->cells, const TallyCell);
+	ItemUnits  *result = palloc0_array(ItemUnits, table->image->nitems + 1);
+
+	for (uint32 i = 0; i < table->image->ncells; i++)
+	{
+		ItemUnits  *units = &result[cells[i].item];
+		char	   *unit = table->units[cells[i].unit];
+
+		CHECK_FOR_INTERRUPTS();
+		if (cells[i].numbers == 0)
+			continue;
+		table->numeric[cells[i].item] = true;
+		if (unit == NULL)
+			units->any_without = true;
+		else if (table->home_units[cells[i].item] != NULL && strcmp(unit, table->home_units[cells[i].item]) == 0)
+			units->any_own = true;
+		else if (units->first == NULL || strcmp(unit, units->first) < 0)
+			units->first = unit;
+	}
+	return result;
+}
+
+/*
+ * Find out which items are numbers, and in which row of an item those without a number and a unit
+ * are counted: that of numbers without a unit, if there are any, else of the item's unit of now, if
+ * there are any in it or in no other, else of the first unit.
+ */
 static void
 find_units(ItemTable *table)
 {
-	const TallyCell *cells = tally_at(table->image, table->image->cells, const TallyCell);
-	bool	   *any = palloc0_array(bool, table->image->nitems + 1);
+	ItemUnits  *units;
 
 	table->home_units = palloc0_array(char *, table->image->nitems + 1);
 	table->numeric = palloc0_array(bool, table->image->nitems + 1);
@@ -156,21 +185,13 @@ find_units(ItemTable *table)
 		table->home_units[i] = label == NULL ? NULL : label->unit;
 		table->numeric[i] = label != NULL && label->numeric;
 	}
-	/* if numbers are in other units than the item's now, it is the first of these */
-	for (uint32 i = 0; i < table->image->ncells; i++)
+	units = look_at_units(table);
+	for (uint32 i = 0; i < table->image->nitems; i++)
 	{
-		const ItemLabel *label = clinical_item_label(&table->pass->labels, table->items[cells[i].item], NULL);
-		char	   *unit = table->units[cells[i].unit];
-		char	  **home = &table->home_units[cells[i].item];
-		bool		is_own = label != NULL && compare_strings(unit, label->unit) == 0;
-
-		if (cells[i].numbers == 0)
-			continue;
-		table->numeric[cells[i].item] = true;
-		if (is_own || !any[cells[i].item] ||
-			((label == NULL || compare_strings(*home, label->unit) != 0) && compare_strings(unit, *home) < 0))
-			*home = unit;
-		any[cells[i].item] = true;
+		if (units[i].any_without)
+			table->home_units[i] = NULL;
+		else if (!units[i].any_own && units[i].first != NULL)
+			table->home_units[i] = units[i].first;
 	}
 }
 
@@ -194,7 +215,7 @@ make_targets(ItemTable *table)
 			target->row.by = j < NTARGETS / 2 ? 0 : cell->group + 1;
 			target->row.item = cell->item;
 			target->row.name = table->items[cell->item];
-			target->row.unit = cell->numbers > 0 ? table->units[cell->unit] : table->home_units[cell->item];
+			target->row.unit = cell->unit != 0 ? table->units[cell->unit] : table->home_units[cell->item];
 			target->row.month = j % 2 == 0 ? 0 : cell->month;
 		}
 	}
@@ -286,62 +307,29 @@ describe(const ItemTable *table, const ItemRow *row, ClinicalDescription *descri
 	clinical_describe_counts(values, counts, row->nvalues, description);
 }
 
-/* Put a number; NULL: null. */
+/* Find the rows of items that were described otherwise: in the table's order, too. */
 static void
-put_number(JsonbParseState **state, const char *name, Numeric number)
+find_large(ItemTable *table, const LargeItem *large, int nlarge)
 {
-	JsonbValue	value = {.type = jbvNull};
-
-	if (number != NULL)
+	for (int i = 0; i < nlarge; i++)
 	{
-		value.type = jbvNumeric;
-		value.val.numeric = number;
+		ItemRow		wanted = {.by = large[i].by,.item = PG_UINT32_MAX,.name = large[i].item,.unit = large[i].unit,.month = large[i].month};
+		uint32		low = 0;
+		uint32		high = table->nrows;
+
+		CHECK_FOR_INTERRUPTS();
+		while (low < high)
+		{
+			uint32		middle = low + (high - low) / 2;
+
+			if (compare_rows(&table->rows[middle], &wanted) < 0)
+				low = middle + 1;
+			else
+				high = middle;
+		}
+		if (low < table->nrows && compare_rows(&table->rows[low], &wanted) == 0)
+			table->rows[low].large = &large[i];
 	}
-	clinical_json_put(state, name, &value);
-}
-
-/* Put a count. */
-void
-clinical_item_put_count(JsonbParseState **state, const char *name, uint64 count)
-{
-	put_number(state, name, int64_to_numeric((int64) count));
-}
-
-/* Put 100 times a part of a whole; null if that is 0. */
-void
-clinical_item_put_ratio(JsonbParseState **state, const char *name, uint64 part, uint64 whole)
-{
-	put_number(state, name, whole == 0 ? NULL :
-			   DatumGetNumeric(DirectFunctionCall2(numeric_div, NumericGetDatum(int64_to_numeric((int64) part * 100)),
-												   NumericGetDatum(int64_to_numeric((int64) whole)))));
-}
-
-/* Put a string, or null. */
-void
-clinical_item_put_string(JsonbParseState **state, const char *name, const char *string)
-{
-	JsonbValue	value = {.type = jbvNull};
-
-	if (string != NULL)
-		clinical_json_put_text(state, name, string);
-	else
-		clinical_json_put(state, name, &value);
-}
-
-/* Begin a row: of a group (by: 0 all, else the group + 1) and an item. */
-void
-clinical_item_put_row(JsonbParseState **state, const ItemScope *scope, uint32 by, const char *item, const ItemLabel *label)
-{
-	JsonbValue	labels;
-
-	pushJsonbValue(state, WJB_BEGIN_OBJECT, NULL);
-	if (by == 0)
-		clinical_json_value(DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum("{}"))), &labels);
-	else
-		clinical_json_value(scope->groups[by - 1], &labels);
-	clinical_json_put(state, "by", &labels);
-	clinical_item_put_string(state, "item", item);
-	clinical_item_put_string(state, "label", label == NULL ? NULL : label->label);
 }
 
 /* Put a month. */
@@ -355,20 +343,18 @@ put_month(JsonbParseState **state, uint32 month)
 static void
 put_row(JsonbParseState **state, const ItemTable *table, const ItemRow *row)
 {
-	/* in the order of ClinicalFigure */
-	static const char *const names[CLINICAL_NFIGURES] = {"mean", "sd", "min", "q1", "median", "q3", "max"};
 	ClinicalDescription description;
 
-	describe(table, row, &description);
+	if (row->large != NULL)
+		description = row->large->description;
+	else
+		describe(table, row, &description);
+	Assert(description.n == (int64) row->numbers);
 	clinical_item_put_row(state, &table->pass->scope, row->by, row->name,
 						  clinical_item_label(&table->pass->labels, row->name, NULL));
 	clinical_item_put_string(state, "unit", row->unit);
 	put_month(state, row->month);
-	clinical_item_put_count(state, "n", row->numbers);
-	clinical_item_put_count(state, "missing", row->rows - row->numbers);
-	for (int i = 0; i < CLINICAL_NFIGURES; i++)
-		put_number(state, names[i], description.nulls[i] ? NULL : DatumGetNumeric(description.figures[i]));
-	clinical_item_put_count(state, "decimals", (uint64) description.decimals);
+	clinical_item_put_figures(state, row->rows, &description);
 	pushJsonbValue(state, WJB_END_OBJECT, NULL);
 }
 
@@ -378,6 +364,8 @@ clinical_item_rows(const ClinicalReportScope *scope)
 {
 	ItemTable	table = {.pass = clinical_item_pass(scope)};
 	JsonbParseState *state = NULL;
+	LargeItem  *large;
+	int			nlarge = clinical_item_large(scope, table.pass, &large);
 
 	table.image = table.pass->image;
 	table.is_split = table.pass->scope.is_split;
@@ -386,6 +374,7 @@ clinical_item_rows(const ClinicalReportScope *scope)
 	make_targets(&table);
 	make_rows(&table);
 	make_values(&table);
+	find_large(&table, large, nlarge);
 	pushJsonbValue(&state, WJB_BEGIN_ARRAY, NULL);
 	for (uint32 i = 0; i < table.nrows; i++)
 		put_row(&state, &table, &table.rows[i]);

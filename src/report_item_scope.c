@@ -4,10 +4,8 @@
  *		Whose observations of when count, as the one piece of memory that the
  *		pass over all observations takes.
  *
- * Corrections and withdrawn reports are few: the rows that do not hold for them
- * are found by small indexes before, and left out by where they lie.  That is no
- * longer than this snapshot: nobody moves a row that it sees as long as the table
- * is locked, as it is by then.
+ * Corrections and withdrawn reports are few.  They are found by small indexes
+ * before, so that no row has to be compared with others.
  *
  *-------------------------------------------------------------------------
  */
@@ -19,16 +17,15 @@
 #include "executor/spi.h"
 #include "executor/tuptable.h"
 #include "miscadmin.h"
-#include "storage/itemptr.h"
+#include "port/pg_bitutils.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/datetime.h"
 #include "utils/memutils.h"
+#include "utils/uuid.h"
 
 #include "report_item.h"
 
-/* If more rows do not hold, the query looks for them itself */
-#define MAX_EXCLUDED (512 * 1024)
 
 /* Receives patients */
 typedef struct Patients
@@ -46,32 +43,33 @@ typedef struct Patients
 	uint32		enrolled_room;
 } Patients;
 
-/* Receives the rows that do not hold */
-typedef struct Excluded
+/* Receives corrections, or withdrawn reports */
+typedef struct Marks
 {
 	DestReceiver receiver;
 	MemoryContext context;
+	const TallyScope *scope;
 	uint32		count;
 	uint32		room;
-	uint64	   *rows;
+	TallyMark  *marks;
 	bool		too_many;
-} Excluded;
+} Marks;
 
-/* The arguments of all queries about a scope. */
+/* The arguments of all queries about a scope; the last one, $7, is the query's own (TEXTOID: it has none). */
 ParamListInfo
-clinical_item_params(const ClinicalReportScope *scope, const TallyScope *tally)
+clinical_item_params(const ClinicalReportScope *scope, Oid type, Datum value)
 {
-	const Oid	types[] = {INT8OID, INT8ARRAYOID, DATEOID, DATEOID, TIMESTAMPTZOID, TEXTARRAYOID, BYTEAOID};
+	const Oid	types[] = {INT8OID, INT8ARRAYOID, DATEOID, DATEOID, TIMESTAMPTZOID, TEXTARRAYOID, type};
 	const Datum values[] = {
 		Int64GetDatum(scope->project_id), scope->centers, DateADTGetDatum(scope->first_day), DateADTGetDatum(scope->end_day),
-		TimestampTzGetDatum(scope->cut_off), scope->split, PointerGetDatum(tally)
+		TimestampTzGetDatum(scope->cut_off), scope->split, value
 	};
 	ParamListInfo params = makeParamList(lengthof(types));
 
 	for (int i = 0; i < (int) lengthof(types); i++)
 	{
 		params->params[i].value = values[i];
-		params->params[i].isnull = values[i] == 0 && types[i] == BYTEAOID;
+		params->params[i].isnull = types[i] == TEXTOID;
 		params->params[i].pflags = PARAM_FLAG_CONST;
 		params->params[i].ptype = types[i];
 	}
@@ -154,22 +152,30 @@ receive_patient(TupleTableSlot *slot, DestReceiver *self)
 	return true;
 }
 
-/* DestReceiver: a row that does not hold. */
+/* DestReceiver: a correction, or a report that was withdrawn; of a patient in the scope. */
 static bool
-receive_excluded(TupleTableSlot *slot, DestReceiver *self)
+receive_mark(TupleTableSlot *slot, DestReceiver *self)
 {
-	Excluded   *excluded = (Excluded *) self;
-	ItemPointer tid;
+	Marks	   *marks = (Marks *) self;
+	TallyMark  *mark;
+	text	   *patient_id;
+	uint32		patient;
 
-	if (excluded->count >= MAX_EXCLUDED)
+	slot_getallattrs(slot);
+	patient_id = DatumGetTextPP(slot->tts_values[0]);
+	patient = tally_find_patient(marks->scope, VARDATA_ANY(patient_id), (uint32) VARSIZE_ANY_EXHDR(patient_id));
+	if (patient == 0)
+		return true;
+	if (marks->count >= tally_max_marks(marks->scope->memory))
 	{
-		excluded->too_many = true;
+		marks->too_many = true;
 		return false;
 	}
-	slot_getallattrs(slot);
-	tid = (ItemPointer) DatumGetPointer(slot->tts_values[0]);
-	excluded->rows = grow(excluded->context, excluded->rows, excluded->count, &excluded->room, 1024, sizeof(uint64));
-	excluded->rows[excluded->count++] = (uint64) ItemPointerGetBlockNumber(tid) << 16 | ItemPointerGetOffsetNumber(tid);
+	marks->marks = grow(marks->context, marks->marks, marks->count, &marks->room, 1024, sizeof(TallyMark));
+	mark = &marks->marks[marks->count++];
+	memcpy(mark->id, DatumGetUUIDP(slot->tts_values[1])->data, UUID_LEN);
+	mark->patient = patient;
+	mark->version = (uint32) DatumGetInt32(slot->tts_values[2]);
 	return true;
 }
 
@@ -177,50 +183,31 @@ receive_excluded(TupleTableSlot *slot, DestReceiver *self)
 static void
 read_patients(const ClinicalReportScope *scope, Patients *patients)
 {
-	patients->labels = tally_make(patients->context, 0);
+	patients->labels = tally_make(patients->context, 0, 0);
 	clinical_item_query("SELECT p.patient_id, p.\"by\", EXISTS (SELECT FROM clinical.enrollment_event e"
 						"         WHERE e.patient_id OPERATOR(pg_catalog.=) p.patient_id AND e.status OPERATOR(pg_catalog.=) 'enrolled'"
 						"           AND e.effective_on OPERATOR(pg_catalog.<) $4 AND e.recorded_at OPERATOR(pg_catalog.<=) $5)"
 						"  FROM clinical.report_patient($1, $2, $6) p",
-						clinical_item_params(scope, NULL), &patients->receiver);
+						clinical_item_params(scope, TEXTOID, 0), &patients->receiver);
 }
 
-/* By where they lie. */
-static int
-by_place(const void *left, const void *right)
-{
-	uint64		a = *(const uint64 *) left;
-	uint64		b = *(const uint64 *) right;
-
-	CHECK_FOR_INTERRUPTS();
-	return a < b ? -1 : a > b;
-}
-
-/*
- * Find the rows of the period that do not hold: a later version was known by the cut-off, or the
- * report was withdrawn.  What a report made has its captured_at.
- */
+/* Read which observations of the period were corrected, by what was known by the cut-off. */
 static void
-read_excluded(const ClinicalReportScope *scope, Excluded *excluded)
+read_corrected(const ClinicalReportScope *scope, Marks *corrected)
 {
-	clinical_item_query("SELECT o.ctid FROM clinical.observation n"
-						"  JOIN clinical.patient p ON p.id OPERATOR(pg_catalog.=) n.patient_id"
-						"  JOIN clinical.observation o ON o.patient_id OPERATOR(pg_catalog.=) n.patient_id AND o.item OPERATOR(pg_catalog.=) n.item"
-						"       AND o.captured_at OPERATOR(pg_catalog.=) n.captured_at AND o.id OPERATOR(pg_catalog.=) n.id"
-						"       AND o.version OPERATOR(pg_catalog.<) n.version"
+	clinical_item_query("SELECT n.patient_id, n.id, n.version FROM clinical.observation n"
 						" WHERE n.version OPERATOR(pg_catalog.>) 1 AND n.recorded_at OPERATOR(pg_catalog.<=) $5"
-						"   AND p.project_id OPERATOR(pg_catalog.=) $1"
-						"   AND o.local_day OPERATOR(pg_catalog.>=) $3 AND o.local_day OPERATOR(pg_catalog.<) $4"
-						" UNION ALL "
-						"SELECT o.ctid FROM clinical.submission s"
-						"  JOIN clinical.observation o ON o.patient_id OPERATOR(pg_catalog.=) s.patient_id"
-						"       AND o.captured_at OPERATOR(pg_catalog.=) s.captured_at AND o.submission_id OPERATOR(pg_catalog.=) s.id"
-						" WHERE s.project_id OPERATOR(pg_catalog.=) $1 AND s.status OPERATOR(pg_catalog.<>) 'accepted'"
-						"   AND o.local_day OPERATOR(pg_catalog.>=) $3 AND o.local_day OPERATOR(pg_catalog.<) $4",
-						clinical_item_params(scope, NULL), &excluded->receiver);
-	if (excluded->too_many)
-		excluded->count = 0;
-	qsort(excluded->rows, excluded->count, sizeof(uint64), by_place);
+						"   AND n.local_day OPERATOR(pg_catalog.>=) $3 AND n.local_day OPERATOR(pg_catalog.<) $4",
+						clinical_item_params(scope, TEXTOID, 0), &corrected->receiver);
+}
+
+/* Read which reports were withdrawn. */
+static void
+read_withdrawn(const ClinicalReportScope *scope, Marks *withdrawn)
+{
+	clinical_item_query("SELECT s.patient_id, s.id, -1 FROM clinical.submission s"
+						" WHERE s.project_id OPERATOR(pg_catalog.=) $1 AND s.status OPERATOR(pg_catalog.<>) 'accepted'",
+						clinical_item_params(scope, TEXTOID, 0), &withdrawn->receiver);
 }
 
 /* Do most patients that there are belong to it?  Then all observations are read in their order, without a join. */
@@ -317,13 +304,14 @@ write_bytes(TallyScope *scope, Size at, const void *bytes, Size size)
 		memcpy(tally_at(scope, at, char), bytes, size);
 }
 
-/* Put it all into one piece. */
+/* The months and patients, in the current memory context; marks are added behind. */
 static TallyScope *
-write_scope(const ClinicalReportScope *scope, const Patients *patients, const Excluded *excluded)
+write_scope(const ClinicalReportScope *scope, const Patients *patients)
 {
 	TallyScope	layout = {
-		.npatients = patients->count,.nslots = pg_nextpower2_32(Max(patients->count, 1) * 2),.nexcluded = excluded->count,
-		.first_day = scope->first_day,.end_day = scope->end_day,.cut_off = scope->cut_off
+		.magic = TALLY_MAGIC,.npatients = patients->count,.nslots = pg_nextpower2_32(Max(patients->count, 1) * 2),
+		.first_day = scope->first_day,.end_day = scope->end_day,.cut_off = scope->cut_off,
+		.memory = (Size) clinical_report_memory * 1024
 	};
 	Size		size = MAXALIGN(sizeof(TallyScope));
 	TallyScope *written;
@@ -334,8 +322,6 @@ write_scope(const ClinicalReportScope *scope, const Patients *patients, const Ex
 	size += MAXALIGN(sizeof(TallyPatient) * patients->count);
 	layout.slots = size;
 	size += MAXALIGN(sizeof(uint32) * layout.nslots);
-	layout.excluded = size;
-	size += MAXALIGN(sizeof(uint64) * excluded->count);
 	layout.bytes = size;
 	size += MAXALIGN(patients->nbytes);
 	written = palloc0(size);
@@ -343,10 +329,52 @@ write_scope(const ClinicalReportScope *scope, const Patients *patients, const Ex
 	SET_VARSIZE(written, size);
 	write_months(written);
 	write_bytes(written, layout.patients, patients->patients, sizeof(TallyPatient) * patients->count);
-	write_bytes(written, layout.excluded, excluded->rows, sizeof(uint64) * excluded->count);
 	write_bytes(written, layout.bytes, patients->bytes, patients->nbytes);
 	write_slots(written);
 	return written;
+}
+
+/* Put a mark into the table; of two with the same id it is the later version. */
+static void
+write_mark(TallyScope *scope, TallyMarks *marks, const TallyMark *mark)
+{
+	uint64	   *bits = tally_at(scope, marks->bits, uint64);
+	TallyMark  *slots = tally_at(scope, marks->slots, TallyMark);
+	uint64		hash = tally_hash_mark(mark->id, mark->patient);
+	uint32		bit = (uint32) (hash >> 32) & (marks->nslots * 16 - 1);
+	uint32		slot = (uint32) hash & (marks->nslots - 1);
+
+	bits[bit / 64] |= UINT64CONST(1) << bit % 64;
+	while (slots[slot].patient != 0 &&
+		   (slots[slot].patient != mark->patient || slots[slot].id[0] != mark->id[0] || slots[slot].id[1] != mark->id[1]))
+		slot = (slot + 1) & (marks->nslots - 1);
+	if (slots[slot].patient == 0 || slots[slot].version < mark->version)
+		slots[slot] = *mark;
+}
+
+/* Add marks behind what is there. */
+static TallyScope *
+add_marks(TallyScope *scope, Size which, const Marks *marks)
+{
+	Size		size = VARSIZE(scope);
+	uint32		nslots = pg_nextpower2_32(Max(marks->count, 8) * 2);
+	Size		added = sizeof(uint64) * nslots / 4 + sizeof(TallyMark) * nslots;
+	TallyMarks *written;
+
+	scope = repalloc(scope, size + added);
+	memset((char *) scope + size, 0, added);
+	SET_VARSIZE(scope, size + added);
+	written = tally_at(scope, which, TallyMarks);
+	written->count = marks->count;
+	written->nslots = nslots;
+	written->bits = size;
+	written->slots = size + sizeof(uint64) * nslots / 4;
+	for (uint32 i = 0; i < marks->count; i++)
+	{
+		CHECK_FOR_INTERRUPTS();
+		write_mark(scope, written, &marks->marks[i]);
+	}
+	return scope;
 }
 
 /* Whose observations of when count; in the current memory context. */
@@ -356,16 +384,25 @@ clinical_item_scope(const ClinicalReportScope *scope, ItemScope *result)
 	MemoryContext caller = CurrentMemoryContext;
 	MemoryContext context = AllocSetContextCreate(caller, "clinical report scope", ALLOCSET_DEFAULT_SIZES);
 	Patients	patients = {.receiver = {receive_patient, start_up, shut_down, shut_down, DestTuplestore},.context = context};
-	Excluded	excluded = {.receiver = {receive_excluded, start_up, shut_down, shut_down, DestTuplestore},.context = context};
+	Marks		corrected = {.receiver = {receive_mark, start_up, shut_down, shut_down, DestTuplestore},.context = context};
+	Marks		withdrawn = corrected;
+	ArrayType  *split = DatumGetArrayTypeP(scope->split);
 
 	SPI_connect();
 	read_patients(scope, &patients);
-	read_excluded(scope, &excluded);
-	result->whole_table = is_most(patients.count);
-	SPI_finish();
-	result->anti_join = excluded.too_many;
-	result->is_split = ArrayGetNItems(ARR_NDIM(DatumGetArrayTypeP(scope->split)), ARR_DIMS(DatumGetArrayTypeP(scope->split))) > 0;
+	MemoryContextSwitchTo(caller);
 	order_groups(&patients, result);
-	result->tally = write_scope(scope, &patients, &excluded);
+	result->tally = write_scope(scope, &patients);
+	corrected.scope = withdrawn.scope = result->tally;
+	read_corrected(scope, &corrected);
+	read_withdrawn(scope, &withdrawn);
+	result->anti_join = corrected.too_many || withdrawn.too_many;
+	if (result->anti_join)
+		corrected.count = withdrawn.count = 0;
+	result->tally = add_marks(result->tally, offsetof(TallyScope, corrected), &corrected);
+	result->tally = add_marks(result->tally, offsetof(TallyScope, withdrawn), &withdrawn);
+	result->whole_table = is_most(patients.count);
+	result->is_split = ArrayGetNItems(ARR_NDIM(split), ARR_DIMS(split)) > 0;
+	SPI_finish();
 	MemoryContextDelete(context);
 }

@@ -33,6 +33,7 @@ needs_quotes(const char *value)
 		return true;
 	for (const char *c = value; *c != '\0'; c++)
 	{
+		CHECK_FOR_INTERRUPTS();
 		if ((unsigned char) *c < ' ' || strchr(",=\"", *c) != NULL)
 			return true;
 	}

@@ -234,6 +234,8 @@ put_table(Run *run, JsonbParseState **state, const ClinicalReportTable *table)
 {
 	Jsonb	   *rows = table_rows(run, table);
 
+	if (rows == NULL)
+		return;
 	if (run->scope->suppress_below > 0)
 		rows = clinical_report_suppress(table, rows, run->scope->suppress_below);
 	pushJsonbValue(state, WJB_BEGIN_OBJECT, NULL);

@@ -28,6 +28,7 @@
 #define MAX_SPLIT 4
 #define MAX_KEY 256
 #define MAX_SUPPRESSED 1000
+#define MAX_ABOVE 16
 
 const ClinicalReportSection clinical_report_sections[CLINICAL_REPORT_NSECTIONS] = {
 	{"status", "Status"},
@@ -43,10 +44,11 @@ const ClinicalReportSection clinical_report_sections[CLINICAL_REPORT_NSECTIONS] 
 
 enum
 {
-	OPTION_BY, OPTION_CUTOFF, OPTION_SECTIONS, OPTION_SHARE_JOB, OPTION_SUPPRESS_BELOW,
+	OPTION_ABOVE, OPTION_BY, OPTION_CUTOFF, OPTION_ITEM_BY, OPTION_SECTIONS, OPTION_SHARE_JOB, OPTION_SUPPRESS_BELOW,
 };
 static const ClinicalKey option_keys[] = {
-	{"by", CLINICAL_SHAPE_ARRAY}, {"cutoff", CLINICAL_SHAPE_TEXT}, {"sections", CLINICAL_SHAPE_ARRAY},
+	{"above", CLINICAL_SHAPE_OBJECT}, {"by", CLINICAL_SHAPE_ARRAY}, {"cutoff", CLINICAL_SHAPE_TEXT}, {"item_by", CLINICAL_SHAPE_OBJECT},
+	{"sections", CLINICAL_SHAPE_ARRAY},
 	{"share_job", CLINICAL_SHAPE_BOOLEAN}, {"suppress_below", CLINICAL_SHAPE_COUNT},
 };
 static const ClinicalPlace options_place = {"report options are not valid"};
@@ -137,6 +139,43 @@ read_cut_off(const JsonbValue *value, ClinicalReportScope *scope)
 		clinical_shape_error(&options_place, "Key \"cutoff\" must not be in the future.");
 }
 
+/* Take the items that have another one above them; NULL: none. */
+static Jsonb *
+read_above(const JsonbValue *value)
+{
+	JsonbIterator *iterator;
+	JsonbValue	key;
+	JsonbValue	above;
+	int			count = 0;
+
+	if (value->type == jbvNull)
+		return NULL;
+	iterator = JsonbIteratorInit(clinical_json_object(value));
+	while (clinical_json_next(&iterator, &key, &above))
+	{
+		if (above.type != jbvString || above.val.string.len == 0 || key.val.string.len == 0)
+			clinical_shape_error(&options_place, "Members of \"above\" must be strings.");
+		if (++count > MAX_ABOVE)
+			clinical_shape_error(&options_place, "Key \"above\" has more than %d members.", MAX_ABOVE);
+	}
+	return count == 0 ? NULL : JsonbValueToJsonb(unconstify(JsonbValue *, value));
+}
+
+/* Take the item by whose codes others are described; NULL: none. */
+static Jsonb *
+read_item_by(const JsonbValue *value)
+{
+	static const ClinicalKey keys[] = {{"item", CLINICAL_SHAPE_TEXT, true}};
+	static char where[] = "item_by";
+	static const ClinicalPlace place = {"report options are not valid", where};
+	JsonbValue	item;
+
+	if (value->type == jbvNull)
+		return NULL;
+	clinical_shape_read(&place, value, keys, lengthof(keys), &item);
+	return JsonbValueToJsonb(unconstify(JsonbValue *, value));
+}
+
 /* Take the options; NULL: none. */
 void
 clinical_report_read_options(Jsonb *options, ClinicalReportScope *scope)
@@ -151,6 +190,8 @@ clinical_report_read_options(Jsonb *options, ClinicalReportScope *scope)
 		clinical_json_value(options, &document);
 		clinical_shape_read(&options_place, &document, option_keys, lengthof(option_keys), values);
 	}
+	scope->above = read_above(&values[OPTION_ABOVE]);
+	scope->item_by = read_item_by(&values[OPTION_ITEM_BY]);
 	read_split(&values[OPTION_BY], scope);
 	read_sections(&values[OPTION_SECTIONS], scope);
 	read_cut_off(&values[OPTION_CUTOFF], scope);
@@ -166,13 +207,18 @@ clinical_report_write_options(const ClinicalReportScope *scope)
 {
 	static ClinicalPlan plan = {
 		"SELECT pg_catalog.jsonb_build_object('by', $1, 'cutoff', (pg_catalog.to_jsonb(pg_catalog.timezone('UTC', $2)) OPERATOR(pg_catalog.#>>) '{}')"
-		" OPERATOR(pg_catalog.||) '+00:00', 'sections', $3, 'suppress_below', $4)",
-		4, {TEXTARRAYOID, TIMESTAMPTZOID, TEXTARRAYOID, INT4OID}
+		" OPERATOR(pg_catalog.||) '+00:00', 'sections', $3, 'suppress_below', $4)"
+		" OPERATOR(pg_catalog.||) CASE WHEN $5 IS NULL THEN '{}' ELSE pg_catalog.jsonb_build_object('above', $5) END"
+		" OPERATOR(pg_catalog.||) CASE WHEN $6 IS NULL THEN '{}' ELSE pg_catalog.jsonb_build_object('item_by', $6) END",
+		6, {TEXTARRAYOID, TIMESTAMPTZOID, TEXTARRAYOID, INT4OID, JSONBOID, JSONBOID}
 	};
 	Datum		sections[CLINICAL_REPORT_NSECTIONS];
 	int			count = 0;
-	Datum		values[4];
-	char		nulls[4] = {' ', scope->cut_off_given ? ' ' : 'n', ' ', scope->suppress_below > 0 ? ' ' : 'n'};
+	Datum		values[6];
+	char		nulls[6] = {
+		' ', scope->cut_off_given ? ' ' : 'n', ' ', scope->suppress_below > 0 ? ' ' : 'n',
+		scope->above != NULL ? ' ' : 'n', scope->item_by != NULL ? ' ' : 'n'
+	};
 	Datum		result;
 
 	for (int i = 0; i < CLINICAL_REPORT_NSECTIONS; i++)
@@ -184,6 +230,8 @@ clinical_report_write_options(const ClinicalReportScope *scope)
 	values[1] = TimestampTzGetDatum(scope->cut_off);
 	values[2] = PointerGetDatum(construct_array(sections, count, TEXTOID, -1, false, TYPALIGN_INT));
 	values[3] = Int32GetDatum(scope->suppress_below);
+	values[4] = JsonbPGetDatum(scope->above);
+	values[5] = JsonbPGetDatum(scope->item_by);
 	(void) clinical_fetch(&plan, values, nulls, true, &result);
 	return DatumGetJsonbP(result);
 }

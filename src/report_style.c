@@ -132,6 +132,7 @@ const char	clinical_report_style[] =
 "  .scroll.long thead th { position: static; }\n"
 "  table.wide { font-size: 6.6pt; width: 100%; }\n"
 "  table.wide th, table.wide td { padding: 1.5pt 3pt; }\n"
+"  th, td { padding: .15rem .6rem .15rem .4rem; }\n"
 "  thead { display: table-header-group; }\n"
 "  tr, .chart > svg, .panel, .tiles li { break-inside: avoid; }\n"
 "  h2, caption, figcaption, .what { break-after: avoid; }\n"

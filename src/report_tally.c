@@ -15,7 +15,6 @@
 
 #include "fmgr.h"
 #include "miscadmin.h"
-#include "storage/itemptr.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 
@@ -27,7 +26,7 @@ PG_FUNCTION_INFO_V1(clinical_report_tally_add);
 /* The arguments of the aggregate */
 enum
 {
-	ARG_STATE, ARG_SCOPE, ARG_TID, ARG_PATIENT_ID, ARG_ITEM, ARG_VERSION, ARG_LOCAL_DAY, ARG_VALUE, ARG_VALUE_CODE,
+	ARG_STATE, ARG_SCOPE, ARG_PATIENT_ID, ARG_ITEM, ARG_ID, ARG_VERSION, ARG_SUBMISSION_ID, ARG_LOCAL_DAY, ARG_VALUE, ARG_VALUE_CODE,
 	ARG_UNIT, ARG_ABSENT, ARG_FLAGGED, ARG_RECORDED_AT
 };
 
@@ -240,14 +239,31 @@ tally_cell(Tally *tally, uint32 group, uint32 item, uint32 unit, uint32 month)
 
 /* An empty tally; of a scope, or for what others have counted. */
 Tally *
-tally_make(MemoryContext context, uint32 npatients)
+tally_make(MemoryContext context, uint32 npatients, Size memory)
 {
 	Tally	   *tally = MemoryContextAllocZero(context, sizeof(Tally));
 
 	tally->context = context;
 	tally->npatients = npatients;
-	tally->block = InvalidBlockNumber;
+	tally->memory = memory;
 	return tally;
+}
+
+/* Somebody calls what is for reports alone. */
+CLINICAL_NORETURN static void
+not_of_report(void)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("report_tally is called by reports alone")));
+}
+
+/* Is it a row of observation, with all that is never null there? */
+static inline bool
+is_row(FunctionCallInfo fcinfo)
+{
+	return !(PG_ARGISNULL(ARG_PATIENT_ID) || PG_ARGISNULL(ARG_ITEM) || PG_ARGISNULL(ARG_ID) || PG_ARGISNULL(ARG_VERSION) ||
+			 PG_ARGISNULL(ARG_SUBMISSION_ID) || PG_ARGISNULL(ARG_LOCAL_DAY) || PG_ARGISNULL(ARG_FLAGGED) || PG_ARGISNULL(ARG_RECORDED_AT));
 }
 
 /* Begin: for the first row. */
@@ -255,54 +271,59 @@ static Tally *
 begin(FunctionCallInfo fcinfo)
 {
 	MemoryContext context;
+	const TallyScope *scope = (const TallyScope *) PG_GETARG_RAW_VARLENA_P(ARG_SCOPE);
 	Tally	   *tally;
 
-	if (!AggCheckCallContext(fcinfo, &context) || PG_ARGISNULL(ARG_SCOPE))
-		elog(ERROR, "report_tally is called by reports alone");
-	tally = tally_make(context, 0);
-	tally->scope = (const TallyScope *) PG_GETARG_POINTER(ARG_SCOPE);
-	tally->npatients = tally->scope->npatients;
+	if (!AggCheckCallContext(fcinfo, &context) || PG_ARGISNULL(ARG_SCOPE) ||
+		!VARATT_IS_4B_U(scope) || VARSIZE(scope) < sizeof(TallyScope) || scope->magic != TALLY_MAGIC)
+		not_of_report();
+	tally = tally_make(context, scope->npatients, scope->memory);
+	tally->scope = scope;
 	return tally;
 }
 
-/* Is the row one of those that do not hold? */
-static bool
-is_excluded(Tally *tally, ItemPointer tid)
+/* The last version of what was corrected, PG_UINT32_MAX of what was withdrawn; 0: it is not among the marks. */
+static uint32
+find_mark(const TallyScope *scope, const TallyMarks *marks, const uint64 *id, uint32 patient)
 {
-	const uint64 *excluded = tally_at(tally->scope, tally->scope->excluded, const uint64);
-	BlockNumber block = ItemPointerGetBlockNumberNoCheck(tid);
+	const uint64 *bits = tally_at(scope, marks->bits, const uint64);
+	const TallyMark *slots = tally_at(scope, marks->slots, const TallyMark);
+	uint64		hash = tally_hash_mark(id, patient);
+	uint32		bit = (uint32) (hash >> 32) & (marks->nslots * 16 - 1);
+	uint32		slot = (uint32) hash & (marks->nslots - 1);
 
-	if (block != tally->block)
+	if ((bits[bit / 64] >> bit % 64 & 1) == 0)
+		return 0;
+	for (; slots[slot].patient != 0; slot = (slot + 1) & (marks->nslots - 1))
 	{
-		uint32		low = 0;
-		uint32		high = tally->scope->nexcluded;
-
-		while (low < high)
-		{
-			uint32		middle = low + (high - low) / 2;
-
-			if (excluded[middle] >> 16 < block)
-				low = middle + 1;
-			else
-				high = middle;
-		}
-		for (high = low; high < tally->scope->nexcluded && excluded[high] >> 16 == block;)
-			high++;
-		tally->block = block;
-		tally->excluded_from = low;
-		tally->excluded_to = high;
+		if (slots[slot].patient == patient && slots[slot].id[0] == id[0] && slots[slot].id[1] == id[1])
+			return slots[slot].version;
 	}
-	for (uint32 i = tally->excluded_from; i < tally->excluded_to; i++)
+	return 0;
+}
+
+/* Does the row hold: is its report not withdrawn, which is most likely that of the row before, and is there no later version? */
+static inline bool
+holds(Tally *tally, FunctionCallInfo fcinfo)
+{
+	uint64		id[2];
+
+	memcpy(id, PG_GETARG_POINTER(ARG_SUBMISSION_ID), sizeof(id));
+	if (id[0] != tally->submission[0] || id[1] != tally->submission[1] || tally->submission_patient != tally->patient)
 	{
-		if ((excluded[i] & 0xFFFF) == ItemPointerGetOffsetNumberNoCheck(tid))
-			return true;
+		tally->is_withdrawn = find_mark(tally->scope, &tally->scope->withdrawn, id, tally->patient) != 0;
+		memcpy(tally->submission, id, sizeof(id));
+		tally->submission_patient = tally->patient;
 	}
-	return false;
+	if (tally->is_withdrawn)
+		return false;
+	memcpy(id, PG_GETARG_POINTER(ARG_ID), sizeof(id));
+	return find_mark(tally->scope, &tally->scope->corrected, id, tally->patient) <= (uint32) PG_GETARG_INT32(ARG_VERSION);
 }
 
 /* The patient's number + 1; 0: not in the scope. */
-static uint32
-find_patient(const TallyScope *scope, const char *id, uint32 length)
+uint32
+tally_find_patient(const TallyScope *scope, const char *id, uint32 length)
 {
 	const uint32 *slots = tally_at(scope, scope->slots, const uint32);
 	const TallyPatient *patients = tally_at(scope, scope->patients, const TallyPatient);
@@ -329,7 +350,7 @@ in_scope(Tally *tally, const text *id)
 
 	if (tally->patient_id_length != length || length == 0 || memcmp(tally->patient_id, bytes, length) != 0)
 	{
-		tally->patient = find_patient(tally->scope, bytes, length);
+		tally->patient = tally_find_patient(tally->scope, bytes, length);
 		tally->patient_id_length = length <= sizeof(tally->patient_id) ? length : 0;
 		memcpy(tally->patient_id, bytes, tally->patient_id_length);
 	}
@@ -345,7 +366,7 @@ counts(Tally *tally, FunctionCallInfo fcinfo)
 	return day >= tally->scope->first_day && day < tally->scope->end_day &&
 		PG_GETARG_INT64(ARG_RECORDED_AT) <= tally->scope->cut_off &&
 		in_scope(tally, PG_GETARG_TEXT_PP(ARG_PATIENT_ID)) &&
-		!is_excluded(tally, (ItemPointer) PG_GETARG_POINTER(ARG_TID));
+		holds(tally, fcinfo);
 }
 
 /* The number of the row's unit + 1; 0: none. */
@@ -433,6 +454,8 @@ clinical_report_tally_add(PG_FUNCTION_ARGS)
 		clinical_report_count(tally->rows - tally->told);
 		tally->told = tally->rows;
 	}
+	if (!is_row(fcinfo))
+		not_of_report();
 	if (counts(tally, fcinfo))
 		add_row(tally, fcinfo);
 	PG_RETURN_POINTER(tally);

@@ -10,17 +10,23 @@
 
 #include "common/hashfn.h"
 #include "datatype/timestamp.h"
-#include "storage/block.h"
 #include "utils/date.h"
 
 #include "compat.h"
 
-/* Beyond these an item is given up, or the report refused */
-#define TALLY_MAX_VALUES	(256 * 1024)	/* distinct values */
-#define TALLY_MAX_BYTES		(8 * 1024 * 1024)	/* of long values; of names */
-#define TALLY_MAX_SETS		((Size) 32 * 1024 * 1024)	/* bytes of sets of patients */
+/*
+ * A process may take so much memory (clinical.report_memory); beyond that, the values
+ * of an item are given up, or the patients of its codes
+ */
+#define tally_max_values(memory)	((memory) / (4 * sizeof(TallyCount)))
+#define tally_max_long(memory)		((memory) / 4)
+#define tally_max_sets(memory)		(memory)
+#define tally_max_marks(memory)		((memory) / (2 * sizeof(TallyMark)))
+
+/* Beyond these the report is refused */
 #define TALLY_MAX_CELLS		(128 * 1024)
 #define TALLY_MAX_NAMES		(64 * 1024)
+#define TALLY_MAX_BYTES		(8 * 1024 * 1024)	/* of names */
 
 /*
  * Which observations count.  It is one piece of memory without pointers, and so
@@ -34,23 +40,62 @@ typedef struct TallyPatient
 	uint32		group;
 } TallyPatient;
 
+/* An observation that was corrected, and its last version; or a report that was withdrawn */
+typedef struct TallyMark
+{
+	uint64		id[2];			/* the UUID */
+	uint32		patient;		/* number + 1; 0: the slot is free */
+	uint32		version;
+} TallyMark;
+
+/* A hash table of them, and before it bits: a row whose bit is not set is none of them */
+typedef struct TallyMarks
+{
+	uint32		count;
+	uint32		nslots;			/* a power of 2 */
+	Size		bits;			/* uint64: 16 bits a slot */
+	Size		slots;			/* TallyMark */
+} TallyMarks;
+
+#define TALLY_MAGIC 0x54414C59
+
 typedef struct TallyScope
 {
 	int32		vl_len_;
+	uint32		magic;			/* TALLY_MAGIC: it was made here */
 	uint32		npatients;
 	uint32		nslots;			/* a power of 2 */
-	uint32		nexcluded;
 	DateADT		first_day;
 	DateADT		end_day;
 	TimestampTz cut_off;
+	Size		memory;
 	Size		months;			/* where they are: uint32, of each day its month's number */
 	Size		patients;		/* TallyPatient */
 	Size		slots;			/* uint32: number + 1 */
-	Size		excluded;		/* uint64: TIDs in order */
+	TallyMarks	corrected;
+	TallyMarks	withdrawn;
 	Size		bytes;			/* the ids */
 } TallyScope;
 
 #define tally_at(base, offset, type) ((type *) ((char *) (base) + (offset)))
+
+/* Mixes bits so that each depends on all (the finalizer of MurmurHash3). */
+static inline uint64
+tally_mix(uint64 bits)
+{
+	bits ^= bits >> 33;
+	bits *= UINT64CONST(0xFF51AFD7ED558CCD);
+	bits ^= bits >> 33;
+	bits *= UINT64CONST(0xC4CEB9FE1A85EC53);
+	return bits ^ bits >> 33;
+}
+
+/* The hash of a mark. */
+static inline uint64
+tally_hash_mark(const uint64 *id, uint32 patient)
+{
+	return tally_mix(id[0] ^ tally_mix(id[1] + patient));
+}
 
 /* Strings, each with a number; an owner may have its own */
 typedef struct TallyName
@@ -123,15 +168,16 @@ typedef struct Tally
 {
 	MemoryContext context;
 	uint32		npatients;
+	Size		memory;
 	const TallyScope *scope;	/* NULL: what others counted is put together */
 	uint64		rows;			/* read */
 	uint64		told;			/* of them, to progress */
 	uint32		patient;		/* of the last row: number + 1; 0: not in the scope */
 	char		patient_id[64];
 	uint32		patient_id_length;	/* 0: none */
-	BlockNumber block;			/* of the last row */
-	uint32		excluded_from;	/* the excluded rows of the block */
-	uint32		excluded_to;
+	uint64		submission[2];	/* of the last row */
+	uint32		submission_patient; /* 0: none */
+	bool		is_withdrawn;	/* it is */
 	TallyNames	items;
 	TallyNames	units;
 	TallyNames	codes;			/* the owner is the item */
@@ -147,6 +193,7 @@ typedef struct Tally
 	TallyCell  *cells;
 	uint32	   *cell_slots;		/* number + 1 */
 	uint32		ncounts;
+	uint32		ncode_counts;	/* of them, of codes */
 	uint32		ncount_slots;
 	TallyCount *counts;			/* the hash table itself */
 	Size		nlong;
@@ -160,6 +207,7 @@ typedef struct TallyImage
 	int32		vl_len_;
 	uint32		npatients;
 	uint64		rows;
+	Size		memory;
 	uint32		nitems;
 	uint32		nunits;
 	uint32		ncodes;
@@ -181,11 +229,12 @@ typedef struct TallyImage
 
 /* report_tally.c */
 
+extern uint32 tally_find_patient(const TallyScope *scope, const char *id, uint32 length);
 extern uint32 tally_name(Tally *tally, TallyNames *names, uint32 owner, const char *bytes, uint32 length);
 extern uint32 tally_item(Tally *tally, const char *bytes, uint32 length);
 extern uint32 tally_code(Tally *tally, uint32 item, const char *bytes, uint32 length);
 extern TallyCell *tally_cell(Tally *tally, uint32 group, uint32 item, uint32 unit, uint32 month);
-extern Tally *tally_make(MemoryContext context, uint32 npatients);
+extern Tally *tally_make(MemoryContext context, uint32 npatients, Size memory);
 
 /* report_tally_value.c */
 

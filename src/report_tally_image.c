@@ -45,6 +45,7 @@ lay_out(const Tally *tally, TallyImage *layout)
 		sets += tally_set_size(&tally->sets[i], tally->npatients);
 	layout->npatients = tally->npatients;
 	layout->rows = tally->rows;
+	layout->memory = tally->memory;
 	layout->nitems = tally->items.count;
 	layout->nunits = tally->units.count;
 	layout->ncodes = tally->codes.count;
@@ -116,7 +117,7 @@ write_sets(TallyImage *image, const Tally *tally)
 Datum
 clinical_report_tally_image(PG_FUNCTION_ARGS)
 {
-	Tally	   *tally = PG_ARGISNULL(0) ? tally_make(CurrentMemoryContext, 0) : (Tally *) PG_GETARG_POINTER(0);
+	Tally	   *tally = PG_ARGISNULL(0) ? tally_make(CurrentMemoryContext, 0, 0) : (Tally *) PG_GETARG_POINTER(0);
 	TallyImage	layout = {0};
 	TallyImage *image;
 	bool	   *given_up;
@@ -272,6 +273,7 @@ Datum
 clinical_report_tally_combine(PG_FUNCTION_ARGS)
 {
 	MemoryContext context;
+	const TallyImage *image;
 	Tally	   *tally;
 
 	if (!AggCheckCallContext(fcinfo, &context))
@@ -282,10 +284,8 @@ clinical_report_tally_combine(PG_FUNCTION_ARGS)
 			PG_RETURN_NULL();
 		PG_RETURN_POINTER(PG_GETARG_POINTER(0));
 	}
-	if (PG_ARGISNULL(0))
-		tally = tally_make(context, ((TallyImage *) PG_GETARG_POINTER(1))->npatients);
-	else
-		tally = (Tally *) PG_GETARG_POINTER(0);
-	add_image(tally, (const TallyImage *) PG_GETARG_POINTER(1));
+	image = (const TallyImage *) PG_GETARG_POINTER(1);
+	tally = PG_ARGISNULL(0) ? tally_make(context, image->npatients, image->memory) : (Tally *) PG_GETARG_POINTER(0);
+	add_image(tally, image);
 	PG_RETURN_POINTER(tally);
 }

@@ -65,7 +65,7 @@ tally_set_give_up(Tally *tally, uint32 item)
 static void *
 allocate(Tally *tally, Size size)
 {
-	if (tally->sets_bytes + size > TALLY_MAX_SETS)
+	if (tally->sets_bytes + size > tally_max_sets(tally->memory))
 		return NULL;
 	tally->sets_bytes += size;
 	return MemoryContextAllocZero(tally->context, size);

@@ -19,24 +19,13 @@
 
 #define FIRST_SLOTS 1024
 
-/* Mixes bits so that each depends on all (the finalizer of MurmurHash3). */
-static inline uint64
-mix(uint64 bits)
-{
-	bits ^= bits >> 33;
-	bits *= UINT64CONST(0xFF51AFD7ED558CCD);
-	bits ^= bits >> 33;
-	bits *= UINT64CONST(0xC4CEB9FE1A85EC53);
-	return bits ^ bits >> 33;
-}
-
 /* The hash of a value or code. */
 static inline uint64
 hash_count(const Tally *tally, uint64 key, uint32 cell, uint32 length)
 {
 	if (length > TALLY_SHORT && length != TALLY_CODE)
 		key = hash_bytes_extended((const unsigned char *) tally->long_values + key, (int) length, 0);
-	return mix(key ^ ((uint64) cell << 32 | length) * UINT64CONST(0x9E3779B97F4A7C15));
+	return tally_mix(key ^ ((uint64) cell << 32 | length) * UINT64CONST(0x9E3779B97F4A7C15));
 }
 
 /* A slot that is free, for what is not there yet. */
@@ -128,19 +117,13 @@ give_up_one(Tally *tally)
 }
 
 /* See that there is room for one more. */
-static void
+static inline void
 make_room(Tally *tally)
 {
-	if (tally->ncounts < tally->ncount_slots / 2)
-		return;
-	if (tally->ncounts < TALLY_MAX_VALUES)
-		rebuild(tally, tally->ncount_slots == 0 ? FIRST_SLOTS : tally->ncount_slots * 2);
-	else
+	if (tally->ncounts - tally->ncode_counts >= tally_max_values(tally->memory))
 		give_up_one(tally);
-	if (tally->ncounts >= TALLY_MAX_VALUES)
-		ereport(ERROR,
-				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
-				 errmsg("report has too many codes")));
+	if (tally->ncounts >= tally->ncount_slots / 2)
+		rebuild(tally, tally->ncount_slots == 0 ? FIRST_SLOTS : tally->ncount_slots * 2);
 }
 
 /* Keep the bytes of a long value, and say where. */
@@ -167,9 +150,9 @@ add_long(Tally *tally, uint32 item, uint32 cell, const char *bytes, uint32 lengt
 	uint64		at;
 	uint32		slot;
 
-	if (tally->nlong + length > TALLY_MAX_BYTES)
+	if (tally->nlong + length > tally_max_long(tally->memory))
 		give_up_one(tally);
-	if (tally->nlong + length > TALLY_MAX_BYTES)
+	if (tally->nlong + length > tally_max_long(tally->memory))
 		tally_give_up(tally, item);
 	if (tally->item_states[item].given_up)
 		return;
@@ -243,5 +226,10 @@ void
 tally_code_count(Tally *tally, uint32 code, uint32 group, uint64 times)
 {
 	make_room(tally);
-	add_short(tally, code, group, TALLY_CODE, times);
+	if (!add_short(tally, code, group, TALLY_CODE, times))
+		return;
+	if (++tally->ncode_counts > TALLY_MAX_CELLS)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("report has too many codes")));
 }

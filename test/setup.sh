@@ -14,6 +14,13 @@ need() {
 	"$@" >/dev/null 2>&1 || missing="$missing $package"
 }
 
+# The same for what tests can do without, where Debian has no such package.
+wish() {
+	package=$1
+	shift
+	"$@" >/dev/null 2>&1 || ! apt-cache show "$package" >/dev/null 2>&1 || missing="$missing $package"
+}
+
 # pg_has OPTION FILE: true if FILE exists in the directory that PG_CONFIG names by OPTION.
 pg_has() { [ -e "$("$PG_CONFIG" "$1")/$2" ]; }
 
@@ -34,7 +41,7 @@ find_missing() {
 		need "postgresql-$major" pg_has --bindir postgres
 		need "postgresql-client-$major" pg_has --bindir psql
 		need "postgresql-server-dev-$major" pg_has --includedir-server postgres.h
-		need "postgresql-$major-cron" pg_has --pkglibdir pg_cron.so
+		wish "postgresql-$major-cron" pg_has --pkglibdir pg_cron.so
 	elif [ -n "${PG_CONFIG:-}" ]; then
 		die "PG_CONFIG=$PG_CONFIG: there is no such program, and its path names no version"
 	else

@@ -58,8 +58,8 @@ SELECT r.row_label, r.statistic, r.value, r.text, r.denominator FROM test.suppre
 SELECT clinical.report_html(document) ~ '4242' AS told FROM test.suppressed;
 
 -- documents that are none
-SELECT what, replace(test.try(format('SELECT count(*) FROM clinical.report_rows(%L)', document)), E'\n', '') AS rows,
-       test.try(format('SELECT count(*) FROM clinical.report_rows(%L)', document)) = regexp_replace(test.try(format('SELECT clinical.report_html(%L)', document)), '^<.*', '0') AS page_says_the_same
+SELECT what, replace(test.try(format('SELECT count(*) FROM clinical.report_rows(document => %L)', document)), E'\n', '') AS rows,
+       test.try(format('SELECT count(*) FROM clinical.report_rows(document => %L)', document)) = regexp_replace(test.try(format('SELECT clinical.report_html(document => %L)', document)), '^<.*', '0') AS page_says_the_same
   FROM (SELECT 'x, X, count' AS c, test.report_of('x, X, count', '[]') AS sound) s, LATERAL (VALUES
     ('not an object', '[]'::jsonb), ('a scalar', '1'), ('empty', '{}'), ('no header', '{"body": {}}'), ('body', '{"header": {}, "body": []}'), ('another key', '{"header": {}, "body": {}, "x": 1}'),
     ('another section', '{"header": {}, "body": {"x": {"title": "X", "tables": []}}}'), ('section', '{"header": {}, "body": {"status": 1}}'), ('no tables', '{"header": {}, "body": {"status": {"title": "X"}}}'),
@@ -85,3 +85,30 @@ SELECT n, count(*) AS figures, count(*) FILTER (WHERE cell = words) AS same
   FROM test.page, LATERAL (SELECT r.text AS words, row_number() OVER () AS i FROM clinical.report_rows(document) r) AS f
   LEFT JOIN LATERAL (SELECT (xpath('string(.)', x))[1]::text AS cell, i FROM unnest(xpath('//td[not(@colspan)]', page)) WITH ORDINALITY AS u(x, i)) AS c USING (i)
  GROUP BY n ORDER BY n;
+
+-- a report that a job has made, for who may read it
+SELECT test.try('SELECT clinical.report_html(NULL::uuid)') AS html, test.try('SELECT clinical.report_rows(NULL::uuid)') AS rows;
+BEGIN;
+SET LOCAL clinical.restore = on;
+INSERT INTO clinical.project (id, code, name, time_zone) OVERRIDING SYSTEM VALUE VALUES (9301, 'RR', 'Rendered', 'UTC');
+INSERT INTO clinical.center (id, name, site_id, time_zone, status, activated_at) OVERRIDING SYSTEM VALUE VALUES (9301, 'One', 'RR-1', 'UTC', 'active', '2026-01-01');
+INSERT INTO clinical.project_center (project_id, center_id) VALUES (9301, 9301);
+INSERT INTO clinical.report_job (id, project_id, period, options, centers, status, role, role_name, requested_at, requested_by, attempts)
+VALUES ('00000000-0000-7000-8000-000000000001', 9301, '[2026-07-01,2026-10-01)', '{}', '{9301}', 'done', current_user::regrole, current_user, '2026-10-06', current_user, 1);
+INSERT INTO clinical.report (id, project_id, centers, document, generated_at)
+VALUES ('00000000-0000-7000-8000-000000000001', 9301, '{9301}', test.report_document(), '2026-10-06');
+SET LOCAL clinical.restore = off;
+CREATE ROLE regress_clinical_reader;
+GRANT clinical_statistician TO regress_clinical_reader;
+SELECT clinical.report_html(report_id => r.id) = clinical.report_html(r.document) AS same_page, (SELECT count(*) FROM clinical.report_rows(report_id => r.id)) AS rows FROM clinical.report r WHERE r.id = '00000000-0000-7000-8000-000000000001';
+SET LOCAL ROLE regress_clinical_reader;
+SAVEPOINT unseen;
+SELECT clinical.report_html(report_id => '00000000-0000-7000-8000-000000000001');
+ROLLBACK TO unseen;
+SELECT * FROM clinical.report_rows(report_id => '00000000-0000-7000-8000-000000000001');
+ROLLBACK TO unseen;
+RESET ROLE;
+SELECT (clinical.grant_center('regress_clinical_reader', 9301)).center_id;
+SET LOCAL ROLE regress_clinical_reader;
+SELECT clinical.report_html(report_id => '00000000-0000-7000-8000-000000000001') ~ '^<!DOCTYPE html>' AS page, (SELECT count(*) FROM clinical.report_rows(report_id => '00000000-0000-7000-8000-000000000001')) AS rows;
+ROLLBACK;

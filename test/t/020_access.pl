@@ -280,7 +280,7 @@ $fixture .= join "\n", 'ALTER EVENT TRIGGER clinical_ddl DISABLE;', (map { "ALTE
 	my $centers = join ',', @$c;
 	qq{INSERT INTO clinical.report_job (id, project_id, period, options, centers, status, role, role_name, requested_at, requested_by, attempts, ended_at)
   VALUES ('$_', $p, '[2026-01-01,2026-02-01)', '{}', '{$centers}', 'done', '$role', '$role', now(), 'x', 1, now());
-INSERT INTO clinical.report (id, project_id, centers, document, generated_at) VALUES ('$_', $p, '{$centers}', '{"in": "report $_"}', now());} } sort keys %made),
+INSERT INTO clinical.report (id, project_id, centers, document, generated_at) VALUES ('$_', $p, '{$centers}', '{"header": {"project": {"code": "PROJ-$p"}, "generated_by": "report $_"}, "body": {}}', now());} } sort keys %made),
 	(map { "ALTER TABLE clinical.$_ ENABLE ALWAYS TRIGGER ${_}_check;" } @reports), "ALTER EVENT TRIGGER clinical_ddl ENABLE ALWAYS;\n";
 my $segments = join "\n", map { "INSERT INTO clinical.$_ (patient_id, submission_id, received_at, originator, login, report_data) VALUES ('$_', gen_random_uuid(), now(), 'subject', 'x', '{}');" } @segments;
 $fixture .= join '', map { grants_sql($_) } sort keys %logins;
@@ -756,7 +756,8 @@ my %functions = (
 		'validate_report(text,jsonb,text)', 'report_is_valid(text,jsonb,text)'),
 	(map { $_ => 'admin data_manager' } 'create_rule(jsonb)', 'change_rule(text,jsonb,text)', 'retire_rule(text,text)', 'cancel_rule_evaluation(text)'),
 	'rule_json(text)' => $members, 'progress()' => $members, 'rule_backtest(jsonb,daterange)' => "$readers statistician",
-	(map { $_ => "$readers statistician" } 'generate_report(text,daterange,jsonb)', 'request_report(text,daterange,jsonb)'),
+	(map { $_ => "$readers statistician" } 'generate_report(text,daterange,jsonb)', 'request_report(text,daterange,jsonb)',
+		'report_rows(jsonb)', 'report_html(jsonb)', 'report_rows(uuid)', 'report_html(uuid)'),
 	(map { $_ => $members } 'cancel_report(uuid)', 'report_activity()'), 'purge_reports(interval)' => 'admin',
 	'report_lost(uuid,integer)' => 'auditor', (map { $_ => '' } 'report_patient(bigint,bigint[],text[])', 'report_size(bigint,bigint[])',
 		'report_header(bigint,bigint[],date,date,timestamp with time zone,jsonb)', 'report_job_check()', 'report_check()'),
@@ -883,6 +884,8 @@ my @calls = (
 	[ 'request_report(text,daterange,jsonb)', q{request_report('J', '[2026-01-01,2026-07-01)')} ],
 	[ 'purge_reports(interval)', q{purge_reports('0')}, '00000' ], [ 'report_activity()', 'report_activity()', '00000' ],
 	(map { [ 'cancel_report(uuid)', "cancel_report('$_')" ] } sort keys %made),
+	(map { ([ 'report_html(uuid)', "report_html(report_id => '$_')" ], [ 'report_rows(uuid)', "report_rows(report_id => '$_')" ]) } sort keys %made),
+	[ 'report_html(jsonb)', q{report_html(document => '{"header": {}, "body": {}}')}, '00000' ], [ 'report_rows(jsonb)', q{report_rows(document => '{}')}, '22023' ],
 	[ 'create_rule(jsonb)', q{create_rule(('{"code": "new", "kind": "threshold", "severity": "info", "items": [{"item": "a", "range": "[0,1]"}], "project": "' || 'J' || '"}')::jsonb)}, '00000' ],
 	[ 'create_rule(jsonb)', q{create_rule('{"code": "new", "kind": "threshold", "severity": "info", "items": [{"item": "a", "range": "[0,1]"}]}')} ],
 	(map { my $rule = $_; map { [ $_->[0], $_->[1] =~ s/RULE/$rule/gr ] }

@@ -22,8 +22,8 @@ is(submit_many($node, 'postgres', 1, 1500), 'queued 1500', 'a queue');
 my $old = session($node, 'postgres');
 is(answers($old, "BEGIN ISOLATION LEVEL REPEATABLE READ; $places"), '1500|1500|1500', 'a snapshot');
 
-# It is processed, slowly, and more comes in.
-slow_down($node, 'postgres', 0.001);
+# It is processed, so slowly that it takes minutes, and more comes in.
+slow_down($node, 'postgres', 0.1);
 switch_workers($node, 'on');
 my $submitter = session($node, 'postgres');
 answers($submitter, "SET clinical.actor = 'submitter'");
@@ -31,6 +31,9 @@ ask($submitter, q{DO $$ BEGIN FOR i IN 1501 .. 3000 LOOP
     PERFORM clinical.submit_report('I' || 1 + i % 400, jsonb_build_object('n', i), ('00000000-0000-4000-8000-' || lpad(to_hex(i), 12, '0'))::uuid, '2026-02-01 10:00+00');
     COMMIT; PERFORM pg_sleep(0.001);
 END LOOP; END $$});
+
+# Something has been processed before anything is looked at, or dumped.
+ok($node->poll_query_until('postgres', 'SELECT count(*) > 0 FROM clinical.submission'), 'the workers have begun');
 
 # Snapshots taken meanwhile: each report that was committed is there once, in the order in which they came.
 my $reader = session($node, 'postgres');
@@ -82,6 +85,7 @@ sub restore
 	$node->safe_psql('postgres', "CREATE DATABASE $database TEMPLATE template0");
 	local $ENV{PGOPTIONS} = '-c clinical.restore=on' . ($format eq 'directory' ? ' -c session_replication_role=replica' : '');
 	$node->command_ok($restore{$format}->($node->connstr($database)), "restore, $database");
+	speed_up($node, $database);
 }
 for my $format (qw(plain directory))
 {

@@ -238,4 +238,23 @@ is($node->safe_psql('postgres', q{SELECT count(*) FROM clinical.entry_watch WHER
 
 sound($node, 'postgres', 'cases', 1);
 
+# A patient whose alert somebody handles for long is left alone for a while, and others are looked at.
+$node->safe_psql('postgres', q{SELECT clinical.stop_workers();
+SELECT clinical.enroll_patient('E3', NULL, NULL, 'MON', 1, effective_on => current_date - 3)});
+# what the workers find anew is that E1's alert has lost its streak
+$node->safe_psql('postgres', q{SET clinical.restore = on;
+INSERT INTO clinical.entry_excuse (patient_id, period, reason) VALUES ('E1', tstzrange(now() - interval '50 days', now()), 'ill');
+UPDATE clinical.entry_watch SET due_at = '-infinity' WHERE patient_id = 'E1'});
+my $handler = session($node, 'postgres');
+answers($handler, q{BEGIN; SELECT count(*) FROM (SELECT FROM clinical.alert WHERE patient_id = 'E1' FOR UPDATE) a});
+$node->safe_psql('postgres', 'SELECT clinical.start_workers()');
+ok(wait_until($node, 'postgres', q{SELECT count(*) FROM clinical.alert WHERE patient_id = 'E3'}, 1, 30), 'E3: is looked at, while an alert of E1 is locked');
+ok(wait_until($node, 'postgres', q{SELECT due_at > now() AND due_at < now() + interval '61 seconds' FROM clinical.entry_watch WHERE patient_id = 'E1'}, 't', 30), 'E1: comes later');
+missing('3 to 1', 'nothing has changed');
+answers($handler, 'COMMIT');
+end_session($handler);
+$node->safe_psql('postgres', q{UPDATE clinical.entry_watch SET due_at = '-infinity' WHERE patient_id = 'E1';
+SELECT clinical.stop_workers(); SELECT clinical.start_workers()});
+ok(wait_until($node, 'postgres', q{SELECT count(*) FROM clinical.alert WHERE patient_id = 'E1' AND supported}, 0, 30), 'E1: once it is free');
+
 done_testing();

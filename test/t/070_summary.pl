@@ -51,7 +51,7 @@ sub load
 # last bit; numerics have exact halves, which doubles of up to three decimals do not always.
 SKIP:
 {
-	skip 'no R', 6 if system('Rscript --version >/dev/null 2>&1') != 0;
+	skip 'no R', 9 if system('Rscript --version >/dev/null 2>&1') != 0;
 	my $dir = PostgreSQL::Test::Utils::tempdir();
 	srand $seed;
 	my @rows;
@@ -78,13 +78,21 @@ R
 CREATE TABLE ours AS SELECT vector, clinical.quantile_sas(x, $p) AS q, clinical.quantile_sas(x::double precision, ($p)::double precision[]) AS qd,
        clinical.describe(x) AS d, clinical.describe(x::double precision) AS dd, avg(x) AS mean, stddev_samp(x) AS sd FROM vector GROUP BY vector;
 CREATE TABLE theirs AS SELECT vector, string_to_array(trim(replace(line, 'NA', 'NULL')), ',', 'NULL')::double precision[] AS f FROM by_r});
-	is($node->safe_psql('postgres', 'SELECT count(*) FROM ours JOIN theirs USING (vector) WHERE qd IS DISTINCT FROM f[1:19]'), 0, 'quantiles of doubles are R\'s, to the last bit');
-	is($node->safe_psql('postgres', q{SELECT count(*) FROM ours JOIN theirs USING (vector), unnest(q, f[1:19]) u (a, b) WHERE abs(a - b::numeric) > 1e-9}), 0, 'and those of numerics');
-	is($node->safe_psql('postgres', q{SELECT count(*) FROM ours JOIN theirs USING (vector)
- WHERE abs((dd).mean - f[20]) > 1e-13 * (1 + abs(f[20])) OR abs((dd).sd - f[21]) > 1e-11 * (1 + f[21]) OR ((dd).sd IS NULL) <> (f[21] IS NULL)
-    OR (dd).median <> f[11] OR (dd).q1 <> f[7] OR (dd).q3 <> f[14] OR (dd).min <> f[1] OR (dd).max <> f[19]}), 0, 'describe: R\'s mean, sd and quartiles');
-	is($node->safe_psql('postgres', q{SELECT count(*) FROM ours WHERE (d).mean::text IS DISTINCT FROM mean::text OR (d).sd::text IS DISTINCT FROM sd::text
-    OR abs((dd).mean - mean::double precision) > 1e-15 * (1 + abs(mean::double precision)) OR abs((dd).sd - sd::double precision) > 1e-11 * (1 + sd::double precision)}), 0, 'and the server\'s, to the last digit');
+	# R multiplies n and p in binary, and allows for an error of 4 epsilon: where that gives another rank it is R that is wrong
+	$node->safe_psql('postgres', qq{
+CREATE TABLE pair AS SELECT vector, p, u.a AS q, u.b AS qd, u.r AS f, (floor(n * p::double precision + fuzz) = floor(n * p)) AND ((abs(n * p::double precision - floor(n * p::double precision + fuzz)) < fuzz) = (n * p = floor(n * p))) AS right_rank
+  FROM (SELECT vector, count(*) AS n FROM vector GROUP BY vector) v JOIN ours USING (vector) JOIN theirs USING (vector), unnest($p, q, qd, f[1:19]) u (p, a, b, r), (SELECT 4 * 2.220446049250313e-16 AS fuzz) z});
+	my ($wrong, $pairs) = split /\|/, $node->safe_psql('postgres', 'SELECT count(*) FILTER (WHERE NOT right_rank), count(*) FROM pair');
+	cmp_ok($wrong, '<', $pairs / 100, "of $pairs quantiles all but $wrong can be compared");
+	is($node->safe_psql('postgres', 'SELECT count(*) FROM pair WHERE right_rank AND qd IS DISTINCT FROM f'), 0, 'quantiles of doubles are R\'s, to the last bit');
+	is($node->safe_psql('postgres', 'SELECT count(*) FROM pair WHERE right_rank AND abs(q - f::numeric) > 1e-9'), 0, 'and those of numerics');
+	is($node->safe_psql('postgres', 'SELECT count(*) FROM pair WHERE abs(q - qd::numeric) > 1e-9'), 0, 'which have the same ranks');
+	my $size = '(1 + greatest(abs((dd).min), abs((dd).max)))';
+	is($node->safe_psql('postgres', qq{SELECT count(*) FROM ours JOIN theirs USING (vector)
+ WHERE abs((dd).mean - f[20]) > 1e-14 * $size OR abs((dd).sd - f[21]) > 1e-11 * $size OR ((dd).sd IS NULL) <> (f[21] IS NULL) OR (dd).min <> f[1] OR (dd).max <> f[19]
+    OR ARRAY[(dd).q1, (dd).median, (dd).q3] <> ARRAY[qd[7], qd[11], qd[14]] OR ARRAY[(d).min, (d).q1, (d).median, (d).q3, (d).max] <> ARRAY[q[1], q[7], q[11], q[14], q[19]]}), 0, 'describe: R\'s mean and sd, the same quartiles');
+	is($node->safe_psql('postgres', qq{SELECT count(*) FROM ours WHERE (d).mean::text IS DISTINCT FROM mean::text OR (d).sd::text IS DISTINCT FROM sd::text
+    OR abs((dd).mean - mean::double precision) > 1e-15 * $size OR abs((dd).sd - sd::double precision) > 1e-11 * $size}), 0, 'and the server\'s, of numeric to the last digit');
 	# exact halves
 	is($node->safe_psql('postgres', q{SELECT count(*) FROM (SELECT vector, array_agg(x ORDER BY x) AS a, count(*) AS n FROM vector GROUP BY vector) v JOIN ours USING (vector)
  WHERE (d).median IS DISTINCT FROM CASE n % 2 WHEN 1 THEN a[n / 2 + 1] ELSE (a[n / 2] + a[n / 2 + 1]) * 0.5 END}), 0, 'medians are exact halves');
@@ -134,10 +142,10 @@ SELECT count(*) FILTER (WHERE (d).q1 = q1_type7::numeric), count(*) FILTER (WHER
 }
 
 # ---------------------------------------------------------------------------------------------
-# Beyond memory: 500,000 values of each kind, through several levels of files.
+# Beyond memory: 300,000 values of each kind, through several levels of files.
 $node->safe_psql('postgres', q{
 CREATE TABLE big AS SELECT g AS id, ('x' || md5(g::text))::bit(44)::bigint / 10000.0 AS x, (('x' || md5(g::text))::bit(31)::integer - 1e9)::double precision / 1e6 AS d, g % 1000 * 1e-30 AS tiny
-  FROM generate_series(1, 500000) g;
+  FROM generate_series(1, 300000) g;
 ALTER TABLE big SET (parallel_workers = 2);
 VACUUM ANALYZE big});
 my $tmpdir = "SELECT count(*) FROM pg_ls_tmpdir()";
@@ -150,8 +158,8 @@ my $files = () = slurp_file($node->logfile, $log) =~ /temporary file:/g;
 cmp_ok($files, '>=', 4, "by way of $files temporary files");
 is($node->safe_psql('postgres', $tmpdir), 0, 'of which none is left');
 is($node->safe_psql('postgres', "SET work_mem = '$_'; SET parallel_setup_cost = 0; SET parallel_tuple_cost = 0; $statement"), $expected, "in parallel with $_: the same figures") for '64kB', '4MB', '1GB';
-is($node->safe_psql('postgres', "$serial SET work_mem = '64kB'; SELECT count(*) FROM (SELECT id % 3, clinical.describe(x) AS r FROM big GROUP BY 1 HAVING (clinical.describe(d)).n > 150000) s"), 3, 'groups');
-is($node->safe_psql('postgres', "$serial SELECT (clinical.describe(x)).mean = avg(x) AND (clinical.describe(x)).sd = stddev_samp(x) AND (clinical.describe(x)).median = (SELECT (a[1] + a[2]) * 0.5 FROM (SELECT array_agg(x) AS a FROM (SELECT x FROM big ORDER BY x OFFSET 249999 LIMIT 2) m) s) FROM big"), 't', 'and those of the server');
+is($node->safe_psql('postgres', "$serial SET work_mem = '64kB'; SELECT count(*) FROM (SELECT id % 3, clinical.describe(x) AS r FROM big GROUP BY 1 HAVING (clinical.describe(d)).n > 90000) s"), 3, 'groups');
+is($node->safe_psql('postgres', "$serial SELECT (clinical.describe(x)).mean = avg(x) AND (clinical.describe(x)).sd = stddev_samp(x) AND (clinical.describe(x)).median = (SELECT (a[1] + a[2]) * 0.5 FROM (SELECT array_agg(x) AS a FROM (SELECT x FROM big ORDER BY x OFFSET 149999 LIMIT 2) m) s) FROM big"), 't', 'and those of the server');
 my ($status, $out, $error) = $node->psql('postgres', "$serial SET work_mem = '64kB'; SELECT count(r) FROM (SELECT clinical.describe(x) OVER () AS r FROM big) s; \\echo :SQLSTATE");
 like($error, qr/too many distinct values for a window function/, 'a window function has no files');
 
@@ -161,7 +169,7 @@ my $long = q{SET parallel_setup_cost = 0; SET parallel_tuple_cost = 0; SET min_p
 ($status, $out, $error) = $node->psql('postgres', "$long \\set VERBOSITY verbose\nSELECT (clinical.describe(repeat('7', 100000)::numeric + id)).n FROM long");
 like($error, qr/54000: too many distinct values for a parallel query.*HINT:  Set max_parallel_workers_per_gather to 0/s, 'nor may workers send more than they can');
 is($node->safe_psql('postgres', $tmpdir), 0, 'and leave nothing');
-is($node->safe_psql('postgres', "SET work_mem = '1MB'; $serial SELECT n, length(min::text), right(max::text, 5) FROM (SELECT (clinical.describe(repeat('7', 30000)::numeric + id)).* FROM long WHERE id <= 1000) s"), '1000|30000|78777', 'which one process can');
+is($node->safe_psql('postgres', "SET work_mem = '1MB'; $serial SELECT n, length(min::text), right(max::text, 5) FROM (SELECT (clinical.describe(repeat('7', 3000)::numeric + id)).* FROM long WHERE id <= 1000) s"), '1000|3000|78777', 'which one process can');
 
 # ---------------------------------------------------------------------------------------------
 # Cancelled anywhere, it is gone at once, with its files.
@@ -170,14 +178,14 @@ my $cancelled = 0;
 my $full = time;
 $node->safe_psql('postgres', "$serial SET work_mem = '1MB'; $statement");
 $full = time - $full;
-for my $try (1 .. 12)
+for my $try (1 .. 9)
 {
 	my $parallel = $try % 3 == 0;
 	my $memory = (qw(64kB 1MB 1GB))[ $try % 3 ];
 	my $setting = $parallel ? 'SET parallel_setup_cost = 0; SET parallel_tuple_cost = 0;' : $serial;
-	my ($in, $o, $e) = ("\\set VERBOSITY verbose\nSET application_name = 'summary'; $setting SET work_mem = '$memory'; $statement;\n", '', '');
-	my $client = IPC::Run::start([ @psql, '-v', 'ON_ERROR_STOP=0' ], '<', \$in, '>', \$o, '2>', \$e);
-	usleep(1000000 * $full * $try / 14);
+	my ($o, $e) = ('', '');
+	my $client = IPC::Run::start([ @psql, '-v', 'VERBOSITY=verbose', '-c', "SET application_name = 'summary'; $setting SET work_mem = '$memory'", '-c', $statement ], '>', \$o, '2>', \$e);
+	usleep(1000000 * $full * $try / 11);
 	my $pid = $node->safe_psql('postgres', q{SELECT pid FROM pg_stat_activity WHERE application_name = 'summary' AND backend_type = 'client backend' AND state = 'active'});
 	my $ms = $pid eq '' ? '' : $node->safe_psql('postgres', qq{
 DO \$\$ DECLARE began timestamptz := clock_timestamp(); BEGIN
@@ -191,7 +199,7 @@ END \$\$; SELECT current_setting('test.ms')});
 	push @late, $ms;
 	is($node->safe_psql('postgres', $tmpdir), 0, 'no file is left');
 }
-cmp_ok($cancelled, '>=', 4, "$cancelled were cancelled");
+cmp_ok($cancelled, '>=', 3, "$cancelled were cancelled");
 @late = sort { $a <=> $b } @late;
 note("milliseconds until they were gone: @late");
 cmp_ok($late[ $#late / 2 ], '<', 250, 'and were gone soon');

@@ -27,12 +27,12 @@ SELECT clinical.create_instrument(format('{"code": "%s", "version": "%s", "items
 -- So much does the trouble of making the rows; what they are is chance, but for the days around which they lie.
 CREATE FUNCTION test.one(anyarray) RETURNS anyelement LANGUAGE sql VOLATILE AS 'SELECT $1[1 + floor(random() * cardinality($1))::integer]';
 CREATE FUNCTION test.times() RETURNS jsonb LANGUAGE sql VOLATILE AS $$
-    SELECT jsonb_strip_nulls(jsonb_build_object('from', test.one('{NULL,00:00,02:00,02:30,18:00,08:00,23:30}'::text[]),
+    SELECT jsonb_strip_nulls(jsonb_build_object('from', test.one('{NULL,00:00,01:30,01:45,02:30,18:00,23:30}'::text[]),
         'to', test.one('{NULL,24:00,23:59,02:30,03:00,06:00,18:00}'::text[]),
         'grace_minutes', test.one('{NULL,0,30,240,1440,4000}'::integer[])))
 $$;
-CREATE FUNCTION test.schedule() RETURNS jsonb LANGUAGE sql VOLATILE AS $$
-    SELECT k || test.times() FROM (SELECT CASE WHEN r < 0.1 THEN NULL
+CREATE FUNCTION test.schedule(times jsonb) RETURNS jsonb LANGUAGE sql VOLATILE AS $$
+    SELECT k || CASE WHEN random() < 0.5 THEN times ELSE test.times() END FROM (SELECT CASE WHEN r < 0.1 THEN NULL
         WHEN r < 0.5 THEN jsonb_build_object('kind', 'daily') || CASE WHEN random() < 0.4 THEN jsonb_build_object('every', test.one('{2,3,7}'::integer[])) ELSE '{}' END
         WHEN r < 0.75 THEN jsonb_build_object('kind', 'weekly', 'days', test.one(ARRAY['["mon"]', '["tue", "sat"]', '["sun", "mon", "fri"]']::jsonb[]))
             || CASE WHEN random() < 0.4 THEN '{"every": 2}' ELSE '{}' END::jsonb
@@ -40,7 +40,8 @@ CREATE FUNCTION test.schedule() RETURNS jsonb LANGUAGE sql VOLATILE AS $$
                 'before', test.one('{NULL,0,3,7}'::integer[]), 'after', test.one('{NULL,0,1,10}'::integer[])))) FROM generate_series(1, 1 + floor(random() * 8)::integer) n))
         END AS k FROM (SELECT random() AS r OFFSET 0) c) d
 $$;
-CREATE PROCEDURE test.make_study(code text, first_day date, patients integer) LANGUAGE plpgsql AS $$
+-- One of the instruments is answered daily, from begins on; two of the centers are in that zone.
+CREATE PROCEDURE test.make_study(code text, first_day date, patients integer, zone text, begins text) LANGUAGE plpgsql AS $$
 DECLARE
     zones text[] := '{Europe/Amsterdam,America/Los_Angeles,Asia/Tokyo,Pacific/Auckland,America/New_York,Asia/Kathmandu,Australia/Lord_Howe,Pacific/Apia,UTC}';
     project bigint;
@@ -48,14 +49,16 @@ DECLARE
     who text;
     enrolled date;
     place bigint;
+    times jsonb;
 BEGIN
-    SELECT array_agg((clinical.create_center('Center', code || n, test.one(zones))).id) INTO places FROM generate_series(1, 4) n;
+    SELECT array_agg((clinical.create_center('Center', code || n, CASE WHEN n > 2 THEN zone ELSE test.one(zones) END)).id) INTO places FROM generate_series(1, 4) n;
     project := (clinical.create_project_with_centers(code, places, code, 'Europe/Amsterdam')).id;
     PERFORM clinical.use_instrument(code, i, NULL, test.one('{1,2}'::text[])) FROM unnest('{i1,i2,i3}'::text[]) i;
     FOR i IN 1..3 LOOP
-        PERFORM clinical.schedule_entries(code, 'i' || i, test.schedule());
+        times := test.times();
+        PERFORM clinical.schedule_entries(code, 'i' || i, CASE i WHEN 2 THEN jsonb_build_object('kind', 'daily', 'from', begins, 'grace_minutes', 60) ELSE test.schedule(times) END);
         FOR j IN 1..floor(random() * 3)::integer LOOP
-            PERFORM clinical.schedule_entries(code, 'i' || i, test.schedule(), first_day + floor(random() * 40)::integer);
+            PERFORM clinical.schedule_entries(code, 'i' || i, test.schedule(times), first_day + floor(random() * 40)::integer);
         END LOOP;
     END LOOP;
     IF random() < 0.3 THEN
@@ -78,6 +81,9 @@ BEGIN
         END LOOP;
         PERFORM clinical.set_patient_status(who, test.one('{completed,withdrawn,died}'::text[]), (SELECT max(e.effective_on) FROM clinical.enrollment_event e WHERE e.patient_id = who) + test.one('{0,5,25}'::integer[]), 'ends')
            FROM clinical.patient p WHERE p.id = who AND p.status = 'enrolled' AND random() < 0.3;
+        -- until just when a window begins
+        PERFORM clinical.excuse_entries(who, tstzrange(lower(e.entry_window) - interval '1 day', lower(e.entry_window), test.one('{[],[)}'::text[])), 'away')
+           FROM (SELECT * FROM clinical.expected_entries(who, daterange(first_day, first_day + 30)) e ORDER BY random() LIMIT 1) e WHERE random() < 0.4;
         WHILE random() < 0.3 LOOP
             PERFORM clinical.excuse_entries(who, tstzrange(f, CASE WHEN random() < 0.1 THEN NULL ELSE f + floor(random() * 10 * 24)::integer * interval '1 hour' END, test.one('{[],[)}'::text[])), 'away')
                FROM (SELECT CASE WHEN random() < 0.05 THEN NULL ELSE timezone('UTC', (first_day + floor(random() * 40)::integer)::timestamp) + floor(random() * 24)::integer * interval '1 hour' END AS f OFFSET 0) x;
@@ -96,7 +102,7 @@ BEGIN
                r.captured_at + CASE WHEN random() < 0.1 THEN -interval '10 minutes' WHEN random() < 0.8 THEN random() * interval '100 seconds' ELSE random() * random() * interval '30 days' END,
                now(), 'subject', 'x', '\x00', 0, '\x00', '{}'
           FROM (SELECT e.patient_id, e.project_id, e.instrument, coalesce(e.time_zone, 'UTC') AS zone,
-                       CASE floor(random() * 8) WHEN 0 THEN lower(e.entry_window) WHEN 1 THEN upper(e.entry_window) WHEN 2 THEN e.closes_at
+                       CASE CASE WHEN e.instrument = 'i2' AND random() < 0.4 THEN 0 ELSE floor(random() * 8) END WHEN 0 THEN lower(e.entry_window) WHEN 1 THEN upper(e.entry_window) WHEN 2 THEN e.closes_at
                             WHEN 3 THEN upper(e.entry_window) - interval '1 microsecond' WHEN 4 THEN e.closes_at - interval '1 microsecond'
                             WHEN 5 THEN lower(e.entry_window) - random() * interval '2 hours'
                             ELSE lower(e.entry_window) + random() * (e.closes_at - lower(e.entry_window)) END AS captured_at
@@ -191,17 +197,19 @@ my %settings = (
 	'little memory' => "SET work_mem = '64kB'; SET enable_sort = off",
 	sorted => 'SET enable_hashagg = off');
 
-my %around = (around => [qw(2025-03-30 2025-10-26 2025-03-09 2025-11-02 2026-04-05 2011-12-30 2024-02-29)]);
+# Days around which clocks change, or a day is left out; where, and a time that comes twice, or not at all
+my @around = ([qw(2025-03-30 Europe/Amsterdam 02:30)], [qw(2025-10-26 Europe/Amsterdam 02:30)], [qw(2025-03-09 America/Los_Angeles 02:30)],
+	[qw(2025-11-02 America/New_York 01:30)], [qw(2026-04-05 Australia/Lord_Howe 01:45)], [qw(2011-12-30 Pacific/Apia 08:00)], [qw(2024-02-29 UTC 00:00)]);
 my $compared = 0;
 for my $study (1 .. $studies)
 {
 	my $code = "S$study-";
-	my $day = $around{around}[ rand @{ $around{around} } ];
+	my ($day, $zone, $begins) = @{ $around[ $study % @around ] };
 	my $number = rand(2) - 1;
 	my ($before, $length) = (int rand 40, 1 + int rand 60);
 	my $arguments = "'$code', date '$day' - $before, date '$day' - $before + $length";
 	my $first = "date '$day' - $before";
-	$node->safe_psql('postgres', "SELECT setseed($number); CALL test.make_study('$code', $first, 25); CALL test.make_reports('$code', $first); ANALYZE");
+	$node->safe_psql('postgres', "SELECT setseed($number); CALL test.make_study('$code', $first, 25, '$zone', '$begins'); CALL test.make_reports('$code', $first); ANALYZE");
 	for my $cut_off ("timestamptz '$day' + interval '100 days'", "timestamptz '$day' + interval '" . int(rand 500) . " hours'")
 	{
 		my $differences = $node->safe_psql('postgres', qq{

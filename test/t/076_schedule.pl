@@ -133,6 +133,14 @@ $node->safe_psql('main', 'REVOKE clinical_statistician FROM kim');
 is(prints('main', 'boss', "SELECT problem FROM clinical.scheduled_job WHERE job_id = $kims"), 'the role lacks a right', 'a role that may do nothing');
 $node->safe_psql('main', 'GRANT clinical_statistician TO kim');
 
+# --- retention
+$node->safe_psql('main', 'ALTER ROLE boss LOGIN; GRANT USAGE ON SCHEMA cron TO boss');
+my $retention = prints('main', 'boss', q{SELECT clinical.schedule_retention('monthly', '1 year')});
+is(value_of("SELECT schedule, command, username FROM cron.job WHERE jobname = 'clinical job $retention'"), $retention % 60 . " * * * *|SELECT clinical.run_schedule($retention)|boss", 'retention');
+is(run_at('boss', $retention, '2101-01-01 02:00+00'), 'done', 'is done');
+like(prints('main', 'jane', q{SELECT clinical.schedule_retention('monthly', '1 year')}), qr/^ERROR:  42501: permission denied for function/m, 'by administrators alone');
+prints('main', 'boss', "SELECT clinical.unschedule_report($retention)");
+
 # --- pg_cron has called
 ok(wait_until($node, 'main', qq{SELECT count(*) = 1 FROM cron.job_run_details d JOIN cron.job j USING (jobid) WHERE j.jobname = 'clinical job $each' AND d.status = 'succeeded' LIMIT 1}), 'pg_cron calls');
 is(value_of("SELECT last_run_at IS NOT NULL, last_period = daterange((date_trunc('month', timezone('Europe/Zurich', last_run_at)) - interval '1 month')::date, date_trunc('month', timezone('Europe/Zurich', last_run_at))::date),"
