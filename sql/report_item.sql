@@ -28,4 +28,151 @@ CREATE AGGREGATE clinical.report_tally(scope bytea, patient_id text, item text, 
 COMMENT ON AGGREGATE clinical.report_tally(bytea, text, text, uuid, integer, uuid, date, numeric, text, text, text, boolean, timestamptz) IS
 'Counts the values of observations, for reports alone, which make its first argument: whose observations of when count. SQLSTATE: 54000 too many figures; 55000 it is not a report that calls it.';
 
+
+-- What C code asks, of which the planner makes one query each; the search path is pinned to pg_catalog then.
+
+CREATE FUNCTION clinical.report_held(first_day date, end_day date, cut_off timestamptz) RETURNS SETOF clinical.observation
+    LANGUAGE sql STABLE PARALLEL SAFE
+AS $$
+    SELECT o.*
+      FROM clinical.observation o
+     WHERE o.local_day >= first_day AND o.local_day < end_day AND o.recorded_at <= cut_off
+       AND NOT EXISTS (SELECT FROM clinical.observation n
+                        WHERE n.patient_id = o.patient_id AND n.id = o.id AND n.version > o.version AND n.version > 1 AND n.recorded_at <= cut_off)
+       AND NOT EXISTS (SELECT FROM clinical.submission s
+                        WHERE s.patient_id = o.patient_id AND s.id = o.submission_id AND s.status <> 'accepted')
+$$;
+COMMENT ON FUNCTION clinical.report_held(date, date, timestamptz) IS
+'The observations of a period that hold: the last version of each by what was known at cut_off, without reports that were withdrawn. For the extension itself. SQLSTATE: none of its own.';
+
+CREATE FUNCTION clinical.report_item_patient(project_id bigint, centers bigint[], end_day date, cut_off timestamptz, split text[])
+    RETURNS TABLE (patient_id text, "by" jsonb, enrolled boolean)
+    LANGUAGE sql STABLE PARALLEL SAFE
+AS $$
+    SELECT p.patient_id, p."by",
+           EXISTS (SELECT FROM clinical.enrollment_event e
+                    WHERE e.patient_id = p.patient_id AND e.status = 'enrolled' AND e.effective_on < end_day AND e.recorded_at <= cut_off)
+      FROM clinical.report_patient(project_id, centers, split) p
+$$;
+COMMENT ON FUNCTION clinical.report_item_patient(bigint, bigint[], date, timestamptz, text[]) IS
+'The patients of a report, and whether they were enrolled by the end of its period. For the extension itself. SQLSTATE: none of its own.';
+
+-- Of the newest of the versions of instruments that the project has used.
+CREATE FUNCTION clinical.report_item_label(project_id bigint)
+    RETURNS TABLE (item text, code text, label text, unit text, is_number boolean)
+    LANGUAGE sql STABLE PARALLEL SAFE
+AS $$
+    WITH RECURSIVE used AS (
+        SELECT v.id, v.definition
+          FROM clinical.instrument_version v
+         WHERE v.id IN (SELECT u.version_id FROM clinical.project_instrument_version u WHERE u.project_id = report_item_label.project_id)),
+    item AS (
+        SELECT u.id, i.value AS item FROM used u, LATERAL jsonb_array_elements(u.definition -> 'items') i
+        UNION ALL
+        SELECT p.id, i.value FROM item p, LATERAL jsonb_array_elements(p.item -> 'items') i),
+    named AS (
+        SELECT i.id, i.item ->> 'code' AS item, NULL AS code, i.item ->> 'label' AS label, i.item ->> 'unit' AS unit,
+               coalesce(i.item ->> 'type' IN ('integer', 'decimal', 'quantity', 'boolean'), false) AS is_number
+          FROM item i
+        UNION ALL
+        SELECT u.id, s.value ->> 'code', NULL, s.value ->> 'label', s.value ->> 'unit', true
+          FROM used u, LATERAL jsonb_array_elements(u.definition -> 'scores') s
+        UNION ALL
+        SELECT i.id, i.item ->> 'code', c.value ->> 'code', c.value ->> 'label', NULL, false
+          FROM item i, LATERAL jsonb_array_elements(i.item -> 'code_list') c)
+    SELECT DISTINCT ON (n.item COLLATE "C", n.code COLLATE "C") n.item, n.code, n.label, n.unit, n.is_number
+      FROM named n
+     WHERE n.item IS NOT NULL
+     ORDER BY n.item COLLATE "C", n.code COLLATE "C" NULLS FIRST, n.id DESC, n.label COLLATE "C"
+$$;
+COMMENT ON FUNCTION clinical.report_item_label(bigint) IS
+'What the items of a project, scores included, and (code is not null) their codes are called, in order. For the extension itself. SQLSTATE: none of its own.';
+
+-- OFFSET 0: what is read in parallel is described by one process, which may write temporary files.
+CREATE FUNCTION clinical.report_item_large(project_id bigint, centers bigint[], first_day date, end_day date, cut_off timestamptz, split text[], items text[])
+    RETURNS TABLE (sets integer, "by" jsonb, item text, unit text, month date, decimals integer, d clinical.description)
+    LANGUAGE sql STABLE PARALLEL SAFE
+AS $$
+    SELECT GROUPING(r."by", r.month), r."by", r.item, r.unit, r.month, max(scale(r.value)), clinical.describe(r.value)
+      FROM (SELECT p."by", o.item, o.unit, o.value, date_trunc('month', o.local_day::timestamp)::date AS month
+              FROM clinical.report_held(first_day, end_day, cut_off) o
+              JOIN clinical.report_patient(project_id, centers, split) p ON p.patient_id = o.patient_id
+             WHERE o.item = ANY (items) AND o.value IS NOT NULL AND o.absent IS NULL OFFSET 0) r
+     GROUP BY GROUPING SETS ((r.item, r.unit), (r.item, r.unit, r.month), (r.item, r.unit, r."by"), (r.item, r.unit, r."by", r.month))
+$$;
+COMMENT ON FUNCTION clinical.report_item_large(bigint, bigint[], date, date, timestamptz, text[], text[]) IS
+'The statistics of items that have too many values to be counted. sets: 2 of all patients, 1 of the whole period. For the extension itself. SQLSTATE: none of its own.';
+
+CREATE FUNCTION clinical.report_item_large_code(project_id bigint, centers bigint[], first_day date, end_day date, cut_off timestamptz, split text[], items text[])
+    RETURNS TABLE (sets integer, "by" jsonb, item text, code text, patients bigint)
+    LANGUAGE sql STABLE PARALLEL SAFE
+AS $$
+    SELECT GROUPING(p."by", o.value_code), p."by", o.item, o.value_code, count(DISTINCT o.patient_id)
+      FROM clinical.report_held(first_day, end_day, cut_off) o
+      JOIN clinical.report_patient(project_id, centers, split) p ON p.patient_id = o.patient_id
+     WHERE o.item = ANY (items) AND o.value_code IS NOT NULL AND o.absent IS NULL
+     GROUP BY GROUPING SETS ((o.item), (o.item, o.value_code), (o.item, p."by"), (o.item, o.value_code, p."by"))
+$$;
+COMMENT ON FUNCTION clinical.report_item_large_code(bigint, bigint[], date, date, timestamptz, text[], text[]) IS
+'The patients of codes, where these are too many for memory. sets: 2 of all patients, 1 of any code. For the extension itself. SQLSTATE: none of its own.';
+
+CREATE FUNCTION clinical.report_item_within(project_id bigint, centers bigint[], first_day date, end_day date, cut_off timestamptz, split text[], above jsonb)
+    RETURNS TABLE (sets integer, "by" jsonb, item_above text, code_above text, item text, code text, patients bigint, occurrences bigint)
+    LANGUAGE sql STABLE PARALLEL SAFE
+AS $$
+    WITH pair AS (SELECT e.key AS item, e.value AS item_above FROM jsonb_each_text(above) e),
+    held AS MATERIALIZED (
+        SELECT p."by", o.patient_id, o.submission_id, coalesce(o.repeat_key, '') AS repeat_key, o.item, o.value_code AS code
+          FROM clinical.report_held(first_day, end_day, cut_off) o
+          JOIN clinical.report_patient(project_id, centers, split) p ON p.patient_id = o.patient_id
+         WHERE o.item IN (SELECT q.item FROM pair q UNION ALL SELECT q.item_above FROM pair q) AND o.value_code IS NOT NULL AND o.absent IS NULL),
+    within AS (
+        SELECT b."by", b.patient_id, q.item_above, a.code AS code_above, q.item, b.code
+          FROM pair q
+          JOIN held a ON a.item = q.item_above
+          JOIN held b ON b.item = q.item AND b.patient_id = a.patient_id AND b.submission_id = a.submission_id AND b.repeat_key = a.repeat_key)
+    SELECT GROUPING(w."by"), w."by", w.item_above, w.code_above, w.item, w.code, count(DISTINCT w.patient_id), count(*)
+      FROM within w
+     GROUP BY GROUPING SETS ((w.item_above, w.item), (w.item_above, w.item, w.code_above), (w.item_above, w.item, w.code_above, w.code),
+                             (w.item_above, w.item, w."by"), (w.item_above, w.item, w.code_above, w."by"), (w.item_above, w.item, w.code_above, w.code, w."by"))
+     ORDER BY 1 DESC, w."by", w.item_above COLLATE "C", w.item COLLATE "C", w.code_above COLLATE "C" NULLS FIRST, w.code COLLATE "C" NULLS FIRST
+$$;
+COMMENT ON FUNCTION clinical.report_item_within(bigint, bigint[], date, date, timestamptz, text[], jsonb) IS
+'Codes of items within those of the item above, in the same report and repeat, for above: {item: item above}; NULL as a code: any. sets: 1 of all patients. For the extension itself. SQLSTATE: none of its own.';
+
+-- Values are counted in parallel; what describes them reads what came out.  Rows that have neither a number nor a
+-- unit are counted where numbers without a unit are, else with the item's unit (units), if there are any in it or
+-- in no other, else with the first unit: as in src/report_item_rows.c.
+CREATE FUNCTION clinical.report_item_by(project_id bigint, centers bigint[], first_day date, end_day date, cut_off timestamptz, split text[], asked jsonb)
+    RETURNS TABLE (sets integer, "by" jsonb, item text, unit text, code text, readings bigint, decimals integer, d clinical.description)
+    LANGUAGE sql STABLE PARALLEL SAFE
+AS $$
+    WITH visit AS MATERIALIZED (
+        SELECT o.patient_id, o.submission_id, o.repeat_key, o.value_code AS code
+          FROM clinical.report_held(first_day, end_day, cut_off) o
+          JOIN clinical.report_patient(project_id, centers, split) p ON p.patient_id = o.patient_id
+         WHERE o.item = asked ->> 'item' AND o.value_code IS NOT NULL AND o.absent IS NULL),
+    counted AS MATERIALIZED (
+        SELECT p."by", o.item, o.unit, v.code, CASE WHEN o.absent IS NULL THEN o.value END AS value, count(*) AS count
+          FROM clinical.report_held(first_day, end_day, cut_off) o
+          JOIN visit v ON v.patient_id = o.patient_id AND v.submission_id = o.submission_id AND (v.repeat_key IS NULL OR v.repeat_key = o.repeat_key)
+          JOIN clinical.report_patient(project_id, centers, split) p ON p.patient_id = o.patient_id
+         WHERE o.item <> asked ->> 'item'
+         GROUP BY 1, 2, 3, 4, 5),
+    home AS (
+        SELECT c.item, CASE WHEN bool_or(c.value IS NOT NULL AND c.unit IS NULL) THEN NULL
+                            WHEN bool_or(c.value IS NOT NULL AND c.unit = asked -> 'units' ->> c.item) OR NOT bool_or(c.value IS NOT NULL) THEN asked -> 'units' ->> c.item
+                            ELSE min(c.unit COLLATE "C") FILTER (WHERE c.value IS NOT NULL) END AS unit
+          FROM counted c GROUP BY c.item HAVING bool_or(c.value IS NOT NULL) OR asked -> 'units' ? c.item),
+    placed AS (
+        SELECT c."by", c.item, coalesce(c.unit, h.unit) AS unit, c.code, c.value, c.count
+          FROM counted c JOIN home h ON h.item = c.item)
+    SELECT GROUPING(p."by"), p."by", p.item, p.unit, p.code, sum(p.count)::bigint, coalesce(max(scale(p.value)), 0), clinical.describe(p.value, p.count)
+      FROM placed p
+     GROUP BY GROUPING SETS ((p.item, p.unit, p.code), (p."by", p.item, p.unit, p.code))
+     ORDER BY 1 DESC, p."by", p.item COLLATE "C", p.unit COLLATE "C" NULLS FIRST, p.code COLLATE "C"
+$$;
+COMMENT ON FUNCTION clinical.report_item_by(bigint, bigint[], date, date, timestamptz, text[], jsonb) IS
+'The statistics of items by the code of another item of the same report. asked: {"item": the other one, "units": {item: its unit}, of items that are numbers}; sets: 1 of all patients. For the extension itself. SQLSTATE: none of its own.';
+
 REVOKE ALL ON ALL FUNCTIONS IN SCHEMA clinical FROM PUBLIC;

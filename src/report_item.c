@@ -94,7 +94,7 @@ clinical_report_item_init(void)
 	DefineCustomIntVariable("clinical.report_memory",
 							"Memory that a process of a report takes at most for what it counts.",
 							"An item with more values than that is enough for takes longer, and temporary files.",
-							&clinical_report_memory, 32 * 1024, 64, 1024 * 1024,
+							&clinical_report_memory, 16 * 1024, 4, 1024 * 1024,
 							PGC_USERSET, GUC_UNIT_KB, NULL, NULL, NULL);
 }
 
@@ -112,11 +112,11 @@ make_query(const ItemScope *scope)
 {
 	return psprintf("SELECT clinical.report_tally($7, o.patient_id, o.item, o.id, o.version, o.submission_id, o.local_day, o.value, o.value_code,"
 					"       o.unit, o.absent, o.flagged, o.recorded_at)"
-					"  FROM clinical.observation o%s%s",
+					"  FROM %s o%s",
+					scope->anti_join ? "clinical.report_held($3, $4, $5)" : "clinical.observation",
 					scope->whole_table ? "" :
 					"  JOIN clinical.patient p ON p.id OPERATOR(pg_catalog.=) o.patient_id AND p.project_id OPERATOR(pg_catalog.=) $1"
-					"       AND p.center_id OPERATOR(pg_catalog.=) ANY ($2)",
-					scope->anti_join ? " WHERE " CLINICAL_ITEM_HOLDS : "");
+					"       AND p.center_id OPERATOR(pg_catalog.=) ANY ($2)");
 }
 
 /* Count all observations. */

@@ -15,18 +15,6 @@
 #include "report_tally.h"
 #include "summary.h"
 
-/* Of observation o: it holds, by what was known at the cut-off */
-#define CLINICAL_ITEM_HOLDS \
-	"o.local_day OPERATOR(pg_catalog.>=) $3 AND o.local_day OPERATOR(pg_catalog.<) $4" \
-	" AND o.recorded_at OPERATOR(pg_catalog.<=) $5" \
-	" AND NOT EXISTS (SELECT FROM clinical.observation n" \
-	"         WHERE n.patient_id OPERATOR(pg_catalog.=) o.patient_id AND n.id OPERATOR(pg_catalog.=) o.id" \
-	"           AND n.version OPERATOR(pg_catalog.>) o.version AND n.version OPERATOR(pg_catalog.>) 1" \
-	"           AND n.recorded_at OPERATOR(pg_catalog.<=) $5)" \
-	" AND NOT EXISTS (SELECT FROM clinical.submission s" \
-	"         WHERE s.patient_id OPERATOR(pg_catalog.=) o.patient_id AND s.id OPERATOR(pg_catalog.=) o.submission_id" \
-	"           AND s.status OPERATOR(pg_catalog.<>) 'accepted')"
-
 /* Which rows count, and how patients are split */
 typedef struct ItemScope
 {

@@ -88,19 +88,9 @@ clinical_item_large(const ClinicalReportScope *scope, const ItemPass *pass, Larg
 	if (items == NULL)
 		return 0;
 	SPI_connect();
-	/* OFFSET 0: what is read in parallel is described by one process, which may write temporary files */
-	query_sorted("SELECT g.sets, g.\"by\", g.item, g.unit, g.month, (g.d).n, g.decimals,"
-				 "       (g.d).mean, (g.d).sd, (g.d).min, (g.d).q1, (g.d).median, (g.d).q3, (g.d).max"
-				 "  FROM (SELECT GROUPING(r.\"by\", r.month)::pg_catalog.int8 AS sets, r.\"by\", r.item, r.unit, r.month,"
-				 "               clinical.describe(r.value) AS d, pg_catalog.max(pg_catalog.scale(r.value))::pg_catalog.int8 AS decimals"
-				 "          FROM (SELECT p.\"by\", o.item, o.unit, o.value,"
-				 "                       pg_catalog.date_trunc('month', o.local_day::pg_catalog.timestamp)::pg_catalog.date AS month"
-				 "                  FROM clinical.observation o"
-				 "                  JOIN clinical.report_patient($1, $2, $6) p ON p.patient_id OPERATOR(pg_catalog.=) o.patient_id"
-				 "                 WHERE o.item OPERATOR(pg_catalog.=) ANY ($7) AND o.value IS NOT NULL AND o.absent IS NULL"
-				 "                   AND " CLINICAL_ITEM_HOLDS " OFFSET 0) r"
-				 "         GROUP BY GROUPING SETS ((r.item, r.unit), (r.item, r.unit, r.month), (r.item, r.unit, r.\"by\"),"
-				 "                                 (r.item, r.unit, r.\"by\", r.month))) g",
+	query_sorted("SELECT r.sets, r.\"by\", r.item, r.unit, r.month, (r.d).n, r.decimals,"
+				 "       (r.d).mean, (r.d).sd, (r.d).min, (r.d).q1, (r.d).median, (r.d).q3, (r.d).max"
+				 "  FROM clinical.report_item_large($1, $2, $3, $4, $5, $6, $7) r",
 				 clinical_item_params(scope, TEXTARRAYOID, PointerGetDatum(items)));
 	count = (int) SPI_processed;
 	MemoryContextSwitchTo(caller);
@@ -126,12 +116,7 @@ clinical_item_large_codes(const ClinicalReportScope *scope, const ItemPass *pass
 	if (items == NULL)
 		return 0;
 	SPI_connect();
-	query_sorted("SELECT GROUPING(p.\"by\", o.value_code)::pg_catalog.int8, p.\"by\", o.item, o.value_code, pg_catalog.count(DISTINCT o.patient_id)"
-				 "  FROM clinical.observation o"
-				 "  JOIN clinical.report_patient($1, $2, $6) p ON p.patient_id OPERATOR(pg_catalog.=) o.patient_id"
-				 " WHERE o.item OPERATOR(pg_catalog.=) ANY ($7) AND o.value_code IS NOT NULL AND o.absent IS NULL"
-				 "   AND " CLINICAL_ITEM_HOLDS
-				 " GROUP BY GROUPING SETS ((o.item), (o.item, o.value_code), (o.item, p.\"by\"), (o.item, o.value_code, p.\"by\"))",
+	query_sorted("SELECT r.* FROM clinical.report_item_large_code($1, $2, $3, $4, $5, $6, $7) r",
 				 clinical_item_params(scope, TEXTARRAYOID, PointerGetDatum(items)));
 	count = (int) SPI_processed;
 	MemoryContextSwitchTo(caller);

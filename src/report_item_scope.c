@@ -184,10 +184,7 @@ static void
 read_patients(const ClinicalReportScope *scope, Patients *patients)
 {
 	patients->labels = tally_make(patients->context, 0, 0);
-	clinical_item_query("SELECT p.patient_id, p.\"by\", EXISTS (SELECT FROM clinical.enrollment_event e"
-						"         WHERE e.patient_id OPERATOR(pg_catalog.=) p.patient_id AND e.status OPERATOR(pg_catalog.=) 'enrolled'"
-						"           AND e.effective_on OPERATOR(pg_catalog.<) $4 AND e.recorded_at OPERATOR(pg_catalog.<=) $5)"
-						"  FROM clinical.report_patient($1, $2, $6) p",
+	clinical_item_query("SELECT r.patient_id, r.\"by\", r.enrolled FROM clinical.report_item_patient($1, $2, $4, $5, $6) r",
 						clinical_item_params(scope, TEXTOID, 0), &patients->receiver);
 }
 
