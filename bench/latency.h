@@ -41,12 +41,14 @@ finish_result(PGconn *conn, PGresult *result)
 	return rows;
 }
 
+#ifndef LATENCY_UNPREPARED
 /* Prepare a statement. */
 static void
 prepare(PGconn *conn, const char *name, const char *sql)
 {
 	finish_result(conn, PQprepare(conn, name, sql, 0, NULL));
 }
+#endif
 
 /* Milliseconds of a clock that does not jump. */
 static double

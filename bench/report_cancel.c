@@ -19,6 +19,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#define LATENCY_UNPREPARED
 #include "latency.h"
 
 static const char *conninfo;

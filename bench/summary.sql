@@ -1,5 +1,6 @@
 -- summary.sql: what bench/summary runs on.
 
+CREATE EXTENSION clinical;
 CREATE SCHEMA bench;
 
 -- So many values: up to 1,000 different ones, and all different; numeric and double precision.
