@@ -42,7 +42,8 @@ static const char query[] =
 "           AND (v.repeat_key IS NULL OR v.repeat_key OPERATOR(pg_catalog.=) o.repeat_key)"
 "      JOIN clinical.report_patient($1, $2, $6) p ON p.patient_id OPERATOR(pg_catalog.=) o.patient_id"
 "     WHERE o.item OPERATOR(pg_catalog.<>) (SELECT a.item FROM asked a) AND " CLINICAL_ITEM_HOLDS
-"     GROUP BY 1, 2, 3, 4, 5),"
+/* 3 and 3.0 are equal: the decimals must not depend on which of them comes first */
+"     GROUP BY 1, 2, 3, 4, 5, pg_catalog.scale(CASE WHEN o.absent IS NULL THEN o.value END)),"
 " home AS ("
 "    SELECT c.item, CASE WHEN pg_catalog.bool_or(c.value IS NOT NULL AND c.unit IS NULL) THEN NULL"
 "                        WHEN pg_catalog.bool_or(c.value IS NOT NULL AND c.unit OPERATOR(pg_catalog.=) (a.units OPERATOR(pg_catalog.->>) c.item))"
