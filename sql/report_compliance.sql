@@ -91,11 +91,12 @@ CREATE FUNCTION clinical.report_patient_compliance(project_id bigint, centers bi
     time_zone text, split text[], facts jsonb)
     RETURNS TABLE ("by" jsonb, fact text, center_id bigint, center text, instrument text, patient_id text, patients bigint, expected bigint,
         completed bigint, late bigint, missed bigint, excused bigint, percents numeric, patients_80 bigint, longest_missed integer,
-        run_first date, run_last date, accepted bigint, withdrawn bigint, reports bigint, delayed bigint, median numeric, p95 numeric)
+        run_first date, run_last date, accepted bigint, withdrawn bigint, reports bigint, delayed bigint, median numeric, p95 numeric, observations bigint)
     LANGUAGE sql STABLE PARALLEL SAFE
 AS $$
     WITH report AS (
-        SELECT s.patient_id, clinical.report_entries(s.version_id, s.captured_at, s.received_at, s.local_day, s.status, first_day, end_day) AS reports
+        SELECT s.patient_id, clinical.report_entries(s.version_id, s.captured_at, s.received_at, s.local_day, s.status, first_day, end_day) AS reports,
+               sum(s.observations) FILTER (WHERE s.status = 'accepted' AND s.local_day >= first_day AND s.local_day < end_day) AS observations
           FROM clinical.submission s
           JOIN clinical.patient p ON p.id = s.patient_id
          WHERE s.project_id = report_patient_compliance.project_id AND p.project_id = report_patient_compliance.project_id
@@ -126,7 +127,7 @@ AS $$
          WHERE p.project_id = report_patient_compliance.project_id AND p.center_id = ANY (centers)
          GROUP BY x.patient_id),
     counted AS MATERIALIZED (
-        SELECT r."by", r.center_id, r.center, r.patient_id, n.*
+        SELECT r."by", r.center_id, r.center, r.patient_id, n.*, e.observations
           FROM clinical.report_patient(report_patient_compliance.project_id, centers, split) r
           JOIN stay s ON s.patient_id = r.patient_id
           LEFT JOIN told t ON t.patient_id = r.patient_id
@@ -147,18 +148,19 @@ AS $$
                    count(*) FILTER (WHERE c.expected > 0 AND 100 * c.completed >= 80 * c.expected) AS patients_80,
                    max(c.longest_missed) AS longest_missed, NULL::date AS run_first, NULL::date AS run_last,
                    sum(c.accepted)::bigint AS accepted, sum(c.withdrawn)::bigint AS withdrawn,
-                   sum(c.reports_made)::bigint AS reports, sum(c.delayed)::bigint AS delayed, NULL::numeric AS median, NULL::numeric AS p95
+                   sum(c.reports_made)::bigint AS reports, sum(c.delayed)::bigint AS delayed, NULL::numeric AS median, NULL::numeric AS p95,
+                   CASE WHEN c.instrument IS NULL THEN sum(c.observations)::bigint END AS observations
               FROM counted c
              GROUP BY c."by", c.center_id, c.center, c.instrument
             UNION ALL
             SELECT c."by", 'run', c.center_id, c.center, c.instrument, c.patient_id, NULL, NULL, NULL, NULL, u.entries, NULL, NULL, NULL, u.entries,
-                   u.first, u.last, NULL, NULL, NULL, NULL, NULL, NULL
+                   u.first, u.last, NULL, NULL, NULL, NULL, NULL, NULL, NULL
               FROM counted c
              CROSS JOIN LATERAL unnest(c.run_first, c.run_last, c.run_entries) AS u (first, last, entries)
              WHERE c.run_first IS NOT NULL
             UNION ALL
             SELECT g."by", 'transfer', g.center_id, g.center, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
-                   g.quantiles[1], NULL, trim_scale(g.quantiles[2] / 2::numeric), trim_scale(g.quantiles[3] / 2::numeric)
+                   g.quantiles[1], NULL, trim_scale(g.quantiles[2] / 2::numeric), trim_scale(g.quantiles[3] / 2::numeric), NULL
               FROM (SELECT '{}'::jsonb AS "by", l.center_id, l.center, clinical.report_lag_quantiles(clinical.report_lags(l.lags)) AS quantiles
                       FROM lag l
                      GROUP BY GROUPING SETS ((), (l.center_id, l.center))

@@ -94,7 +94,7 @@ clinical_report_item_init(void)
 	DefineCustomIntVariable("clinical.report_memory",
 							"Memory that a process of a report takes at most for what it counts.",
 							"An item with more values than that is enough for takes longer, and temporary files.",
-							&clinical_report_memory, 32 * 1024, 64, 1024 * 1024,
+							&clinical_report_memory, 16 * 1024, 4, 1024 * 1024,
 							PGC_USERSET, GUC_UNIT_KB, NULL, NULL, NULL);
 }
 
@@ -106,18 +106,10 @@ forget(void *arg)
 	pass = NULL;
 }
 
-/* The query of the pass, for the rows that may count. */
-static char *
-make_query(const ItemScope *scope)
-{
-	return psprintf("SELECT clinical.report_tally($7, o.patient_id, o.item, o.id, o.version, o.submission_id, o.local_day, o.value, o.value_code,"
-					"       o.unit, o.absent, o.flagged, o.recorded_at)"
-					"  FROM clinical.observation o%s%s",
-					scope->whole_table ? "" :
-					"  JOIN clinical.patient p ON p.id OPERATOR(pg_catalog.=) o.patient_id AND p.project_id OPERATOR(pg_catalog.=) $1"
-					"       AND p.center_id OPERATOR(pg_catalog.=) ANY ($2)",
-					scope->anti_join ? " WHERE " CLINICAL_ITEM_HOLDS : "");
-}
+#define TALLY \
+	"SELECT clinical.report_tally($7, o.patient_id, o.item, o.id, o.version, o.submission_id, o.local_day, o.value, o.value_code," \
+	"       o.unit, o.absent, o.flagged, o.recorded_at)" \
+	"  FROM clinical.report_observation($8, $5) o"
 
 /* Count all observations. */
 static const TallyImage *
@@ -126,7 +118,10 @@ run_pass(const ClinicalReportScope *scope, const ItemScope *items)
 	const TallyImage *image;
 
 	SPI_connect();
-	clinical_item_query(make_query(items), clinical_item_params(scope, BYTEAOID, PointerGetDatum(items->tally)), NULL);
+	clinical_item_query(items->whole_table ? TALLY : TALLY
+						"  JOIN clinical.patient p ON p.id OPERATOR(pg_catalog.=) o.patient_id AND p.project_id OPERATOR(pg_catalog.=) $1"
+						"       AND p.center_id OPERATOR(pg_catalog.=) ANY ($2)",
+						clinical_item_params(scope, items, TEXTOID, 0), NULL);
 	image = (const TallyImage *) DatumGetPointer(SPI_datumTransfer(clinical_result(0, 1), false, -1));
 	SPI_finish();
 	return image;

@@ -15,23 +15,11 @@
 #include "report_tally.h"
 #include "summary.h"
 
-/* Of observation o: it holds, by what was known at the cut-off */
-#define CLINICAL_ITEM_HOLDS \
-	"o.local_day OPERATOR(pg_catalog.>=) $3 AND o.local_day OPERATOR(pg_catalog.<) $4" \
-	" AND o.recorded_at OPERATOR(pg_catalog.<=) $5" \
-	" AND NOT EXISTS (SELECT FROM clinical.observation n" \
-	"         WHERE n.patient_id OPERATOR(pg_catalog.=) o.patient_id AND n.id OPERATOR(pg_catalog.=) o.id" \
-	"           AND n.version OPERATOR(pg_catalog.>) o.version AND n.version OPERATOR(pg_catalog.>) 1" \
-	"           AND n.recorded_at OPERATOR(pg_catalog.<=) $5)" \
-	" AND NOT EXISTS (SELECT FROM clinical.submission s" \
-	"         WHERE s.patient_id OPERATOR(pg_catalog.=) o.patient_id AND s.id OPERATOR(pg_catalog.=) o.submission_id" \
-	"           AND s.status OPERATOR(pg_catalog.<>) 'accepted')"
-
 /* Which rows count, and how patients are split */
 typedef struct ItemScope
 {
 	TallyScope *tally;			/* the aggregate's argument */
-	bool		anti_join;		/* too many rows do not hold: the query looks for
+	bool		many;			/* too many rows do not hold: the query looks for
 								 * them */
 	bool		whole_table;	/* most patients that there are belong to it */
 	bool		is_split;
@@ -66,7 +54,8 @@ typedef struct ItemPass
 
 /* report_item_scope.c */
 
-extern ParamListInfo clinical_item_params(const ClinicalReportScope *scope, Oid type, Datum value);
+extern ParamListInfo clinical_item_params(const ClinicalReportScope *scope, const ItemScope *items, Oid type,
+										  Datum value);
 extern void clinical_item_query(const char *sql, ParamListInfo params, DestReceiver *receiver);
 extern void clinical_item_scope(const ClinicalReportScope *scope, ItemScope *result);
 
@@ -87,7 +76,7 @@ extern char *clinical_item_string(const TallyImage *image, Size names, uint32 nu
 extern Datum clinical_item_get_value(uint64 row, int column, bool by_value, bool *isnull);
 extern char *clinical_item_get_string(uint64 row, int column);
 extern int64 clinical_item_get_number(uint64 row, int column);
-extern uint32 clinical_item_get_group(const ItemScope *scope, uint64 row, int column, bool all);
+extern uint32 clinical_item_get_group(uint64 row, int column, bool all);
 extern void clinical_item_get_figures(uint64 row, int column, ClinicalDescription *description);
 extern void clinical_item_put_row(JsonbParseState **state, const ItemScope *scope, uint32 by, const char *item,
 								  const ItemLabel *label);

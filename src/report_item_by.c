@@ -19,48 +19,13 @@
 /* The columns of the query */
 enum
 {
-	COLUMN_SETS = 1, COLUMN_BY, COLUMN_ITEM, COLUMN_UNIT, COLUMN_CODE, COLUMN_ROWS, COLUMN_N, COLUMN_DECIMALS, COLUMN_FIGURES
+	COLUMN_SETS = 1, COLUMN_GROUP, COLUMN_ITEM, COLUMN_UNIT, COLUMN_CODE, COLUMN_ROWS, COLUMN_N, COLUMN_DECIMALS, COLUMN_FIGURES
 };
 
-/*
- * $7: {"item": whose codes, "units": {item: its unit, of those that are numbers}}.  Values are counted in
- * parallel; what describes them reads what came out.  Rows without a number and a unit are counted
- * with those of the unit that report_item_rows.c says.
- */
 static const char query[] =
-"WITH asked AS (SELECT $7 OPERATOR(pg_catalog.->>) 'item' AS item, $7 OPERATOR(pg_catalog.->) 'units' AS units),"
-" visit AS MATERIALIZED ("
-"    SELECT o.patient_id, o.submission_id, o.repeat_key, o.value_code AS code"
-"      FROM clinical.observation o"
-"      JOIN clinical.report_patient($1, $2, $6) p ON p.patient_id OPERATOR(pg_catalog.=) o.patient_id"
-"     WHERE o.item OPERATOR(pg_catalog.=) (SELECT a.item FROM asked a) AND o.value_code IS NOT NULL AND o.absent IS NULL"
-"       AND " CLINICAL_ITEM_HOLDS "),"
-" counted AS MATERIALIZED ("
-"    SELECT p.\"by\", o.item, o.unit, v.code, CASE WHEN o.absent IS NULL THEN o.value END AS value, pg_catalog.count(*) AS count"
-"      FROM clinical.observation o"
-"      JOIN visit v ON v.patient_id OPERATOR(pg_catalog.=) o.patient_id AND v.submission_id OPERATOR(pg_catalog.=) o.submission_id"
-"           AND (v.repeat_key IS NULL OR v.repeat_key OPERATOR(pg_catalog.=) o.repeat_key)"
-"      JOIN clinical.report_patient($1, $2, $6) p ON p.patient_id OPERATOR(pg_catalog.=) o.patient_id"
-"     WHERE o.item OPERATOR(pg_catalog.<>) (SELECT a.item FROM asked a) AND " CLINICAL_ITEM_HOLDS
-/* 3 and 3.0 are equal: the decimals must not depend on which of them comes first */
-"     GROUP BY 1, 2, 3, 4, 5, pg_catalog.scale(CASE WHEN o.absent IS NULL THEN o.value END)),"
-" home AS ("
-"    SELECT c.item, CASE WHEN pg_catalog.bool_or(c.value IS NOT NULL AND c.unit IS NULL) THEN NULL"
-"                        WHEN pg_catalog.bool_or(c.value IS NOT NULL AND c.unit OPERATOR(pg_catalog.=) (a.units OPERATOR(pg_catalog.->>) c.item))"
-"                             OR NOT pg_catalog.bool_or(c.value IS NOT NULL) THEN a.units OPERATOR(pg_catalog.->>) c.item"
-"                        ELSE pg_catalog.min(c.unit COLLATE \"C\") FILTER (WHERE c.value IS NOT NULL) END AS unit"
-"      FROM counted c CROSS JOIN asked a"
-"     GROUP BY c.item, a.units"
-"    HAVING pg_catalog.bool_or(c.value IS NOT NULL) OR a.units OPERATOR(pg_catalog.?) c.item),"
-" placed AS ("
-"    SELECT c.\"by\", c.item, COALESCE(c.unit, h.unit) AS unit, c.code, c.value, c.count"
-"      FROM counted c JOIN home h ON h.item OPERATOR(pg_catalog.=) c.item)"
-" SELECT d.sets, d.\"by\", d.item, d.unit, d.code, d.n, (d.d).n, d.decimals, (d.d).mean, (d.d).sd, (d.d).min, (d.d).q1, (d.d).median, (d.d).q3, (d.d).max"
-"   FROM (SELECT GROUPING(p.\"by\") AS sets, p.\"by\", p.item, p.unit, p.code, pg_catalog.sum(p.count)::pg_catalog.int8 AS n,"
-"                clinical.describe(p.value, p.count) AS d, COALESCE(pg_catalog.max(pg_catalog.scale(p.value)), 0) AS decimals"
-"           FROM placed p"
-"          GROUP BY GROUPING SETS ((p.item, p.unit, p.code), (p.\"by\", p.item, p.unit, p.code))) d"
-"  ORDER BY d.sets DESC, d.\"by\", d.item COLLATE \"C\", d.unit COLLATE \"C\" NULLS FIRST, d.code COLLATE \"C\"";
+"SELECT r.sets, r.group_no, r.item, r.unit, r.code, r.readings, (r.d).n, r.decimals,"
+"       (r.d).mean, (r.d).sd, (r.d).min, (r.d).q1, (r.d).median, (r.d).q3, (r.d).max"
+"  FROM clinical.report_item_by($7, $8, $5, $9) r";
 
 /* The argument of the query. */
 static Jsonb *
@@ -90,7 +55,7 @@ put_row(JsonbParseState **state, const ClinicalReportScope *scope, const ItemPas
 {
 	char	   *item = clinical_item_get_string(row, COLUMN_ITEM);
 	char	   *code = clinical_item_get_string(row, COLUMN_CODE);
-	uint32		by = clinical_item_get_group(&pass->scope, row, COLUMN_BY, clinical_item_get_number(row, COLUMN_SETS) != 0);
+	uint32		by = clinical_item_get_group(row, COLUMN_GROUP, clinical_item_get_number(row, COLUMN_SETS) != 0);
 	JsonbValue	object;
 	JsonbValue	buffer;
 	const JsonbValue *visit;
@@ -127,7 +92,7 @@ clinical_item_by_rows(const ClinicalReportScope *scope)
 	pass = clinical_item_pass(scope);
 	argument = make_argument(scope, &pass->labels);
 	SPI_connect();
-	clinical_item_query(query, clinical_item_params(scope, JSONBOID, JsonbPGetDatum(argument)), NULL);
+	clinical_item_query(query, clinical_item_params(scope, &pass->scope, JSONBOID, JsonbPGetDatum(argument)), NULL);
 	MemoryContextSwitchTo(caller);
 	pushJsonbValue(&state, WJB_BEGIN_ARRAY, NULL);
 	for (uint64 i = 0; i < SPI_processed; i++)

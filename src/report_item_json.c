@@ -65,35 +65,11 @@ clinical_item_get_figures(uint64 row, int column, ClinicalDescription *descripti
 		description->figures[i] = clinical_item_get_value(row, column + i, false, &description->nulls[i]);
 }
 
-/* The number of a group + 1 by its labels. */
-static uint32
-find_group(const ItemScope *scope, Jsonb *by)
-{
-	uint32		low = 0;
-	uint32		high = scope->ngroups;
-
-	while (low < high)
-	{
-		uint32		middle = low + (high - low) / 2;
-		int			order = compareJsonbContainers(&scope->groups[middle]->root, &by->root);
-
-		if (order == 0)
-			return middle + 1;
-		if (order < 0)
-			low = middle + 1;
-		else
-			high = middle;
-	}
-	elog(ERROR, "unexpected group of patients");
-}
-
-/* The group that a row is of; all: it is of all. */
+/* The number of a group + 1; all: the row is of all. */
 uint32
-clinical_item_get_group(const ItemScope *scope, uint64 row, int column, bool all)
+clinical_item_get_group(uint64 row, int column, bool all)
 {
-	bool		isnull;
-
-	return all ? 0 : find_group(scope, DatumGetJsonbP(SPI_getbinval(SPI_tuptable->vals[row], SPI_tuptable->tupdesc, column, &isnull)));
+	return all ? 0 : (uint32) clinical_item_get_number(row, column) + 1;
 }
 
 /* Put a number; NULL: null. */

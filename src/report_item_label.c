@@ -42,32 +42,8 @@ clinical_item_labels(const ClinicalReportScope *scope, ItemLabels *result)
 	MemoryContext caller = CurrentMemoryContext;
 
 	SPI_connect();
-	clinical_item_query("WITH RECURSIVE used AS ("
-						"    SELECT v.id, v.definition FROM clinical.instrument_version v"
-						"     WHERE v.id OPERATOR(pg_catalog.=) ANY (SELECT u.version_id FROM clinical.project_instrument_version u"
-						"             WHERE u.project_id OPERATOR(pg_catalog.=) $1)),"
-						" item AS ("
-						"    SELECT u.id, i.value AS item FROM used u,"
-						"           LATERAL pg_catalog.jsonb_array_elements(u.definition OPERATOR(pg_catalog.->) 'items') i"
-						"    UNION ALL"
-						"    SELECT p.id, i.value FROM item p,"
-						"           LATERAL pg_catalog.jsonb_array_elements(p.item OPERATOR(pg_catalog.->) 'items') i),"
-						" named AS ("
-						"    SELECT i.id, i.item OPERATOR(pg_catalog.->>) 'code' AS item, NULL AS code, i.item OPERATOR(pg_catalog.->>) 'label' AS label,"
-						"           i.item OPERATOR(pg_catalog.->>) 'unit' AS unit,"
-						"           COALESCE(i.item OPERATOR(pg_catalog.->>) 'type' IN ('integer', 'decimal', 'quantity', 'boolean'), false) AS is_number FROM item i"
-						"    UNION ALL"
-						"    SELECT u.id, s.value OPERATOR(pg_catalog.->>) 'code', NULL, s.value OPERATOR(pg_catalog.->>) 'label',"
-						"           s.value OPERATOR(pg_catalog.->>) 'unit', true"
-						"      FROM used u, LATERAL pg_catalog.jsonb_array_elements(u.definition OPERATOR(pg_catalog.->) 'scores') s"
-						"    UNION ALL"
-						"    SELECT i.id, i.item OPERATOR(pg_catalog.->>) 'code', c.value OPERATOR(pg_catalog.->>) 'code',"
-						"           c.value OPERATOR(pg_catalog.->>) 'label', NULL, false"
-						"      FROM item i, LATERAL pg_catalog.jsonb_array_elements(i.item OPERATOR(pg_catalog.->) 'code_list') c)"
-						" SELECT DISTINCT ON (n.item COLLATE \"C\", n.code COLLATE \"C\") n.item, n.code, n.label, n.unit, n.is_number"
-						"  FROM named n WHERE n.item IS NOT NULL"
-						" ORDER BY n.item COLLATE \"C\", n.code COLLATE \"C\" NULLS FIRST, n.id DESC, n.label COLLATE \"C\"",
-						clinical_item_params(scope, TEXTOID, 0), NULL);
+	clinical_item_query("SELECT r.item, r.code, r.label, r.unit, r.is_number FROM clinical.report_item_label($1) r",
+						clinical_item_params(scope, NULL, TEXTOID, 0), NULL);
 	MemoryContextSwitchTo(caller);
 	take_labels(result);
 	SPI_finish();

@@ -62,12 +62,12 @@ month_of(DateADT day)
 
 /* Take a row of the query below. */
 static void
-take_description(const ItemScope *scope, uint64 row, LargeItem *result)
+take_description(uint64 row, LargeItem *result)
 {
 	int64		sets = clinical_item_get_number(row, 1);
 	bool		isnull;
 
-	result->by = clinical_item_get_group(scope, row, 2, (sets & 2) != 0);
+	result->by = clinical_item_get_group(row, 2, (sets & 2) != 0);
 	result->item = clinical_item_get_string(row, 3);
 	result->unit = clinical_item_get_string(row, 4);
 	result->month = (sets & 1) != 0 ? 0 : month_of(DatumGetDateADT(clinical_item_get_value(row, 5, true, &isnull)));
@@ -88,27 +88,17 @@ clinical_item_large(const ClinicalReportScope *scope, const ItemPass *pass, Larg
 	if (items == NULL)
 		return 0;
 	SPI_connect();
-	/* OFFSET 0: what is read in parallel is described by one process, which may write temporary files */
-	query_sorted("SELECT g.sets, g.\"by\", g.item, g.unit, g.month, (g.d).n, g.decimals,"
-				 "       (g.d).mean, (g.d).sd, (g.d).min, (g.d).q1, (g.d).median, (g.d).q3, (g.d).max"
-				 "  FROM (SELECT GROUPING(r.\"by\", r.month)::pg_catalog.int8 AS sets, r.\"by\", r.item, r.unit, r.month,"
-				 "               clinical.describe(r.value) AS d, pg_catalog.max(pg_catalog.scale(r.value))::pg_catalog.int8 AS decimals"
-				 "          FROM (SELECT p.\"by\", o.item, o.unit, o.value,"
-				 "                       pg_catalog.date_trunc('month', o.local_day::pg_catalog.timestamp)::pg_catalog.date AS month"
-				 "                  FROM clinical.observation o"
-				 "                  JOIN clinical.report_patient($1, $2, $6) p ON p.patient_id OPERATOR(pg_catalog.=) o.patient_id"
-				 "                 WHERE o.item OPERATOR(pg_catalog.=) ANY ($7) AND o.value IS NOT NULL AND o.absent IS NULL"
-				 "                   AND " CLINICAL_ITEM_HOLDS " OFFSET 0) r"
-				 "         GROUP BY GROUPING SETS ((r.item, r.unit), (r.item, r.unit, r.month), (r.item, r.unit, r.\"by\"),"
-				 "                                 (r.item, r.unit, r.\"by\", r.month))) g",
-				 clinical_item_params(scope, TEXTARRAYOID, PointerGetDatum(items)));
+	query_sorted("SELECT r.sets, r.group_no, r.item, r.unit, r.month, (r.d).n, r.decimals,"
+				 "       (r.d).mean, (r.d).sd, (r.d).min, (r.d).q1, (r.d).median, (r.d).q3, (r.d).max"
+				 "  FROM clinical.report_item_large($7, $8, $5, $9) r",
+				 clinical_item_params(scope, &pass->scope, TEXTARRAYOID, PointerGetDatum(items)));
 	count = (int) SPI_processed;
 	MemoryContextSwitchTo(caller);
 	*result = palloc0_array(LargeItem, count);
 	for (int i = 0; i < count; i++)
 	{
 		CHECK_FOR_INTERRUPTS();
-		take_description(&pass->scope, (uint64) i, &(*result)[i]);
+		take_description((uint64) i, &(*result)[i]);
 	}
 	SPI_finish();
 	return count;
@@ -126,13 +116,8 @@ clinical_item_large_codes(const ClinicalReportScope *scope, const ItemPass *pass
 	if (items == NULL)
 		return 0;
 	SPI_connect();
-	query_sorted("SELECT GROUPING(p.\"by\", o.value_code)::pg_catalog.int8, p.\"by\", o.item, o.value_code, pg_catalog.count(DISTINCT o.patient_id)"
-				 "  FROM clinical.observation o"
-				 "  JOIN clinical.report_patient($1, $2, $6) p ON p.patient_id OPERATOR(pg_catalog.=) o.patient_id"
-				 " WHERE o.item OPERATOR(pg_catalog.=) ANY ($7) AND o.value_code IS NOT NULL AND o.absent IS NULL"
-				 "   AND " CLINICAL_ITEM_HOLDS
-				 " GROUP BY GROUPING SETS ((o.item), (o.item, o.value_code), (o.item, p.\"by\"), (o.item, o.value_code, p.\"by\"))",
-				 clinical_item_params(scope, TEXTARRAYOID, PointerGetDatum(items)));
+	query_sorted("SELECT r.* FROM clinical.report_item_large_code($7, $8, $5, $9) r",
+				 clinical_item_params(scope, &pass->scope, TEXTARRAYOID, PointerGetDatum(items)));
 	count = (int) SPI_processed;
 	MemoryContextSwitchTo(caller);
 	*result = palloc0_array(LargeCode, count);
@@ -141,7 +126,7 @@ clinical_item_large_codes(const ClinicalReportScope *scope, const ItemPass *pass
 		int64		sets = clinical_item_get_number((uint64) i, 1);
 
 		CHECK_FOR_INTERRUPTS();
-		(*result)[i].by = clinical_item_get_group(&pass->scope, (uint64) i, 2, (sets & 2) != 0);
+		(*result)[i].by = clinical_item_get_group((uint64) i, 2, (sets & 2) != 0);
 		(*result)[i].item = clinical_item_get_string((uint64) i, 3);
 		(*result)[i].code = (sets & 1) != 0 ? NULL : clinical_item_get_string((uint64) i, 4);
 		(*result)[i].patients = (uint64) clinical_item_get_number((uint64) i, 5);

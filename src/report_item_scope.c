@@ -55,22 +55,27 @@ typedef struct Marks
 	bool		too_many;
 } Marks;
 
-/* The arguments of all queries about a scope; the last one, $7, is the query's own (TEXTOID: it has none). */
+/*
+ * The arguments of all queries: the scope as it was asked for, how rows are looked at ($7 and $8; NULL: they
+ * are not), and what is the query's own ($9; TEXTOID: nothing).  $7 may be large, so it is not made part of the
+ * plan as a constant, but handed to parallel workers as it is.
+ */
 ParamListInfo
-clinical_item_params(const ClinicalReportScope *scope, Oid type, Datum value)
+clinical_item_params(const ClinicalReportScope *scope, const ItemScope *items, Oid type, Datum value)
 {
-	const Oid	types[] = {INT8OID, INT8ARRAYOID, DATEOID, DATEOID, TIMESTAMPTZOID, TEXTARRAYOID, type};
+	const Oid	types[] = {INT8OID, INT8ARRAYOID, DATEOID, DATEOID, TIMESTAMPTZOID, TEXTARRAYOID, BYTEAOID, BOOLOID, type};
 	const Datum values[] = {
 		Int64GetDatum(scope->project_id), scope->centers, DateADTGetDatum(scope->first_day), DateADTGetDatum(scope->end_day),
-		TimestampTzGetDatum(scope->cut_off), scope->split, value
+		TimestampTzGetDatum(scope->cut_off), scope->split, items == NULL ? 0 : PointerGetDatum(items->tally),
+		BoolGetDatum(items != NULL && items->many), value
 	};
 	ParamListInfo params = makeParamList(lengthof(types));
 
 	for (int i = 0; i < (int) lengthof(types); i++)
 	{
 		params->params[i].value = values[i];
-		params->params[i].isnull = types[i] == TEXTOID;
-		params->params[i].pflags = PARAM_FLAG_CONST;
+		params->params[i].isnull = types[i] == TEXTOID || (types[i] == BYTEAOID && items == NULL);
+		params->params[i].pflags = types[i] == BYTEAOID ? 0 : PARAM_FLAG_CONST;
 		params->params[i].ptype = types[i];
 	}
 	return params;
@@ -114,7 +119,7 @@ static uint32
 group_of(Patients *patients, Jsonb *by, bool enrolled)
 {
 	uint32		known = patients->labels->units.count;
-	uint32		group = tally_name(patients->labels, &patients->labels->units, 0, (char *) by, VARSIZE(by));
+	uint32		group = clinical_tally_name(patients->labels, &patients->labels->units, 0, (char *) by, VARSIZE(by));
 
 	patients->enrolled = grow(patients->context, patients->enrolled, group, &patients->enrolled_room, 64, sizeof(uint64));
 	if (group == known)
@@ -163,7 +168,7 @@ receive_mark(TupleTableSlot *slot, DestReceiver *self)
 
 	slot_getallattrs(slot);
 	patient_id = DatumGetTextPP(slot->tts_values[0]);
-	patient = tally_find_patient(marks->scope, VARDATA_ANY(patient_id), (uint32) VARSIZE_ANY_EXHDR(patient_id));
+	patient = clinical_tally_find_patient(marks->scope, VARDATA_ANY(patient_id), (uint32) VARSIZE_ANY_EXHDR(patient_id));
 	if (patient == 0)
 		return true;
 	if (marks->count >= tally_max_marks(marks->scope->memory))
@@ -183,12 +188,9 @@ receive_mark(TupleTableSlot *slot, DestReceiver *self)
 static void
 read_patients(const ClinicalReportScope *scope, Patients *patients)
 {
-	patients->labels = tally_make(patients->context, 0, 0);
-	clinical_item_query("SELECT p.patient_id, p.\"by\", EXISTS (SELECT FROM clinical.enrollment_event e"
-						"         WHERE e.patient_id OPERATOR(pg_catalog.=) p.patient_id AND e.status OPERATOR(pg_catalog.=) 'enrolled'"
-						"           AND e.effective_on OPERATOR(pg_catalog.<) $4 AND e.recorded_at OPERATOR(pg_catalog.<=) $5)"
-						"  FROM clinical.report_patient($1, $2, $6) p",
-						clinical_item_params(scope, TEXTOID, 0), &patients->receiver);
+	patients->labels = clinical_tally_make(patients->context, 0, 0);
+	clinical_item_query("SELECT r.patient_id, r.\"by\", r.enrolled FROM clinical.report_item_patient($1, $2, $4, $5, $6) r",
+						clinical_item_params(scope, NULL, TEXTOID, 0), &patients->receiver);
 }
 
 /* Read which observations of the period were corrected, by what was known by the cut-off. */
@@ -198,7 +200,7 @@ read_corrected(const ClinicalReportScope *scope, Marks *corrected)
 	clinical_item_query("SELECT n.patient_id, n.id, n.version FROM clinical.observation n"
 						" WHERE n.version OPERATOR(pg_catalog.>) 1 AND n.recorded_at OPERATOR(pg_catalog.<=) $5"
 						"   AND n.local_day OPERATOR(pg_catalog.>=) $3 AND n.local_day OPERATOR(pg_catalog.<) $4",
-						clinical_item_params(scope, TEXTOID, 0), &corrected->receiver);
+						clinical_item_params(scope, NULL, TEXTOID, 0), &corrected->receiver);
 }
 
 /* Read which reports were withdrawn. */
@@ -207,7 +209,7 @@ read_withdrawn(const ClinicalReportScope *scope, Marks *withdrawn)
 {
 	clinical_item_query("SELECT s.patient_id, s.id, -1 FROM clinical.submission s"
 						" WHERE s.project_id OPERATOR(pg_catalog.=) $1 AND s.status OPERATOR(pg_catalog.<>) 'accepted'",
-						clinical_item_params(scope, TEXTOID, 0), &withdrawn->receiver);
+						clinical_item_params(scope, NULL, TEXTOID, 0), &withdrawn->receiver);
 }
 
 /* Do most patients that there are belong to it?  Then all observations are read in their order, without a join. */
@@ -396,8 +398,8 @@ clinical_item_scope(const ClinicalReportScope *scope, ItemScope *result)
 	corrected.scope = withdrawn.scope = result->tally;
 	read_corrected(scope, &corrected);
 	read_withdrawn(scope, &withdrawn);
-	result->anti_join = corrected.too_many || withdrawn.too_many;
-	if (result->anti_join)
+	result->many = corrected.too_many || withdrawn.too_many;
+	if (result->many)
 		corrected.count = withdrawn.count = 0;
 	result->tally = add_marks(result->tally, offsetof(TallyScope, corrected), &corrected);
 	result->tally = add_marks(result->tally, offsetof(TallyScope, withdrawn), &withdrawn);

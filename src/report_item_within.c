@@ -19,32 +19,10 @@
 /* The columns of the query */
 enum
 {
-	COLUMN_SETS = 1, COLUMN_BY, COLUMN_ABOVE, COLUMN_CODE_ABOVE, COLUMN_ITEM, COLUMN_CODE, COLUMN_PATIENTS, COLUMN_OCCURRENCES
+	COLUMN_SETS = 1, COLUMN_GROUP, COLUMN_ABOVE, COLUMN_CODE_ABOVE, COLUMN_ITEM, COLUMN_CODE, COLUMN_PATIENTS, COLUMN_OCCURRENCES
 };
-#define SET_BY 4				/* bit of GROUPING: of all groups */
 
-static const char query[] =
-"WITH pair AS (SELECT e.key AS item, e.value AS above FROM pg_catalog.jsonb_each_text($7) e),"
-" held AS MATERIALIZED ("
-"    SELECT p.\"by\", o.patient_id, o.submission_id, COALESCE(o.repeat_key, '') AS repeat_key, o.item, o.value_code"
-"      FROM clinical.observation o"
-"      JOIN clinical.report_patient($1, $2, $6) p ON p.patient_id OPERATOR(pg_catalog.=) o.patient_id"
-"     WHERE o.item OPERATOR(pg_catalog.=) ANY (SELECT q.item FROM pair q UNION ALL SELECT q.above FROM pair q)"
-"       AND o.value_code IS NOT NULL AND o.absent IS NULL AND " CLINICAL_ITEM_HOLDS "),"
-" within AS ("
-"    SELECT b.\"by\", b.patient_id, q.above, a.value_code AS code_above, q.item, b.value_code AS code"
-"      FROM pair q"
-"      JOIN held a ON a.item OPERATOR(pg_catalog.=) q.above"
-"      JOIN held b ON b.item OPERATOR(pg_catalog.=) q.item AND b.patient_id OPERATOR(pg_catalog.=) a.patient_id"
-"           AND b.submission_id OPERATOR(pg_catalog.=) a.submission_id AND b.repeat_key OPERATOR(pg_catalog.=) a.repeat_key)"
-" SELECT GROUPING(w.\"by\", w.code_above, w.code), w.\"by\", w.above, w.code_above, w.item, w.code,"
-"        pg_catalog.count(DISTINCT w.patient_id), pg_catalog.count(*)"
-"   FROM within w"
-"  GROUP BY GROUPING SETS ((w.above, w.item), (w.above, w.item, w.code_above), (w.above, w.item, w.code_above, w.code),"
-"                          (w.above, w.item, w.\"by\"), (w.above, w.item, w.code_above, w.\"by\"),"
-"                          (w.above, w.item, w.code_above, w.code, w.\"by\"))"
-"  ORDER BY GROUPING(w.\"by\") DESC, w.\"by\", w.above COLLATE \"C\", w.item COLLATE \"C\","
-"           w.code_above COLLATE \"C\" NULLS FIRST, w.code COLLATE \"C\" NULLS FIRST";
+static const char query[] = "SELECT r.* FROM clinical.report_item_within($7, $8, $5, $9) r";
 
 /* Put the label of an item or code. */
 static void
@@ -88,7 +66,7 @@ clinical_item_within_rows(const ClinicalReportScope *scope)
 		return NULL;
 	pass = clinical_item_pass(scope);
 	SPI_connect();
-	clinical_item_query(query, clinical_item_params(scope, JSONBOID, JsonbPGetDatum(scope->above)), NULL);
+	clinical_item_query(query, clinical_item_params(scope, &pass->scope, JSONBOID, JsonbPGetDatum(scope->above)), NULL);
 	MemoryContextSwitchTo(caller);
 	pushJsonbValue(&state, WJB_BEGIN_ARRAY, NULL);
 	for (uint64 i = 0; i < SPI_processed; i++)
@@ -98,7 +76,7 @@ clinical_item_within_rows(const ClinicalReportScope *scope)
 		CHECK_FOR_INTERRUPTS();
 		if (clinical_item_get_string(i, COLUMN_CODE_ABOVE) == NULL)
 			answered = (uint64) clinical_item_get_number(i, COLUMN_PATIENTS);	/* first of the rows of a pair */
-		by = clinical_item_get_group(&pass->scope, i, COLUMN_BY, (clinical_item_get_number(i, COLUMN_SETS) & SET_BY) != 0);
+		by = clinical_item_get_group(i, COLUMN_GROUP, clinical_item_get_number(i, COLUMN_SETS) != 0);
 		if (by == 0 || pass->scope.is_split)
 			put_row(&state, pass, i, by, answered);
 	}

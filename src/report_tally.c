@@ -22,6 +22,7 @@
 #include "report_tally.h"
 
 PG_FUNCTION_INFO_V1(clinical_report_tally_add);
+PG_FUNCTION_INFO_V1(clinical_report_tally_group);
 
 /* The arguments of the aggregate */
 enum
@@ -101,7 +102,7 @@ name_is(const TallyNames *names, uint32 number, uint32 owner, const char *bytes,
 
 /* The number of a name, which is added if it is new. */
 uint32
-tally_name(Tally *tally, TallyNames *names, uint32 owner, const char *bytes, uint32 length)
+clinical_tally_name(Tally *tally, TallyNames *names, uint32 owner, const char *bytes, uint32 length)
 {
 	uint32		hash = hash_combine(hash_bytes((const unsigned char *) bytes, (int) length), owner);
 	uint32		slot;
@@ -123,9 +124,9 @@ tally_name(Tally *tally, TallyNames *names, uint32 owner, const char *bytes, uin
 
 /* The number of an item. */
 uint32
-tally_item(Tally *tally, const char *bytes, uint32 length)
+clinical_tally_item(Tally *tally, const char *bytes, uint32 length)
 {
-	uint32		item = tally_name(tally, &tally->items, 0, bytes, length);
+	uint32		item = clinical_tally_name(tally, &tally->items, 0, bytes, length);
 
 	if (item >= tally->items_room)
 	{
@@ -151,16 +152,16 @@ next_item(Tally *tally, const char *bytes, uint32 length)
 		if (name_is(&tally->items, item, 0, bytes, length))
 			return tally->last_item = item;
 	}
-	item = tally_item(tally, bytes, length);
+	item = clinical_tally_item(tally, bytes, length);
 	tally->item_states[tally->last_item].next = item;
 	return tally->last_item = item;
 }
 
 /* The number of a code of an item. */
 uint32
-tally_code(Tally *tally, uint32 item, const char *bytes, uint32 length)
+clinical_tally_code(Tally *tally, uint32 item, const char *bytes, uint32 length)
 {
-	uint32		code = tally_name(tally, &tally->codes, item, bytes, length);
+	uint32		code = clinical_tally_name(tally, &tally->codes, item, bytes, length);
 
 	if (code >= tally->sets_room)
 	{
@@ -210,7 +211,7 @@ same_cell(const TallyCell *a, const TallyCell *b)
 
 /* The cell, which is added if it is new. */
 TallyCell *
-tally_cell(Tally *tally, uint32 group, uint32 item, uint32 unit, uint32 month)
+clinical_tally_cell(Tally *tally, uint32 group, uint32 item, uint32 unit, uint32 month)
 {
 	TallyCell	wanted = {.group = group,.item = item,.unit = unit,.month = month};
 	uint32		slot;
@@ -239,7 +240,7 @@ tally_cell(Tally *tally, uint32 group, uint32 item, uint32 unit, uint32 month)
 
 /* An empty tally; of a scope, or for what others have counted. */
 Tally *
-tally_make(MemoryContext context, uint32 npatients, Size memory)
+clinical_tally_make(MemoryContext context, uint32 npatients, Size memory)
 {
 	Tally	   *tally = MemoryContextAllocZero(context, sizeof(Tally));
 
@@ -266,20 +267,31 @@ is_row(FunctionCallInfo fcinfo)
 			 PG_ARGISNULL(ARG_SUBMISSION_ID) || PG_ARGISNULL(ARG_LOCAL_DAY) || PG_ARGISNULL(ARG_FLAGGED) || PG_ARGISNULL(ARG_RECORDED_AT));
 }
 
-/* Begin: for the first row. */
+/* Begin with a scope, in a memory context. */
 static Tally *
-begin(FunctionCallInfo fcinfo)
+begin(Datum argument, MemoryContext context)
 {
-	MemoryContext context;
-	const TallyScope *scope = (const TallyScope *) PG_GETARG_RAW_VARLENA_P(ARG_SCOPE);
+	const TallyScope *scope = (const TallyScope *) DatumGetPointer(argument);
 	Tally	   *tally;
 
-	if (!AggCheckCallContext(fcinfo, &context) || PG_ARGISNULL(ARG_SCOPE) ||
-		!VARATT_IS_4B_U(scope) || VARSIZE(scope) < sizeof(TallyScope) || scope->magic != TALLY_MAGIC)
+	if (!VARATT_IS_4B_U(scope) || VARSIZE(scope) < sizeof(TallyScope) || scope->magic != TALLY_MAGIC)
 		not_of_report();
-	tally = tally_make(context, scope->npatients, scope->memory);
+	tally = clinical_tally_make(context, scope->npatients, scope->memory);
 	tally->scope = scope;
 	return tally;
+}
+
+/* The state of the aggregate, which begins with the first row. */
+static inline Tally *
+state_of(FunctionCallInfo fcinfo)
+{
+	MemoryContext context;
+
+	if (!PG_ARGISNULL(ARG_STATE))
+		return (Tally *) PG_GETARG_POINTER(ARG_STATE);
+	if (!AggCheckCallContext(fcinfo, &context) || PG_ARGISNULL(ARG_SCOPE))
+		not_of_report();
+	return begin(PG_GETARG_DATUM(ARG_SCOPE), context);
 }
 
 /* The last version of what was corrected, PG_UINT32_MAX of what was withdrawn; 0: it is not among the marks. */
@@ -302,28 +314,9 @@ find_mark(const TallyScope *scope, const TallyMarks *marks, const uint64 *id, ui
 	return 0;
 }
 
-/* Does the row hold: is its report not withdrawn, which is most likely that of the row before, and is there no later version? */
-static inline bool
-holds(Tally *tally, FunctionCallInfo fcinfo)
-{
-	uint64		id[2];
-
-	memcpy(id, PG_GETARG_POINTER(ARG_SUBMISSION_ID), sizeof(id));
-	if (id[0] != tally->submission[0] || id[1] != tally->submission[1] || tally->submission_patient != tally->patient)
-	{
-		tally->is_withdrawn = find_mark(tally->scope, &tally->scope->withdrawn, id, tally->patient) != 0;
-		memcpy(tally->submission, id, sizeof(id));
-		tally->submission_patient = tally->patient;
-	}
-	if (tally->is_withdrawn)
-		return false;
-	memcpy(id, PG_GETARG_POINTER(ARG_ID), sizeof(id));
-	return find_mark(tally->scope, &tally->scope->corrected, id, tally->patient) <= (uint32) PG_GETARG_INT32(ARG_VERSION);
-}
-
 /* The patient's number + 1; 0: not in the scope. */
 uint32
-tally_find_patient(const TallyScope *scope, const char *id, uint32 length)
+clinical_tally_find_patient(const TallyScope *scope, const char *id, uint32 length)
 {
 	const uint32 *slots = tally_at(scope, scope->slots, const uint32);
 	const TallyPatient *patients = tally_at(scope, scope->patients, const TallyPatient);
@@ -350,23 +343,56 @@ in_scope(Tally *tally, const text *id)
 
 	if (tally->patient_id_length != length || length == 0 || memcmp(tally->patient_id, bytes, length) != 0)
 	{
-		tally->patient = tally_find_patient(tally->scope, bytes, length);
+		tally->patient = clinical_tally_find_patient(tally->scope, bytes, length);
 		tally->patient_id_length = length <= sizeof(tally->patient_id) ? length : 0;
 		memcpy(tally->patient_id, bytes, tally->patient_id_length);
 	}
 	return tally->patient != 0;
 }
 
+/* What tells whether a row counts */
+typedef struct RowKey
+{
+	const text *patient_id;
+	const void *id;				/* UUIDs, not aligned */
+	const void *submission_id;
+	int32		version;
+	DateADT		day;
+	TimestampTz recorded_at;
+} RowKey;
+
+/* Does the row hold: is its report not withdrawn, which is most likely that of the row before, and is there no later version? */
+static inline bool
+holds(Tally *tally, const RowKey *row)
+{
+	uint64		id[2];
+
+	memcpy(id, row->submission_id, sizeof(id));
+	if (id[0] != tally->submission[0] || id[1] != tally->submission[1] || tally->submission_patient != tally->patient)
+	{
+		tally->is_withdrawn = find_mark(tally->scope, &tally->scope->withdrawn, id, tally->patient) != 0;
+		memcpy(tally->submission, id, sizeof(id));
+		tally->submission_patient = tally->patient;
+	}
+	if (tally->is_withdrawn)
+		return false;
+	memcpy(id, row->id, sizeof(id));
+	return find_mark(tally->scope, &tally->scope->corrected, id, tally->patient) <= (uint32) row->version;
+}
+
 /* Does the row count? */
 static inline bool
-counts(Tally *tally, FunctionCallInfo fcinfo)
+counts(Tally *tally, const RowKey *row)
 {
-	DateADT		day = PG_GETARG_DATEADT(ARG_LOCAL_DAY);
+	return row->day >= tally->scope->first_day && row->day < tally->scope->end_day && row->recorded_at <= tally->scope->cut_off &&
+		in_scope(tally, row->patient_id) && holds(tally, row);
+}
 
-	return day >= tally->scope->first_day && day < tally->scope->end_day &&
-		PG_GETARG_INT64(ARG_RECORDED_AT) <= tally->scope->cut_off &&
-		in_scope(tally, PG_GETARG_TEXT_PP(ARG_PATIENT_ID)) &&
-		holds(tally, fcinfo);
+/* The group of the patient of the last row. */
+static inline uint32
+group_of(const Tally *tally)
+{
+	return tally_at(tally->scope, tally->scope->patients, const TallyPatient)[tally->patient - 1].group;
 }
 
 /* The number of the row's unit + 1; 0: none. */
@@ -380,7 +406,7 @@ unit_of(Tally *tally, FunctionCallInfo fcinfo)
 		return 0;
 	unit = PG_GETARG_TEXT_PP(ARG_UNIT);
 	length = (uint32) VARSIZE_ANY_EXHDR(unit);
-	return 1 + tally_name(tally, &tally->units, 0, VARDATA_ANY(unit), length);
+	return 1 + clinical_tally_name(tally, &tally->units, 0, VARDATA_ANY(unit), length);
 }
 
 /* The cell of a row: most likely that of the last row of the item. */
@@ -396,7 +422,7 @@ cell_of(Tally *tally, uint32 item, uint32 group, FunctionCallInfo fcinfo)
 	wanted.month = months[PG_GETARG_DATEADT(ARG_LOCAL_DAY) - tally->scope->first_day];
 	if (state->last_cell != 0 && same_cell(&tally->cells[state->last_cell - 1], &wanted))
 		return &tally->cells[state->last_cell - 1];
-	cell = tally_cell(tally, wanted.group, item, wanted.unit, wanted.month);
+	cell = clinical_tally_cell(tally, wanted.group, item, wanted.unit, wanted.month);
 	state->last_cell = (uint32) (cell - tally->cells) + 1;
 	return cell;
 }
@@ -410,9 +436,9 @@ add_code(Tally *tally, uint32 item, uint32 group, const text *code)
 	uint32		length = (uint32) VARSIZE_ANY_EXHDR(code);
 
 	if (state->last_code == 0 || !name_is(&tally->codes, state->last_code - 1, item, bytes, length))
-		state->last_code = tally_code(tally, item, bytes, length) + 1;
-	tally_code_count(tally, state->last_code - 1, group, 1);
-	tally_set_add(tally, state->last_code - 1, tally->patient - 1);
+		state->last_code = clinical_tally_code(tally, item, bytes, length) + 1;
+	clinical_tally_code_count(tally, state->last_code - 1, group, 1);
+	clinical_tally_set_add(tally, state->last_code - 1, tally->patient - 1);
 }
 
 /* Count a row. */
@@ -422,7 +448,7 @@ add_row(Tally *tally, FunctionCallInfo fcinfo)
 	const text *name = PG_GETARG_TEXT_PP(ARG_ITEM);
 	uint32		length = (uint32) VARSIZE_ANY_EXHDR(name);
 	uint32		item = next_item(tally, VARDATA_ANY(name), length);
-	uint32		group = tally_at(tally->scope, tally->scope->patients, const TallyPatient)[tally->patient - 1].group;
+	uint32		group = group_of(tally);
 	TallyCell  *cell = cell_of(tally, item, group, fcinfo);
 
 	cell->rows++;
@@ -436,7 +462,7 @@ add_row(Tally *tally, FunctionCallInfo fcinfo)
 		uint32		size = (uint32) VARSIZE_ANY_EXHDR(value);
 
 		cell->numbers++;
-		tally_value(tally, item, (uint32) (cell - tally->cells), VARDATA_ANY(value), size, 1);
+		clinical_tally_value(tally, item, (uint32) (cell - tally->cells), VARDATA_ANY(value), size, 1);
 	}
 	if (!PG_ARGISNULL(ARG_VALUE_CODE))
 		add_code(tally, item, group, PG_GETARG_TEXT_PP(ARG_VALUE_CODE));
@@ -446,7 +472,8 @@ add_row(Tally *tally, FunctionCallInfo fcinfo)
 Datum
 clinical_report_tally_add(PG_FUNCTION_ARGS)
 {
-	Tally	   *tally = PG_ARGISNULL(ARG_STATE) ? begin(fcinfo) : (Tally *) PG_GETARG_POINTER(ARG_STATE);
+	Tally	   *tally = state_of(fcinfo);
+	RowKey		row;
 
 	if (++tally->rows - tally->told >= ROWS_TOLD)
 	{
@@ -456,7 +483,30 @@ clinical_report_tally_add(PG_FUNCTION_ARGS)
 	}
 	if (!is_row(fcinfo))
 		not_of_report();
-	if (counts(tally, fcinfo))
+	row.patient_id = PG_GETARG_TEXT_PP(ARG_PATIENT_ID);
+	row.id = PG_GETARG_POINTER(ARG_ID);
+	row.submission_id = PG_GETARG_POINTER(ARG_SUBMISSION_ID);
+	row.version = PG_GETARG_INT32(ARG_VERSION);
+	row.day = PG_GETARG_DATEADT(ARG_LOCAL_DAY);
+	row.recorded_at = PG_GETARG_INT64(ARG_RECORDED_AT);
+	if (counts(tally, &row))
 		add_row(tally, fcinfo);
 	PG_RETURN_POINTER(tally);
+}
+
+/* SQL: the group of a row of observation; null: it does not count. */
+Datum
+clinical_report_tally_group(PG_FUNCTION_ARGS)
+{
+	Tally	   *tally = fcinfo->flinfo->fn_extra;
+	RowKey		row = {
+		.patient_id = PG_GETARG_TEXT_PP(1),.id = PG_GETARG_POINTER(2),.version = PG_GETARG_INT32(3),
+		.submission_id = PG_GETARG_POINTER(4),.day = PG_GETARG_DATEADT(5),.recorded_at = PG_GETARG_INT64(6)
+	};
+
+	if (tally == NULL || tally->scope != (const TallyScope *) PG_GETARG_POINTER(0))
+		fcinfo->flinfo->fn_extra = tally = begin(PG_GETARG_DATUM(0), fcinfo->flinfo->fn_mcxt);
+	if (!counts(tally, &row))
+		PG_RETURN_NULL();
+	PG_RETURN_INT32((int32) group_of(tally));
 }

@@ -229,25 +229,25 @@ typedef struct TallyImage
 
 /* report_tally.c */
 
-extern uint32 tally_find_patient(const TallyScope *scope, const char *id, uint32 length);
-extern uint32 tally_name(Tally *tally, TallyNames *names, uint32 owner, const char *bytes, uint32 length);
-extern uint32 tally_item(Tally *tally, const char *bytes, uint32 length);
-extern uint32 tally_code(Tally *tally, uint32 item, const char *bytes, uint32 length);
-extern TallyCell *tally_cell(Tally *tally, uint32 group, uint32 item, uint32 unit, uint32 month);
-extern Tally *tally_make(MemoryContext context, uint32 npatients, Size memory);
+extern uint32 clinical_tally_find_patient(const TallyScope *scope, const char *id, uint32 length);
+extern uint32 clinical_tally_name(Tally *tally, TallyNames *names, uint32 owner, const char *bytes, uint32 length);
+extern uint32 clinical_tally_item(Tally *tally, const char *bytes, uint32 length);
+extern uint32 clinical_tally_code(Tally *tally, uint32 item, const char *bytes, uint32 length);
+extern TallyCell *clinical_tally_cell(Tally *tally, uint32 group, uint32 item, uint32 unit, uint32 month);
+extern Tally *clinical_tally_make(MemoryContext context, uint32 npatients, Size memory);
 
 /* report_tally_value.c */
 
-extern void tally_value(Tally *tally, uint32 item, uint32 cell, const char *bytes, uint32 length, uint64 times);
-extern void tally_code_count(Tally *tally, uint32 code, uint32 group, uint64 times);
-extern void tally_give_up(Tally *tally, uint32 item);
+extern void clinical_tally_value(Tally *tally, uint32 item, uint32 cell, const char *bytes, uint32 length, uint64 times);
+extern void clinical_tally_code_count(Tally *tally, uint32 code, uint32 group, uint64 times);
+extern void clinical_tally_give_up(Tally *tally, uint32 item);
 
 /* report_tally_set.c */
 
-extern void tally_set_add(Tally *tally, uint32 code, uint32 patient);
-extern void tally_set_give_up(Tally *tally, uint32 item);
-extern void tally_set_merge(Tally *tally, uint32 code, const uint32 *image);
-extern Size tally_set_size(const TallySet *set, uint32 npatients);
-extern void tally_set_write(const TallySet *set, uint32 npatients, uint32 *image);
+extern void clinical_tally_set_add(Tally *tally, uint32 code, uint32 patient);
+extern void clinical_tally_set_give_up(Tally *tally, uint32 item);
+extern void clinical_tally_set_merge(Tally *tally, uint32 code, const uint32 *image);
+extern Size clinical_tally_set_size(const TallySet *set, uint32 npatients);
+extern void clinical_tally_set_write(const TallySet *set, uint32 npatients, uint32 *image);
 
 #endif							/* CLINICAL_REPORT_TALLY_H */

@@ -42,7 +42,7 @@ lay_out(const Tally *tally, TallyImage *layout)
 	Size		sets = 0;
 
 	for (uint32 i = 0; i < tally->codes.count; i++)
-		sets += tally_set_size(&tally->sets[i], tally->npatients);
+		sets += clinical_tally_set_size(&tally->sets[i], tally->npatients);
 	layout->npatients = tally->npatients;
 	layout->rows = tally->rows;
 	layout->memory = tally->memory;
@@ -108,8 +108,8 @@ write_sets(TallyImage *image, const Tally *tally)
 	for (uint32 i = 0; i < tally->codes.count; i++)
 	{
 		CHECK_FOR_INTERRUPTS();
-		tally_set_write(&tally->sets[i], tally->npatients, tally_at(image, at, uint32));
-		at += tally_set_size(&tally->sets[i], tally->npatients);
+		clinical_tally_set_write(&tally->sets[i], tally->npatients, tally_at(image, at, uint32));
+		at += clinical_tally_set_size(&tally->sets[i], tally->npatients);
 	}
 }
 
@@ -117,7 +117,7 @@ write_sets(TallyImage *image, const Tally *tally)
 Datum
 clinical_report_tally_image(PG_FUNCTION_ARGS)
 {
-	Tally	   *tally = PG_ARGISNULL(0) ? tally_make(CurrentMemoryContext, 0, 0) : (Tally *) PG_GETARG_POINTER(0);
+	Tally	   *tally = PG_ARGISNULL(0) ? clinical_tally_make(CurrentMemoryContext, 0, 0) : (Tally *) PG_GETARG_POINTER(0);
 	TallyImage	layout = {0};
 	TallyImage *image;
 	bool	   *given_up;
@@ -171,11 +171,11 @@ add_items(Tally *tally, const TallyImage *image, uint32 *items)
 
 	for (uint32 i = 0; i < image->nitems; i++)
 	{
-		items[i] = tally_item(tally, tally_at(image, image->bytes + names[i].offset, char), names[i].length);
+		items[i] = clinical_tally_item(tally, tally_at(image, image->bytes + names[i].offset, char), names[i].length);
 		if (given_up[2 * i])
-			tally_give_up(tally, items[i]);
+			clinical_tally_give_up(tally, items[i]);
 		if (given_up[2 * i + 1])
-			tally_set_give_up(tally, items[i]);
+			clinical_tally_set_give_up(tally, items[i]);
 	}
 }
 
@@ -187,7 +187,7 @@ add_units(Tally *tally, const TallyImage *image, uint32 *units)
 
 	units[0] = 0;
 	for (uint32 i = 0; i < image->nunits; i++)
-		units[i + 1] = 1 + tally_name(tally, &tally->units, 0, tally_at(image, image->bytes + names[i].offset, char), names[i].length);
+		units[i + 1] = 1 + clinical_tally_name(tally, &tally->units, 0, tally_at(image, image->bytes + names[i].offset, char), names[i].length);
 }
 
 /* Likewise, of codes; and who has them. */
@@ -201,8 +201,8 @@ add_codes(Tally *tally, const TallyImage *image, const uint32 *items, uint32 *co
 	{
 		const uint32 *set = tally_at(image, at, const uint32);
 
-		codes[i] = tally_code(tally, items[names[i].owner], tally_at(image, image->bytes + names[i].offset, char), names[i].length);
-		tally_set_merge(tally, codes[i], set);
+		codes[i] = clinical_tally_code(tally, items[names[i].owner], tally_at(image, image->bytes + names[i].offset, char), names[i].length);
+		clinical_tally_set_merge(tally, codes[i], set);
 		at += MAXALIGN(2 * sizeof(uint32) + (set[1] != 0 ? sizeof(uint64) * set[1] : sizeof(uint32) * set[0]));
 	}
 }
@@ -215,7 +215,7 @@ add_cells(Tally *tally, const TallyImage *image, const uint32 *items, const uint
 
 	for (uint32 i = 0; i < image->ncells; i++)
 	{
-		TallyCell  *cell = tally_cell(tally, added[i].group, items[added[i].item], units[added[i].unit], added[i].month);
+		TallyCell  *cell = clinical_tally_cell(tally, added[i].group, items[added[i].item], units[added[i].unit], added[i].month);
 
 		if (i % STEPS == 0)
 			CHECK_FOR_INTERRUPTS();
@@ -240,13 +240,13 @@ add_counts(Tally *tally, const TallyImage *image, const uint32 *codes, const uin
 		if (i % STEPS == 0)
 			CHECK_FOR_INTERRUPTS();
 		if (count->length == TALLY_CODE)
-			tally_code_count(tally, codes[count->key], count->cell, count->count);
+			clinical_tally_code_count(tally, codes[count->key], count->cell, count->count);
 		else
 		{
 			uint32		cell = cells[count->cell];
 			const char *bytes = count->length > TALLY_SHORT ? tally_at(image, image->bytes + count->key, char) : (const char *) &count->key;
 
-			tally_value(tally, tally->cells[cell].item, cell, bytes, count->length, count->count);
+			clinical_tally_value(tally, tally->cells[cell].item, cell, bytes, count->length, count->count);
 		}
 	}
 }
@@ -286,7 +286,7 @@ clinical_report_tally_combine(PG_FUNCTION_ARGS)
 			PG_RETURN_NULL();
 		PG_RETURN_POINTER(PG_GETARG_POINTER(0));
 	}
-	tally = PG_ARGISNULL(0) ? tally_make(context, image->npatients, image->memory) : (Tally *) PG_GETARG_POINTER(0);
+	tally = PG_ARGISNULL(0) ? clinical_tally_make(context, image->npatients, image->memory) : (Tally *) PG_GETARG_POINTER(0);
 	add_image(tally, image);
 	PG_RETURN_POINTER(tally);
 }

@@ -43,7 +43,7 @@ put(uint32 *slots, uint32 nslots, uint32 patient)
 
 /* Forget the patients of all codes of an item. */
 void
-tally_set_give_up(Tally *tally, uint32 item)
+clinical_tally_set_give_up(Tally *tally, uint32 item)
 {
 	tally->item_states[item].codes_given_up = true;
 	for (uint32 i = 0; i < tally->codes.count; i++)
@@ -127,14 +127,14 @@ grow(Tally *tally, TallySet *set)
 
 /* The patient has the code. */
 void
-tally_set_add(Tally *tally, uint32 code, uint32 patient)
+clinical_tally_set_add(Tally *tally, uint32 code, uint32 patient)
 {
 	TallySet   *set = &tally->sets[code];
 
 	if (tally->item_states[tally->codes.names[code].owner].codes_given_up)
 		return;
 	if (set->bits == NULL && set->count >= set->nslots / 2 && !grow(tally, set))
-		tally_set_give_up(tally, tally->codes.names[code].owner);
+		clinical_tally_set_give_up(tally, tally->codes.names[code].owner);
 	else if (set->bits != NULL)
 	{
 		uint64		bit = UINT64CONST(1) << patient % 64;
@@ -148,7 +148,7 @@ tally_set_add(Tally *tally, uint32 code, uint32 patient)
 
 /* So many bytes tally_set_write takes. */
 Size
-tally_set_size(const TallySet *set, uint32 npatients)
+clinical_tally_set_size(const TallySet *set, uint32 npatients)
 {
 	return MAXALIGN(2 * sizeof(uint32) +
 					(set->bits != NULL ? sizeof(uint64) * words_of(npatients) : sizeof(uint32) * set->count));
@@ -156,7 +156,7 @@ tally_set_size(const TallySet *set, uint32 npatients)
 
 /* Write a set: its count, its words (0: a list), and them. */
 void
-tally_set_write(const TallySet *set, uint32 npatients, uint32 *image)
+clinical_tally_set_write(const TallySet *set, uint32 npatients, uint32 *image)
 {
 	uint32		n = 2;
 
@@ -173,16 +173,16 @@ tally_set_write(const TallySet *set, uint32 npatients, uint32 *image)
 
 /* Add a set that was written to that of a code. */
 void
-tally_set_merge(Tally *tally, uint32 code, const uint32 *image)
+clinical_tally_set_merge(Tally *tally, uint32 code, const uint32 *image)
 {
 	const uint64 *words = (const uint64 *) (image + 2);
 
 	for (uint32 i = 0; image[1] == 0 && i < image[0]; i++)
-		tally_set_add(tally, code, image[2 + i]);
+		clinical_tally_set_add(tally, code, image[2 + i]);
 	for (uint32 i = 0; i < image[1]; i++)
 	{
 		CHECK_FOR_INTERRUPTS();
 		for (uint64 word = words[i]; word != 0; word &= word - 1)
-			tally_set_add(tally, code, i * 64 + (uint32) pg_rightmost_one_pos64(word));
+			clinical_tally_set_add(tally, code, i * 64 + (uint32) pg_rightmost_one_pos64(word));
 	}
 }

@@ -90,7 +90,7 @@ compact_long(Tally *tally)
 
 /* The values of an item are not counted. */
 void
-tally_give_up(Tally *tally, uint32 item)
+clinical_tally_give_up(Tally *tally, uint32 item)
 {
 	TallyItem  *state = &tally->item_states[item];
 
@@ -113,7 +113,7 @@ give_up_one(Tally *tally)
 		if (tally->item_states[i].nvalues > tally->item_states[most].nvalues)
 			most = i;
 	}
-	tally_give_up(tally, most);
+	clinical_tally_give_up(tally, most);
 }
 
 /* See that there is room for one more. */
@@ -153,7 +153,7 @@ add_long(Tally *tally, uint32 item, uint32 cell, const char *bytes, uint32 lengt
 	if (tally->nlong + length > tally_max_long(tally->memory))
 		give_up_one(tally);
 	if (tally->nlong + length > tally_max_long(tally->memory))
-		tally_give_up(tally, item);
+		clinical_tally_give_up(tally, item);
 	if (tally->item_states[item].given_up)
 		return;
 	at = keep_long(tally, bytes, length);
@@ -204,7 +204,7 @@ add_short(Tally *tally, uint64 key, uint32 cell, uint32 length, uint64 times)
 
 /* Count a number, by its bytes. */
 void
-tally_value(Tally *tally, uint32 item, uint32 cell, const char *bytes, uint32 length, uint64 times)
+clinical_tally_value(Tally *tally, uint32 item, uint32 cell, const char *bytes, uint32 length, uint64 times)
 {
 	uint64		key = 0;
 
@@ -223,7 +223,7 @@ tally_value(Tally *tally, uint32 item, uint32 cell, const char *bytes, uint32 le
 
 /* Count a code. */
 void
-tally_code_count(Tally *tally, uint32 code, uint32 group, uint64 times)
+clinical_tally_code_count(Tally *tally, uint32 code, uint32 group, uint64 times)
 {
 	make_room(tally);
 	if (!add_short(tally, code, group, TALLY_CODE, times))

@@ -34,12 +34,12 @@ SELECT outcome, count(*) FROM clinical.submit_reports('[
     {"patient_id": "RI-1", "captured_at": "2025-07-01T12:00:00Z", "submission_id": "00000000-0000-4000-8000-000000000002", "report_data": {"ri_pain": 3, "ri_weight": {"value": 70, "unit": "kg"}, "ri_woken": true, "ri_visit": "V1",
         "ri_event": [{"ri_term": "nausea", "ri_class": "GI"}, {"ri_term": "headache", "ri_class": "NERV"}, {"ri_term": "nausea", "ri_class": "GI"}]}},
     {"patient_id": "RI-1", "captured_at": "2025-08-01T12:00:00Z", "submission_id": "00000000-0000-4000-8000-000000000003", "report_data": {"ri_pain": 9, "ri_weight": {"value": 70.50, "unit": "kg"}, "ri_woken": false, "ri_visit": "V2"}},
-    {"patient_id": "RI-2", "captured_at": "2025-07-02T12:00:00Z", "submission_id": "00000000-0000-4000-8000-000000000004", "report_data": {"ri_pain": 4, "ri_weight": {"dataAbsentReason": "asked-declined"}, "ri_note": "none", "ri_visit": "V1",
+    {"patient_id": "RI-2", "captured_at": "2025-07-02T12:00:00Z", "submission_id": "00000000-0000-4000-8000-000000000004", "report_data": {"ri_pain": 4, "ri_weight": {"absent": "asked-declined"}, "ri_note": "none", "ri_visit": "V1",
         "ri_event": [{"ri_term": "vomiting", "ri_class": "GI"}]}},
     {"patient_id": "RI-2", "captured_at": "2025-09-30T23:59:59Z", "submission_id": "00000000-0000-4000-8000-000000000005", "report_data": {"ri_pain": 6}},
     {"patient_id": "RI-2", "captured_at": "2025-10-01T00:00:00Z", "submission_id": "00000000-0000-4000-8000-000000000006", "report_data": {"ri_pain": 10}},
     {"patient_id": "RI-3", "captured_at": "2025-07-03T12:00:00Z", "submission_id": "00000000-0000-4000-8000-000000000007", "report_data": {"ri_pain": 10}}]') GROUP BY 1;
-SELECT clinical.process_reports();
+SELECT clinical.process_reports() AS processed;
 SELECT status FROM clinical.withdraw_submission('RI-3', '00000000-0000-4000-8000-000000000007', 'wrong patient');
 SELECT c.version, c.value FROM clinical.observation o, clinical.correct_observation('RI-2', o.id, '5', 'typing error') c
  WHERE o.patient_id = 'RI-2' AND o.item = 'ri_pain' AND o.local_day = '2025-07-02';
