@@ -100,6 +100,13 @@ BEGIN
     END LOOP;
 END
 $$;
+-- by what is another one for each of many patients
+BEGIN;
+SELECT count(clinical.enroll_patient('RI-' || n, NULL, NULL, 'RI', (SELECT id FROM clinical.center WHERE site_id = 'RI1'), jsonb_build_object('number', n))) FROM generate_series(4, 1002) n;
+SELECT jsonb_array_length(clinical.generate_report('RI', '[2025-07-01,2025-10-01)', '{"by": ["number"], "sections": ["status"]}') #> '{body,status,tables}') AS tables;
+SELECT id FROM clinical.enroll_patient('RI-1003', NULL, NULL, 'RI', (SELECT id FROM clinical.center WHERE site_id = 'RI1'), '{"number": 1003}');
+SELECT clinical.generate_report('RI', '[2025-07-01,2025-10-01)', '{"by": ["number"], "sections": ["status"]}');
+ROLLBACK;
 SELECT clinical.report_tally(NULL, 'RI-1', 'a', gen_random_uuid(), 1, gen_random_uuid(), current_date, 1, NULL, NULL, NULL, false, now());
 SET ROLE clinical_statistician;
 SELECT clinical.report_tally('\x', 'RI-1', 'a', gen_random_uuid(), 1, gen_random_uuid(), current_date, 1, NULL, NULL, NULL, false, now());
