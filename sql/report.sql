@@ -198,7 +198,9 @@ ALTER TABLE clinical.report ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
 CREATE POLICY owner ON clinical.report_job TO clinical_owner USING (true);
 CREATE POLICY owner ON clinical.report TO clinical_owner USING (true);
 CREATE POLICY admin ON clinical.report_job FOR SELECT TO clinical_admin USING (true);
-CREATE POLICY own ON clinical.report_job FOR SELECT USING (pg_catalog.pg_has_role(role, 'USAGE'));
+-- A restored job whose role is called otherwise is nobody's.
+CREATE POLICY own ON clinical.report_job FOR SELECT
+    USING (pg_catalog.pg_has_role(role, 'USAGE') AND role_name OPERATOR(pg_catalog.=) pg_catalog.pg_get_userbyid(role));
 -- Who sees all of these centers in the project could have made it, or one like it.
 CREATE POLICY member ON clinical.report_job FOR SELECT
     USING (EXISTS (SELECT FROM clinical.project p WHERE p.id OPERATOR(pg_catalog.=) report_job.project_id)

@@ -59,6 +59,7 @@ typedef struct Run
 {
 	const ClinicalReportScope *scope;
 	List	   *facts;
+	Jsonb	   *few;			/* groups of fewer patients than suppress_below */
 } Run;
 
 static const char *const kind_names[] = {
@@ -242,7 +243,7 @@ put_table(Run *run, JsonbParseState **state, const ClinicalReportTable *table)
 	if (rows == NULL)
 		return;
 	if (run->scope->suppress_below > 0)
-		rows = clinical_report_suppress(table, rows, run->scope->suppress_below);
+		rows = clinical_report_suppress(table, rows, run->scope->suppress_below, run->few);
 	pushJsonbValue(state, WJB_BEGIN_OBJECT, NULL);
 	clinical_json_put_text(state, "name", table->name);
 	clinical_json_put_text(state, "title", table->title);
@@ -373,6 +374,17 @@ check_groups(const ClinicalReportScope *scope)
 				 errhint("Split it by keys with fewer values.")));
 }
 
+/* The groups of patients, by their labels, that are smaller than suppress_below. */
+static Jsonb *
+few_groups(const ClinicalReportScope *scope)
+{
+	char	   *sql = psprintf("SELECT COALESCE(pg_catalog.jsonb_agg(g.\"by\"), '[]') FROM (SELECT p.\"by\" FROM clinical.report_patient($1, $2, $7) p"
+							   " GROUP BY p.\"by\" HAVING pg_catalog.count(*) OPERATOR(pg_catalog.<) %d) g",
+							   scope->suppress_below);
+
+	return query(scope, sql, NULL);
+}
+
 /* The document. */
 static Jsonb *
 make_document(Run *run)
@@ -385,6 +397,8 @@ make_document(Run *run)
 	size = query(run->scope, "SELECT pg_catalog.to_jsonb(r) FROM clinical.report_size($1, $2) r", NULL);
 	clinical_report_progress_plan(plan_tables(run->scope), size);
 	check_groups(run->scope);
+	if (run->scope->suppress_below > 0)
+		run->few = few_groups(run->scope);
 	header = query(run->scope, "SELECT clinical.report_header($1, $2, $3, $4, $5, $8)", header_facts(run->scope, size));
 	body = make_body(run);
 	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
