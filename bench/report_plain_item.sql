@@ -91,7 +91,7 @@ enrolled AS (SELECT GROUPING(arm) AS whole, arm, count(*) FILTER (WHERE enrolled
 SELECT 'codes' AS name, jsonb_build_object('by', CASE t.whole WHEN 1 THEN '{}' ELSE jsonb_build_object('arm', t.arm) END, 'item', t.item, 'label', l.label, 'code', t.code,
            'code_label', (SELECT k ->> 'label' FROM jsonb_array_elements(l.code_list) k WHERE k ->> 'code' = t.code),
            'patients', t.patients, 'percent', 100 * t.patients::numeric / a.answered, 'occurrences', t.occurrences, 'answered', a.answered,
-           'enrolled', e.enrolled, 'percent_enrolled', 100 * t.patients::numeric / e.enrolled) AS row
+           'enrolled', e.enrolled, 'percent_enrolled', 100 * t.patients::numeric / nullif(e.enrolled, 0)) AS row
   FROM tallied t
   JOIN answered a ON a.whole = t.whole AND a.arm IS NOT DISTINCT FROM t.arm AND a.item = t.item
   JOIN enrolled e ON e.whole = t.whole AND e.arm IS NOT DISTINCT FROM t.arm

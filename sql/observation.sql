@@ -72,7 +72,7 @@ CREATE TABLE clinical.observation (
     actor         text,
     PRIMARY KEY (patient_id, item, captured_at, id, version)
 );
-CREATE INDEX observation_corrected_idx ON clinical.observation (patient_id, id, version, local_day, recorded_at) WHERE version OPERATOR(pg_catalog.>) 1;
+CREATE INDEX observation_corrected_idx ON clinical.observation (patient_id, id, version, local_day, recorded_at, submission_id) WHERE version OPERATOR(pg_catalog.>) 1;
 ALTER TABLE clinical.observation
     ALTER COLUMN id SET STATISTICS 1, ALTER COLUMN submission_id SET STATISTICS 1, ALTER COLUMN value_text SET STATISTICS 0,
     ALTER COLUMN reason SET STATISTICS 0, ALTER COLUMN recorded_at SET STATISTICS 0, ALTER COLUMN actor SET STATISTICS 0;
