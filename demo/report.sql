@@ -27,11 +27,16 @@ SELECT p.code AS project, date_trunc('quarter', s.local_day)::date AS first_day,
 DO $$
 BEGIN
     IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'demo_statistician') THEN
-        CREATE ROLE demo_statistician IN ROLE clinical_statistician;
+        CREATE ROLE demo_statistician LOGIN IN ROLE clinical_statistician;
     END IF;
 END
 $$;
 INSERT INTO clinical.membership (role) SELECT 'demo_statistician' WHERE NOT EXISTS (SELECT FROM clinical.membership WHERE role = 'demo_statistician'::regrole);
+
+SELECT count(*) > 0 AS has_cron FROM pg_extension WHERE extname = 'pg_cron' \gset
+\if :has_cron
+    GRANT USAGE ON SCHEMA cron TO demo_statistician;
+\endif
 
 \set ECHO queries
 SET ROLE demo_statistician;
@@ -68,6 +73,13 @@ SELECT at_once ->> 'sha256' = r.document ->> 'sha256' AS same
            jsonb_build_object('by', '["sex"]'::jsonb, 'cutoff', r.document #> '{header,cutoff}')) at_once
  WHERE r.id = :'report_id' \gset
 \echo '    the same at once:' :same
+
+-- Every quarter, by pg_cron.
+\if :has_cron
+    SELECT clinical.schedule_report(:'project', 'quarterly', '{"by": ["sex"]}') AS job_id \gset
+    SELECT job_id, kind, schedule, role, next_due_at FROM clinical.scheduled_job;
+    SELECT clinical.unschedule_report(:job_id);
+\endif
 
 -- One that nobody wants any more.
 SELECT clinical.request_report(:'project', daterange(:'first_day', :'end_day')) AS unwanted \gset

@@ -106,15 +106,24 @@ stage_build "$top" "$dir"
 say "starting a server of its own, in $dir/data"
 {
 	cat "$dir/stage.conf"
-	echo "shared_preload_libraries = 'clinical'"
-	# for ten workers; each is a process
-	echo "max_worker_processes = 20"
+	if [ -e "$("$PG_CONFIG" --pkglibdir)/pg_cron.so" ]; then
+		echo "shared_preload_libraries = 'clinical, pg_cron'"
+		echo "cron.database_name = 'clinical'"
+		echo "cron.use_background_workers = on"
+	else
+		echo "shared_preload_libraries = 'clinical'"
+	fi
+	# for ten workers, reports and pg_cron's jobs; each is a process
+	echo "max_worker_processes = 30"
 	echo "clinical.max_workers = 10"
 } >"$dir/demo.conf"
 cluster_create "$dir" "$dir/demo.conf"
 cluster_start "$dir"
 cluster_psql "$dir" -q -d postgres -c 'CREATE DATABASE clinical'
 sql -c 'CREATE EXTENSION clinical'
+if [ -e "$("$PG_CONFIG" --pkglibdir)/pg_cron.so" ]; then
+	sql -c 'CREATE EXTENSION pg_cron'
+fi
 
 demo=$dir/build/demo	# a copy that the server's user can read
 sql -f "$demo/layout.sql"
