@@ -69,7 +69,7 @@ CREATE FUNCTION clinical.generate_report(project_code text, period daterange, op
     LANGUAGE C VOLATILE PARALLEL UNSAFE
     AS 'MODULE_PATHNAME', 'clinical_generate_report';
 COMMENT ON FUNCTION clinical.generate_report(text, daterange, jsonb) IS
-'The report of a project in a period: header, body (a key a section) and sha256 of the body''s text, as doc/report.md describes them. Of the patients of those of its centers that the caller may see. period: days in the project''s time zone, the last one not included. options: by, cutoff, sections, suppress_below. SQLSTATE: 22023 an argument missing, or an option unknown or malformed; 22007, 22008 cutoff is no time; P0002 project not found; 57014 cancelled.';
+'The report of a project in a period: header, body (a key a section) and sha256 of the body''s text, as doc/report.md describes them. Of the patients of those of its centers that the caller may see. period: days in the project''s time zone, the last one not included. options: by, cutoff, sections, suppress_below. SQLSTATE: 22023 an argument missing, or an option unknown or malformed; 22007, 22008 cutoff is no time; P0002 project not found; 54000 split into more than 1000 groups of patients, or too many figures; 57014 cancelled.';
 
 CREATE FUNCTION clinical.report_activity(OUT pid integer, OUT report_id uuid, OUT project_id bigint, OUT role oid, OUT phase text, OUT done bigint,
                                          OUT total bigint, OUT percent numeric, OUT started_at timestamptz, OUT estimated_end timestamptz)
@@ -198,7 +198,9 @@ ALTER TABLE clinical.report ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
 CREATE POLICY owner ON clinical.report_job TO clinical_owner USING (true);
 CREATE POLICY owner ON clinical.report TO clinical_owner USING (true);
 CREATE POLICY admin ON clinical.report_job FOR SELECT TO clinical_admin USING (true);
-CREATE POLICY own ON clinical.report_job FOR SELECT USING (pg_catalog.pg_has_role(role, 'USAGE'));
+-- A restored job whose role is called otherwise is nobody's.
+CREATE POLICY own ON clinical.report_job FOR SELECT
+    USING (pg_catalog.pg_has_role(role, 'USAGE') AND role_name OPERATOR(pg_catalog.=) pg_catalog.pg_get_userbyid(role));
 -- Who sees all of these centers in the project could have made it, or one like it.
 CREATE POLICY member ON clinical.report_job FOR SELECT
     USING (EXISTS (SELECT FROM clinical.project p WHERE p.id OPERATOR(pg_catalog.=) report_job.project_id)

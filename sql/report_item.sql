@@ -173,7 +173,8 @@ AS $$
           FROM clinical.report_held(scope, many, cut_off) o
           JOIN visit v ON v.patient_id = o.patient_id AND v.submission_id = o.submission_id AND (v.repeat_key IS NULL OR v.repeat_key = o.repeat_key)
          WHERE o.item <> asked ->> 'item'
-         GROUP BY 1, 2, 3, 4, 5),
+         -- 3 and 3.0 are equal: the decimals must not depend on which of them comes first
+         GROUP BY 1, 2, 3, 4, 5, CASE WHEN o.absent IS NULL THEN scale(o.value) END),
     home AS (
         SELECT c.item, CASE WHEN bool_or(c.value IS NOT NULL AND c.unit IS NULL) THEN NULL
                             WHEN bool_or(c.value IS NOT NULL AND c.unit = asked -> 'units' ->> c.item) OR NOT bool_or(c.value IS NOT NULL) THEN asked -> 'units' ->> c.item

@@ -143,7 +143,7 @@ extern const int clinical_report_ninvariants;
 extern void clinical_report_work_init(void);
 
 /* report_suppress.c: no figures of few persons */
-extern Jsonb *clinical_report_suppress(const ClinicalReportTable *table, Jsonb *rows, int limit);
+extern Jsonb *clinical_report_suppress(const ClinicalReportTable *table, Jsonb *rows, int limit, Jsonb *few);
 
 /* report_progress.c: how far it is */
 extern void clinical_report_progress_begin(const ClinicalReportScope *scope, const pg_uuid_t *id);

@@ -233,6 +233,13 @@ row_class(const Layout *layout, const ClinicalShownRow *row)
 	return begins_part(layout, row) ? " class=\"sub\"" : "";
 }
 
+/* What null means in a column of labels: all of it; but a number may have no unit. */
+static const char *
+null_label(const ClinicalShownColumn *column)
+{
+	return strcmp(column->name, "unit") == 0 ? "" : "All";
+}
+
 /* Put out a row. */
 static void
 put_row(Layout *layout, const ClinicalShownRow *row)
@@ -248,7 +255,7 @@ put_row(Layout *layout, const ClinicalShownRow *row)
 
 		same = same && is_head && is_same(layout, &row->cells[i], &layout->before.cells[i]);
 		if (table->columns[i].is_key)
-			put_label(layout, &row->cells[i], "All", same);
+			put_label(layout, &row->cells[i], null_label(&table->columns[i]), same);
 		else if (same && table->columns[i].kind == CLINICAL_REPORT_TEXT && row->cells[i].type != jbvNull)
 		{
 			appendStringInfoString(layout->out, "<td class=\"rep\">");

@@ -18,8 +18,10 @@
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "nodes/params.h"
+#include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/datum.h"
+#include "utils/fmgrprotos.h"
 #include "utils/guc.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
@@ -42,6 +44,9 @@ static const struct
 /* The arguments of every function of a table */
 #define NARGS 8
 
+/* Patients are split into so many groups at most: tables have a row of each for each of their keys, in memory */
+#define MAX_GROUPS 1000
+
 /* Facts that were computed */
 typedef struct Facts
 {
@@ -54,6 +59,7 @@ typedef struct Run
 {
 	const ClinicalReportScope *scope;
 	List	   *facts;
+	Jsonb	   *few;			/* groups of fewer patients than suppress_below */
 } Run;
 
 static const char *const kind_names[] = {
@@ -237,7 +243,7 @@ put_table(Run *run, JsonbParseState **state, const ClinicalReportTable *table)
 	if (rows == NULL)
 		return;
 	if (run->scope->suppress_below > 0)
-		rows = clinical_report_suppress(table, rows, run->scope->suppress_below);
+		rows = clinical_report_suppress(table, rows, run->scope->suppress_below, run->few);
 	pushJsonbValue(state, WJB_BEGIN_OBJECT, NULL);
 	clinical_json_put_text(state, "name", table->name);
 	clinical_json_put_text(state, "title", table->title);
@@ -351,6 +357,34 @@ header_facts(const ClinicalReportScope *scope, Jsonb *size)
 	return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
 }
 
+/* Are there too many groups of patients? */
+static void
+check_groups(const ClinicalReportScope *scope)
+{
+	ArrayType  *split = DatumGetArrayTypeP(scope->split);
+	Jsonb	   *count;
+
+	if (ArrayGetNItems(ARR_NDIM(split), ARR_DIMS(split)) == 0)
+		return;
+	count = query(scope, "SELECT pg_catalog.to_jsonb(pg_catalog.count(DISTINCT p.\"by\")) FROM clinical.report_patient($1, $2, $7) p", NULL);
+	if (DatumGetInt32(DirectFunctionCall1(jsonb_int4, JsonbPGetDatum(count))) > MAX_GROUPS)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("report is split into more than %d groups of patients", MAX_GROUPS),
+				 errhint("Split it by keys with fewer values.")));
+}
+
+/* The groups of patients, by their labels, that are smaller than suppress_below. */
+static Jsonb *
+few_groups(const ClinicalReportScope *scope)
+{
+	char	   *sql = psprintf("SELECT COALESCE(pg_catalog.jsonb_agg(g.\"by\"), '[]') FROM (SELECT p.\"by\" FROM clinical.report_patient($1, $2, $7) p"
+							   " GROUP BY p.\"by\" HAVING pg_catalog.count(*) OPERATOR(pg_catalog.<) %d) g",
+							   scope->suppress_below);
+
+	return query(scope, sql, NULL);
+}
+
 /* The document. */
 static Jsonb *
 make_document(Run *run)
@@ -362,6 +396,9 @@ make_document(Run *run)
 
 	size = query(run->scope, "SELECT pg_catalog.to_jsonb(r) FROM clinical.report_size($1, $2) r", NULL);
 	clinical_report_progress_plan(plan_tables(run->scope), size);
+	check_groups(run->scope);
+	if (run->scope->suppress_below > 0)
+		run->few = few_groups(run->scope);
 	header = query(run->scope, "SELECT clinical.report_header($1, $2, $3, $4, $5, $8)", header_facts(run->scope, size));
 	body = make_body(run);
 	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);

@@ -3,10 +3,10 @@
  * report_suppress.c
  *		No figures of few persons: what options.suppress_below does.
  *
- * A row of a table that is split (by is not empty) and counts fewer persons than the
- * limit, but some, keeps its labels and loses its figures.  What counts persons is
- * told by the name of the column; in a table without such a column every count is
- * taken for one.
+ * A row of a table that is split (by is not empty) keeps its labels and loses its
+ * figures if its group has fewer patients than the limit, or if it counts fewer
+ * persons, but some.  What counts persons is told by the name of the column; in a
+ * table without such a column every count is taken for one.
  *
  *-------------------------------------------------------------------------
  */
@@ -58,16 +58,26 @@ is_few(const JsonbValue *value, int limit)
 		DatumGetBool(DirectFunctionCall2(numeric_lt, number, NumericGetDatum(int64_to_numeric(limit))));
 }
 
-/* Is a row of the split that counts too few persons? */
+/* Is the label of a row one of the groups? */
 static bool
-tells_of_few(const ClinicalReportTable *table, const JsonbValue *row, int limit)
+is_of_group(const JsonbValue *by, const JsonbValue *groups, int ngroups)
+{
+	for (int i = 0; i < ngroups; i++)
+	{
+		CHECK_FOR_INTERRUPTS();
+		if (clinical_json_same(by, &groups[i]))
+			return true;
+	}
+	return false;
+}
+
+/* Does a row count too few persons? */
+static bool
+counts_few(const ClinicalReportTable *table, const JsonbValue *row, int limit)
 {
 	bool		named = has_named(table);
 	JsonbValue	buffer;
-	JsonbValue *by = clinical_json_get(row, "by", &buffer);
 
-	if (by == NULL || clinical_json_object(by) == NULL || JsonContainerSize(clinical_json_object(by)) == 0)
-		return false;
 	for (int i = 0; i < table->ncolumns; i++)
 	{
 		const ClinicalReportColumn *column = &table->columns[i];
@@ -77,6 +87,18 @@ tells_of_few(const ClinicalReportTable *table, const JsonbValue *row, int limit)
 			return true;
 	}
 	return false;
+}
+
+/* Is a row of the split that tells of too few persons? */
+static bool
+tells_of_few(const ClinicalReportTable *table, const JsonbValue *row, int limit, const JsonbValue *groups, int ngroups)
+{
+	JsonbValue	buffer;
+	JsonbValue *by = clinical_json_get(row, "by", &buffer);
+
+	if (by == NULL || clinical_json_object(by) == NULL || JsonContainerSize(clinical_json_object(by)) == 0)
+		return false;
+	return is_of_group(by, groups, ngroups) || counts_few(table, row, limit);
 }
 
 /* Is what a column holds a figure? */
@@ -111,22 +133,30 @@ put_suppressed(JsonbParseState **state, const ClinicalReportTable *table, const 
 	pushJsonbValue(state, WJB_END_OBJECT, NULL);
 }
 
-/* The rows, those that tell of fewer persons than the limit without their figures. */
+/*
+ * The rows, those that tell of fewer persons than the limit without their figures;
+ * few: the groups that have fewer, an array of labels.
+ */
 Jsonb *
-clinical_report_suppress(const ClinicalReportTable *table, Jsonb *rows, int limit)
+clinical_report_suppress(const ClinicalReportTable *table, Jsonb *rows, int limit, Jsonb *few)
 {
 	JsonbParseState *state = NULL;
 	JsonbValue	array;
 	JsonbValue *elements;
+	JsonbValue	labels;
+	JsonbValue *groups;
 	int			count;
+	int			ngroups;
 
 	clinical_json_value(rows, &array);
 	count = clinical_shape_elements(&array, &elements);
+	clinical_json_value(few, &labels);
+	ngroups = clinical_shape_elements(&labels, &groups);
 	pushJsonbValue(&state, WJB_BEGIN_ARRAY, NULL);
 	for (int i = 0; i < count; i++)
 	{
 		CHECK_FOR_INTERRUPTS();
-		if (tells_of_few(table, &elements[i], limit))
+		if (tells_of_few(table, &elements[i], limit, groups, ngroups))
 			put_suppressed(&state, table, &elements[i]);
 		else
 			pushJsonbValue(&state, WJB_ELEM, &elements[i]);

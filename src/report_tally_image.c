@@ -278,13 +278,14 @@ clinical_report_tally_combine(PG_FUNCTION_ARGS)
 
 	if (!AggCheckCallContext(fcinfo, &context))
 		elog(ERROR, "report_tally is called by reports alone");
-	if (PG_ARGISNULL(1))
+	image = PG_ARGISNULL(1) ? NULL : (const TallyImage *) PG_GETARG_POINTER(1);
+	/* a process that has read no row knows neither how many patients there are nor what memory it may take */
+	if (image == NULL || image->rows == 0)
 	{
 		if (PG_ARGISNULL(0))
 			PG_RETURN_NULL();
 		PG_RETURN_POINTER(PG_GETARG_POINTER(0));
 	}
-	image = (const TallyImage *) PG_GETARG_POINTER(1);
 	tally = PG_ARGISNULL(0) ? clinical_tally_make(context, image->npatients, image->memory) : (Tally *) PG_GETARG_POINTER(0);
 	add_image(tally, image);
 	PG_RETURN_POINTER(tally);

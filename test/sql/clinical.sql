@@ -18,6 +18,7 @@ INSERT INTO test.not_strict VALUES
     ('describe_add'), ('quantile_add'), ('summary_combine'), ('describe_numeric'), ('describe_double'), ('quantile_numeric'), ('quantile_double'), ('quantiles_numeric'), ('quantiles_double'),
     ('report_entries_add'), ('report_entries_combine'), ('report_entry_count'), ('report_lags_add'), ('report_lags_result'),
     ('report_rows'), ('report_html'),
+    ('report_tally_add'), ('report_tally_combine'), ('report_tally_image'),
     ('generate_report'), ('request_report'), ('cancel_report'), ('purge_reports');
 -- The trail itself, which nothing else records.
 CREATE TABLE test.trail (name text);

@@ -74,6 +74,14 @@ SELECT r ->> 'by' AS by, r ->> 'code_above' AS above, r ->> 'code' AS code, r ->
   FROM pg_temp.rows('items', 'codes_within', '{"above": {"ri_term": "ri_class"}, "by": ["arm"]}') r WHERE r ->> 'by' <> '{}';
 SELECT string_agg(t ->> 'name', ' ') FROM clinical.generate_report('RI', '[2025-07-01,2025-10-01)', '{"sections": ["items"]}') d, jsonb_array_elements(d #> '{body,items,tables}') t;
 
+-- equal values may have different decimals: the most count, whichever comes first
+SELECT outcome FROM clinical.submit_reports('[
+    {"patient_id": "RI-3", "captured_at": "2025-09-01T12:00:00Z", "submission_id": "00000000-0000-4000-8000-000000000008", "report_data": {"ri_weight": {"value": 70.0, "unit": "kg"}, "ri_visit": "V1"}},
+    {"patient_id": "RI-3", "captured_at": "2025-09-02T12:00:00Z", "submission_id": "00000000-0000-4000-8000-000000000009", "report_data": {"ri_weight": {"value": 70.000, "unit": "kg"}, "ri_visit": "V1"}}]');
+SELECT clinical.process_reports();
+SELECT r ->> 'n' AS n, r ->> 'decimals' AS decimals, r ->> 'max' AS max FROM pg_temp.rows('items', 'items_by', '{"item_by": {"item": "ri_visit"}}') r
+ WHERE r ->> 'item' = 'ri_weight' AND r ->> 'code' = 'V1';
+
 -- === errors ===
 DO $$
 DECLARE
@@ -92,6 +100,13 @@ BEGIN
     END LOOP;
 END
 $$;
+-- by what is another one for each of many patients
+BEGIN;
+SELECT count(clinical.enroll_patient('RI-' || n, NULL, NULL, 'RI', (SELECT id FROM clinical.center WHERE site_id = 'RI1'), jsonb_build_object('number', n))) FROM generate_series(4, 1002) n;
+SELECT jsonb_array_length(clinical.generate_report('RI', '[2025-07-01,2025-10-01)', '{"by": ["number"], "sections": ["status"]}') #> '{body,status,tables}') AS tables;
+SELECT id FROM clinical.enroll_patient('RI-1003', NULL, NULL, 'RI', (SELECT id FROM clinical.center WHERE site_id = 'RI1'), '{"number": 1003}');
+SELECT clinical.generate_report('RI', '[2025-07-01,2025-10-01)', '{"by": ["number"], "sections": ["status"]}');
+ROLLBACK;
 SELECT clinical.report_tally(NULL, 'RI-1', 'a', gen_random_uuid(), 1, gen_random_uuid(), current_date, 1, NULL, NULL, NULL, false, now());
 SET ROLE clinical_statistician;
 SELECT clinical.report_tally('\x', 'RI-1', 'a', gen_random_uuid(), 1, gen_random_uuid(), current_date, 1, NULL, NULL, NULL, false, now());
