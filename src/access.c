@@ -146,8 +146,8 @@ grant_column(HeapTuple tuple, TupleDesc desc, int number)
 }
 
 /* Does a role have the rights of that named one, if there is such a one? */
-static bool
-has_rights_of(Oid role, const char *name)
+bool
+clinical_has_rights_of(Oid role, const char *name)
 {
 	Oid			other = get_role_oid(name, true);
 
@@ -218,7 +218,7 @@ load_scope(Scope *scope)
 	scope->ngrants = 0;
 	scope->every_center = false;
 	scope->valid = true;
-	scope->everything = has_bypassrls_privilege(scope->role) || has_rights_of(scope->role, "clinical_auditor");
+	scope->everything = has_bypassrls_privilege(scope->role) || clinical_has_rights_of(scope->role, "clinical_auditor");
 	if (scope->everything)
 		return;
 	PG_TRY();

@@ -14,5 +14,6 @@ extern const ClinicalInvariant clinical_access_invariants[];
 extern const int clinical_access_ninvariants;
 
 extern void clinical_access_init(void);
+extern bool clinical_has_rights_of(Oid role, const char *name);
 
 #endif							/* CLINICAL_ACCESS_H */

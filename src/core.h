@@ -93,6 +93,7 @@ extern void clinical_execute(ClinicalPlan *plan, Datum *values, const char *null
 							 bool read_only);
 extern bool clinical_fetch(ClinicalPlan *plan, Datum *values, const char *nulls,
 						   bool read_only, Datum *result);
+extern bool clinical_first(Datum *result);
 extern Datum clinical_result(uint64 row, int column);
 extern void clinical_composite_tuple(HeapTupleHeader row, HeapTuple tuple);
 extern bool clinical_fetch_args(ClinicalPlan *plan, FunctionCallInfo fcinfo,
@@ -202,7 +203,9 @@ extern void clinical_owner_execute(ClinicalPlan *plan, Datum *values, const char
 extern bool clinical_owner_fetch(ClinicalPlan *plan, Datum *values, const char *nulls,
 								 bool read_only, Datum *result);
 extern void clinical_server_execute(ClinicalPlan *plan, Datum *values, const char *nulls);
+extern bool clinical_server_fetch(ClinicalPlan *plan, Datum *values, const char *nulls, Datum *result);
 extern bool clinical_server_writes(void);
+CLINICAL_NORETURN extern void clinical_refuse_write(const char *table);
 
 /* core_rule.c: arguments, and the rows that triggers see */
 
@@ -236,6 +239,7 @@ extern Datum clinical_column(const ClinicalRow *row, HeapTuple tuple,
 							 const char *name, bool *isnull);
 extern char *clinical_text_column(const ClinicalRow *row, HeapTuple tuple, const char *name);
 extern bool clinical_column_changed(const ClinicalRow *row, const char *name);
+extern void clinical_check_constant(const ClinicalRow *row, const char *const *columns, int ncolumns);
 extern void clinical_set_column(ClinicalRow *row, const char *name, Datum value, bool isnull);
 extern void clinical_stamp_row(ClinicalRow *row);
 extern void clinical_check_way(const ClinicalWay *ways, int nways, const char *what,

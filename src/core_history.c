@@ -119,11 +119,34 @@ clinical_server_execute(ClinicalPlan *plan, Datum *values, const char *nulls)
 	PG_END_TRY();
 }
 
+/* The same for the first column of the first row, as clinical_fetch gives it. */
+bool
+clinical_server_fetch(ClinicalPlan *plan, Datum *values, const char *nulls, Datum *result)
+{
+	bool		found;
+
+	SPI_connect();
+	clinical_server_execute(plan, values, nulls);
+	found = clinical_first(result);
+	SPI_finish();
+	return found;
+}
+
 /* Is the row that a trigger sees written by a trigger of ours? */
 bool
 clinical_server_writes(void)
 {
 	return server_depth > 0 && trigger_depth() == server_depth;
+}
+
+/* The error of who writes what only the server writes. */
+void
+clinical_refuse_write(const char *table)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("rows of \"%s\" are written by the server alone", table),
+			 errhint(CLINICAL_RESTORE_HINT)));
 }
 
 /* Trigger: nobody else adds to a history, and nobody changes it. */
@@ -139,10 +162,10 @@ clinical_history_guard(PG_FUNCTION_ARGS)
 		PG_RETURN_POINTER(row.new_tuple != NULL ? row.new_tuple : row.old_tuple);
 
 	table = RelationGetRelationName(row.trigger->tg_relation);
+	if (TRIGGER_FIRED_BY_INSERT(row.trigger->tg_event))
+		clinical_refuse_write(table);
 	ereport(ERROR,
 			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-			 TRIGGER_FIRED_BY_INSERT(row.trigger->tg_event) ?
-			 errmsg("rows of \"%s\" are written by the server alone", table) :
 			 errmsg("rows of \"%s\" are never changed", table),
 			 errhint(CLINICAL_RESTORE_HINT)));
 }

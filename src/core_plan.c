@@ -52,28 +52,37 @@ clinical_execute(ClinicalPlan *plan, Datum *values, const char *nulls, bool read
 }
 
 /*
- * Run a plan and give the first column of its first row, copied into the
- * caller's memory; false if there is no row or the value is NULL.
+ * The first column of the first row that SPI found, copied into the memory of who
+ * called SPI_connect; false if there is no row or the value is NULL.
  */
+bool
+clinical_first(Datum *result)
+{
+	TupleDesc	desc;
+	Form_pg_attribute column;
+	bool		isnull;
+	Datum		value;
+
+	if (SPI_tuptable == NULL || SPI_processed == 0)
+		return false;
+	desc = SPI_tuptable->tupdesc;
+	column = TupleDescAttr(desc, 0);
+	value = SPI_getbinval(SPI_tuptable->vals[0], desc, 1, &isnull);
+	if (!isnull)
+		*result = SPI_datumTransfer(value, column->attbyval, column->attlen);
+	return !isnull;
+}
+
+/* Run a plan and give that of what it finds. */
 bool
 clinical_fetch(ClinicalPlan *plan, Datum *values, const char *nulls,
 			   bool read_only, Datum *result)
 {
-	bool		found = false;
+	bool		found;
 
 	SPI_connect();
 	clinical_execute(plan, values, nulls, read_only);
-	if (SPI_tuptable != NULL && SPI_processed > 0)
-	{
-		TupleDesc	desc = SPI_tuptable->tupdesc;
-		Form_pg_attribute column = TupleDescAttr(desc, 0);
-		bool		isnull;
-		Datum		value = SPI_getbinval(SPI_tuptable->vals[0], desc, 1, &isnull);
-
-		found = !isnull;
-		if (found)
-			*result = SPI_datumTransfer(value, column->attbyval, column->attlen);
-	}
+	found = clinical_first(result);
 	SPI_finish();
 	return found;
 }

@@ -155,6 +155,19 @@ clinical_column_changed(const ClinicalRow *row, const char *name)
 	return !datum_image_eq(old_value, new_value, column->attbyval, column->attlen);
 }
 
+/* Raise an error if a column has changed that never does. */
+void
+clinical_check_constant(const ClinicalRow *row, const char *const *columns, int ncolumns)
+{
+	for (int i = 0; row->old_tuple != NULL && i < ncolumns; i++)
+	{
+		if (clinical_column_changed(row, columns[i]))
+			ereport(ERROR,
+					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+					 errmsg("column \"%s\" is never changed", columns[i])));
+	}
+}
+
 /* Give a column of the row to be stored another value. */
 void
 clinical_set_column(ClinicalRow *row, const char *name, Datum value, bool isnull)

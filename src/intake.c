@@ -56,10 +56,7 @@ clinical_intake_check(PG_FUNCTION_ARGS)
 
 	clinical_load_row(fcinfo, &row, NULL, 0);
 	if (!clinical_as_is() && (!clinical_server_writes() || row.new_tuple == NULL))
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("rows of \"set_aside\" are written by the server alone"),
-				 errhint(CLINICAL_RESTORE_HINT)));
+		clinical_refuse_write("set_aside");
 	PG_RETURN_POINTER(row.new_tuple != NULL ? row.new_tuple : row.old_tuple);
 }
 
@@ -74,10 +71,7 @@ clinical_staged_check(PG_FUNCTION_ARGS)
 
 	clinical_load_row(fcinfo, &row, NULL, 0);
 	if (!clinical_as_is())
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("rows of \"staged_report\" are written by the server alone"),
-				 errhint(CLINICAL_RESTORE_HINT)));
+		clinical_refuse_write("staged_report");
 	clinical_intake_rows_changed();
 	return PointerGetDatum(NULL);
 }

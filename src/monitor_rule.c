@@ -61,19 +61,6 @@ typedef struct Rule
 	char	   *status;
 } Rule;
 
-/* The columns of a row that never change. */
-static void
-check_constant(const ClinicalRow *row, const char *const *columns, int ncolumns)
-{
-	for (int i = 0; row->old_tuple != NULL && i < ncolumns; i++)
-	{
-		if (clinical_column_changed(row, columns[i]))
-			ereport(ERROR,
-					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-					 errmsg("column \"%s\" is never changed", columns[i])));
-	}
-}
-
 /* A row that only the server writes, and that goes certain ways. */
 static Datum
 check_row(FunctionCallInfo fcinfo, const char *table, const char *what, const ClinicalWay *ways, int nways,
@@ -85,11 +72,8 @@ check_row(FunctionCallInfo fcinfo, const char *table, const char *what, const Cl
 	if (clinical_as_is())
 		PG_RETURN_POINTER(row.new_tuple != NULL ? row.new_tuple : row.old_tuple);
 	if (!clinical_server_writes() || row.new_tuple == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("rows of \"%s\" are written by the server alone", table),
-				 errhint(CLINICAL_RESTORE_HINT)));
-	check_constant(&row, columns, ncolumns);
+		clinical_refuse_write(table);
+	clinical_check_constant(&row, columns, ncolumns);
 	clinical_check_way(ways, nways, what, row.old_tuple == NULL ? NULL : clinical_text_column(&row, row.old_tuple, "status"),
 					   clinical_text_column(&row, row.new_tuple, "status"));
 	PG_RETURN_POINTER(row.new_tuple);
@@ -111,28 +95,6 @@ clinical_rule_evaluation_check(PG_FUNCTION_ARGS)
 	static const char *const columns[] = {"id", "rule_id", "version", "requested_at", "requested_by"};
 
 	return check_row(fcinfo, "rule_evaluation", "evaluation", evaluation_ways, lengthof(evaluation_ways), columns, lengthof(columns));
-}
-
-/* Run a plan whose writes are the server's own; the first column of its first row, or false. */
-static bool
-server_fetch(ClinicalPlan *plan, Datum *values, const char *nulls, Datum *result)
-{
-	bool		found = false;
-
-	SPI_connect();
-	clinical_server_execute(plan, values, nulls);
-	if (SPI_tuptable != NULL && SPI_processed > 0)
-	{
-		Form_pg_attribute column = TupleDescAttr(SPI_tuptable->tupdesc, 0);
-		bool		isnull;
-		Datum		value = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull);
-
-		found = !isnull;
-		if (found)
-			*result = SPI_datumTransfer(value, column->attbyval, column->attlen);
-	}
-	SPI_finish();
-	return found;
 }
 
 /* The error of who asks for a rule that is not there, or is not for him to see. */
@@ -248,7 +210,7 @@ cancel_evaluations(Datum rule_id)
 	};
 	Datum		ignored;
 
-	(void) server_fetch(&plan, &rule_id, NULL, &ignored);
+	(void) clinical_server_fetch(&plan, &rule_id, NULL, &ignored);
 }
 
 /* Add a version of a rule, and ask for its evaluation; returns its row. */
@@ -281,14 +243,14 @@ add_version(Datum rule_id, int version, Jsonb *definition, const char *code, con
 	Datum		row;
 	Datum		ignored;
 
-	if (!server_fetch(&insert, values, nulls, &row))
+	if (!clinical_server_fetch(&insert, values, nulls, &row))
 		ereport(ERROR,
 				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
 				 errmsg("rule was changed meanwhile")));
 	CLINICAL_FAULT("rule_version_added");
 	if (wanted)
 	{
-		(void) server_fetch(&evaluate, values, NULL, &ignored);
+		(void) clinical_server_fetch(&evaluate, values, NULL, &ignored);
 		clinical_wake_worker();
 	}
 	return row;
@@ -309,7 +271,7 @@ insert_rule(const char *code, Datum project_id, bool all)
 	char		nulls[3] = {' ', all ? 'n' : ' ', actor == NULL ? 'n' : ' '};
 	Datum		id;
 
-	if (!server_fetch(&plan, values, nulls, &id))
+	if (!clinical_server_fetch(&plan, values, nulls, &id))
 		ereport(ERROR,
 				(errcode(ERRCODE_UNIQUE_VIOLATION),
 				 errmsg("rule already exists"),
@@ -484,7 +446,7 @@ clinical_retire_rule(PG_FUNCTION_ARGS)
 	values[0] = rule.id;
 	values[1] = rule.version;
 	cancel_evaluations(rule.id);
-	(void) server_fetch(&retire, values, NULL, &row);
+	(void) clinical_server_fetch(&retire, values, NULL, &row);
 	if (!clinical_owner_fetch(&select, values, NULL, false, &row))
 		elog(ERROR, "version of a rule is not visible");
 	clinical_reason_pop(nest_level);
@@ -532,7 +494,7 @@ clinical_cancel_rule_evaluation(PG_FUNCTION_ARGS)
 	lock_rule(code, &rule);
 	values[0] = rule.id;
 	values[1] = rule.version;
-	if (!server_fetch(&plan, values, NULL, &row))
+	if (!clinical_server_fetch(&plan, values, NULL, &row))
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("rule has no evaluation to cancel")));

@@ -96,10 +96,7 @@ clinical_submission_check(PG_FUNCTION_ARGS)
 	clinical_load_row(fcinfo, &row, NULL, 0);
 	if (!clinical_as_is() &&
 		(!clinical_server_writes() || row.new_tuple == NULL || (row.old_tuple != NULL && changes_content(&row))))
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("rows of \"submission\" are written by the server alone"),
-				 errhint(CLINICAL_RESTORE_HINT)));
+		clinical_refuse_write("submission");
 	PG_RETURN_POINTER(row.new_tuple != NULL ? row.new_tuple : row.old_tuple);
 }
 

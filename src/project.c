@@ -60,6 +60,16 @@ const ClinicalInvariant clinical_project_invariants[] = {
 };
 const int	clinical_project_ninvariants = lengthof(clinical_project_invariants);
 
+/* The project does not exist, as far as the caller knows. */
+void
+clinical_project_not_found(text *code)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_NO_DATA_FOUND),
+			 errmsg("project not found"),
+			 errdetail("There is no project with the code \"%s\".", text_to_cstring(code))));
+}
+
 /*
  * The id of the project with a code; an error if there is none.  Functions that
  * write are not read_only: they see what the statement that calls them has done
@@ -76,10 +86,7 @@ clinical_project_by_code(text *code, bool read_only)
 	Datum		id;
 
 	if (!clinical_fetch(&plan, &value, NULL, read_only, &id))
-		ereport(ERROR,
-				(errcode(ERRCODE_NO_DATA_FOUND),
-				 errmsg("project not found"),
-				 errdetail("There is no project with the code \"%s\".", text_to_cstring(code))));
+		clinical_project_not_found(code);
 	return DatumGetInt64(id);
 }
 

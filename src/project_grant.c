@@ -13,6 +13,7 @@
 #include "utils/acl.h"
 #include "utils/builtins.h"
 
+#include "access.h"
 #include "compat.h"
 #include "project.h"
 
@@ -149,13 +150,6 @@ clinical_revoke_all_centers(PG_FUNCTION_ARGS)
 	return remove_membership(&args);
 }
 
-/* Does the caller act with the rights of that role? */
-static bool
-acts_as(const char *name)
-{
-	return has_privs_of_role(GetUserId(), get_role_oid(name, false));
-}
-
 /* Why the caller sees nothing; NULL: he may see something. */
 static const char *
 why_nothing(bool any_role, bool any_center)
@@ -164,12 +158,12 @@ why_nothing(bool any_role, bool any_center)
 	"clinical_data_manager", "clinical_statistician"};
 	bool		reads = false;
 
-	if (has_bypassrls_privilege(GetUserId()) || acts_as("clinical_auditor"))
+	if (has_bypassrls_privilege(GetUserId()) || clinical_has_rights_of(GetUserId(), "clinical_auditor"))
 		return NULL;
 	if (!any_role)
 		return "The role has the rights of none of the roles of clinical: grant it one, or SET ROLE to one that it does not inherit.";
 	for (int i = 0; i < (int) lengthof(readers); i++)
-		reads = reads || acts_as(readers[i]);
+		reads = reads || clinical_has_rights_of(GetUserId(), readers[i]);
 	if (!reads)
 		return "Its roles read no patients: that takes clinical_investigator, clinical_monitor, clinical_data_manager, clinical_statistician or clinical_auditor.";
 	if (!any_center)

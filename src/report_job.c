@@ -21,6 +21,7 @@
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
+#include "access.h"
 #include "report.h"
 
 PG_FUNCTION_INFO_V1(clinical_request_report);
@@ -138,15 +139,6 @@ clinical_request_report(PG_FUNCTION_ARGS)
 	PG_RETURN_DATUM(id);
 }
 
-/* Does the caller have the rights of that role? */
-static bool
-has_rights_of(const char *name)
-{
-	Oid			role = get_role_oid(name, true);
-
-	return OidIsValid(role) && has_privs_of_role(GetUserId(), role);
-}
-
 /* Who asked for the job, which must be one that the caller may see. */
 static Oid
 visible_role(Datum id)
@@ -205,7 +197,7 @@ clinical_cancel_report(PG_FUNCTION_ARGS)
 	PreventCommandDuringRecovery("clinical.cancel_report()");
 	clinical_require_arg(!PG_ARGISNULL(0), "report id is required");
 	role = visible_role(PG_GETARG_DATUM(0));
-	if (!has_privs_of_role(GetUserId(), role) && !has_rights_of("clinical_admin"))
+	if (!has_privs_of_role(GetUserId(), role) && !clinical_has_rights_of(GetUserId(), "clinical_admin"))
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("permission denied to cancel the report"),
@@ -274,16 +266,6 @@ clinical_report_lost(PG_FUNCTION_ARGS)
 	PG_RETURN_BOOL(running);
 }
 
-/* The error of who writes what only the server writes. */
-CLINICAL_NORETURN static void
-refuse_write(const char *table)
-{
-	ereport(ERROR,
-			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-			 errmsg("rows of \"%s\" are written by the server alone", table),
-			 errhint(CLINICAL_RESTORE_HINT)));
-}
-
 /* Trigger: nobody but the server asks for reports and makes them, and what was asked for does not change. */
 Datum
 clinical_report_job_check(PG_FUNCTION_ARGS)
@@ -301,16 +283,10 @@ clinical_report_job_check(PG_FUNCTION_ARGS)
 	if (clinical_as_is())
 		PG_RETURN_POINTER(row.new_tuple != NULL ? row.new_tuple : row.old_tuple);
 	if (!clinical_server_writes())
-		refuse_write("report_job");
+		clinical_refuse_write("report_job");
 	if (row.new_tuple == NULL)
 		PG_RETURN_POINTER(row.old_tuple);
-	for (int i = 0; row.old_tuple != NULL && i < (int) lengthof(columns); i++)
-	{
-		if (clinical_column_changed(&row, columns[i]))
-			ereport(ERROR,
-					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-					 errmsg("column \"%s\" is never changed", columns[i])));
-	}
+	clinical_check_constant(&row, columns, lengthof(columns));
 	clinical_check_way(ways, lengthof(ways), "report", row.old_tuple == NULL ? NULL : clinical_text_column(&row, row.old_tuple, "status"),
 					   clinical_text_column(&row, row.new_tuple, "status"));
 	PG_RETURN_POINTER(row.new_tuple);
@@ -324,6 +300,6 @@ clinical_report_check(PG_FUNCTION_ARGS)
 
 	clinical_load_row(fcinfo, &row, NULL, 0);
 	if (!clinical_as_is() && (!clinical_server_writes() || (row.old_tuple != NULL && row.new_tuple != NULL)))
-		refuse_write("report");
+		clinical_refuse_write("report");
 	PG_RETURN_POINTER(row.new_tuple != NULL ? row.new_tuple : row.old_tuple);
 }

@@ -20,6 +20,7 @@
 #include "utils/numeric.h"
 #include "utils/timestamp.h"
 
+#include "access.h"
 #include "report.h"
 
 PG_FUNCTION_INFO_V1(clinical_report_activity);
@@ -256,9 +257,7 @@ may_know(const ClinicalProgress *progress)
 		return sees_job(job);
 	for (int i = 0; i < (int) lengthof(names); i++)
 	{
-		Oid			all = get_role_oid(names[i], true);
-
-		if (OidIsValid(all) && has_privs_of_role(GetUserId(), all))
+		if (clinical_has_rights_of(GetUserId(), names[i]))
 			return true;
 	}
 	return has_privs_of_role(GetUserId(), (Oid) progress->numbers[NUMBER_ROLE]);

@@ -236,16 +236,6 @@ clinical_report_write_options(const ClinicalReportScope *scope)
 	return DatumGetJsonbP(result);
 }
 
-/* The project does not exist, as far as the caller knows. */
-CLINICAL_NORETURN static void
-project_not_found(text *code)
-{
-	ereport(ERROR,
-			(errcode(ERRCODE_NO_DATA_FOUND),
-			 errmsg("project not found"),
-			 errdetail("There is no project with the code \"%s\".", text_to_cstring(code))));
-}
-
 /*
  * Look up the project's time zone, and which of its centers the role may see;
  * false if it sees none of several, or the project is gone.
@@ -297,5 +287,5 @@ clinical_report_read_args(FunctionCallInfo fcinfo, ClinicalReportScope *scope)
 	clinical_report_read_period(PG_GETARG_DATUM(1), scope);
 	clinical_report_read_options(PG_ARGISNULL(2) ? NULL : PG_GETARG_JSONB_P(2), scope);
 	if (!clinical_report_find_scope(scope))
-		project_not_found(PG_GETARG_TEXT_PP(0));
+		clinical_project_not_found(PG_GETARG_TEXT_PP(0));
 }

@@ -18,6 +18,7 @@
 #include "utils/syscache.h"
 #include "utils/timestamp.h"
 
+#include "access.h"
 #include "project.h"
 #include "report.h"
 #include "schedule.h"
@@ -119,39 +120,13 @@ clinical_report_schedule_check(PG_FUNCTION_ARGS)
 	if (clinical_as_is())
 		PG_RETURN_POINTER(row.new_tuple != NULL ? row.new_tuple : row.old_tuple);
 	if (!clinical_server_writes() || row.new_tuple == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("rows of \"report_schedule\" are written by the server alone"),
-				 errhint(CLINICAL_RESTORE_HINT)));
-	for (int i = 0; row.old_tuple != NULL && i < (int) lengthof(columns); i++)
-	{
-		if (clinical_column_changed(&row, columns[i]))
-			ereport(ERROR,
-					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-					 errmsg("column \"%s\" is never changed", columns[i])));
-	}
+		clinical_refuse_write("report_schedule");
+	clinical_check_constant(&row, columns, lengthof(columns));
 	clinical_check_way(ways, lengthof(ways), "job", row.old_tuple == NULL ? NULL : clinical_text_column(&row, row.old_tuple, "status"),
 					   clinical_text_column(&row, row.new_tuple, "status"));
 	if (row.old_tuple == NULL)
 		clinical_stamp_row(&row);
 	PG_RETURN_POINTER(row.new_tuple);
-}
-
-/* Run a plan whose writes are the server's own; the first column of its first row, or false. */
-static bool
-server_fetch(ClinicalPlan *plan, Datum *values, const char *nulls, Datum *result)
-{
-	bool		found = false;
-
-	SPI_connect();
-	clinical_server_execute(plan, values, nulls);
-	if (SPI_processed > 0)
-	{
-		*result = clinical_result(0, 1);
-		found = true;
-	}
-	SPI_finish();
-	return found;
 }
 
 /* Is it one of these words? */
@@ -310,7 +285,7 @@ add_job(const Job *job, bool *added)
 	*added = false;
 	if (clinical_owner_fetch(&select, values, nulls, false, &id))
 		return DatumGetInt64(id);
-	*added = server_fetch(&insert, values, nulls, &id);
+	*added = clinical_server_fetch(&insert, values, nulls, &id);
 	/* somebody else was faster */
 	if (!*added && !clinical_owner_fetch(&select, values, nulls, false, &id))
 		ereport(ERROR,
@@ -447,7 +422,7 @@ clinical_schedule_end(int64 job_id, const char *reason)
 	Datum		values[2] = {Int64GetDatum(job_id), CStringGetTextDatum(reason)};
 	Datum		id;
 
-	if (!server_fetch(&update, values, NULL, &id))
+	if (!clinical_server_fetch(&update, values, NULL, &id))
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("job has ended already")));
@@ -471,7 +446,7 @@ clinical_unschedule_report(PG_FUNCTION_ARGS)
 				 errmsg("job not found"),
 				 errdetail("There is no job with the number %lld.", (long long) PG_GETARG_INT64(0))));
 	if (!has_privs_of_role(GetUserId(), DatumGetObjectId(role)) &&
-		!has_privs_of_role(GetUserId(), get_role_oid("clinical_admin", false)))
+		!clinical_has_rights_of(GetUserId(), "clinical_admin"))
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("must have the rights of the role that scheduled the job, or be an administrator")));

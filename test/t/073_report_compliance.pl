@@ -85,7 +85,7 @@ BEGIN
         PERFORM clinical.excuse_entries(who, tstzrange(lower(e.entry_window) - interval '1 day', lower(e.entry_window), test.one('{[],[)}'::text[])), 'away')
            FROM (SELECT * FROM clinical.expected_entries(who, daterange(first_day, first_day + 30)) e ORDER BY random() LIMIT 1) e WHERE random() < 0.4;
         WHILE random() < 0.3 LOOP
-            PERFORM clinical.excuse_entries(who, tstzrange(f, CASE WHEN random() < 0.1 THEN NULL ELSE f + floor(random() * 10 * 24)::integer * interval '1 hour' END, test.one('{[],[)}'::text[])), 'away')
+            PERFORM clinical.excuse_entries(who, tstzrange(f, CASE WHEN random() < 0.1 THEN NULL ELSE f + (1 + floor(random() * 10 * 24)::integer) * interval '1 hour' END, test.one('{[],[)}'::text[])), 'away')
                FROM (SELECT CASE WHEN random() < 0.05 THEN NULL ELSE timezone('UTC', (first_day + floor(random() * 40)::integer)::timestamp) + floor(random() * 24)::integer * interval '1 hour' END AS f OFFSET 0) x;
         END LOOP;
     END LOOP;
