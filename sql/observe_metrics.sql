@@ -1,5 +1,12 @@
 -- observe_metrics: what is measured, as Prometheus reads it.
 
+CREATE FUNCTION clinical.metric_histogram(measure text, OUT le double precision[], OUT counts bigint[], OUT sum double precision, OUT count bigint)
+    RETURNS record
+    LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED
+    AS 'MODULE_PATHNAME', 'clinical_metric_histogram';
+COMMENT ON FUNCTION clinical.metric_histogram(text) IS
+'How long reports took in this database, as a histogram of Prometheus. measure: waiting, from when they were received to when their batch began, or processing, their part of the batch. Result: bounds in seconds, how many took at most so long, the sum in seconds, and the number. SQLSTATE: 22023 another measure; 55000 clinical is not in shared_preload_libraries; 53400 there are more databases than clinical.max_databases.';
+
 -- Who may see no project may see these numbers: each is of a whole project at the least, and names its code alone.
 CREATE FUNCTION clinical.metric_samples(OUT metric text, OUT labels jsonb, OUT value double precision) RETURNS SETOF record
     LANGUAGE sql VOLATILE STRICT PARALLEL UNSAFE SECURITY DEFINER ROWS 200
@@ -23,7 +30,7 @@ CREATE FUNCTION clinical.metric_samples(OUT metric text, OUT labels jsonb, OUT v
                ('clinical_batches_total', '{"outcome": "failed"}', i.batches_failed)) AS s (metric, labels, value)
      WHERE i.capacity IS NOT NULL
     UNION ALL
-    SELECT s.metric, jsonb_build_object('project', p.project, s.label, s.word), s.number
+    SELECT s.metric, jsonb_build_object('project', coalesce(p.project, concat('(', p.kind, ')')), s.label, s.word), s.number
       FROM clinical.stat_intake_project p,
            LATERAL (VALUES ('clinical_reports_processed_total', 'outcome', 'accepted', p.accepted),
                            ('clinical_reports_processed_total', 'outcome', 'duplicate', p.duplicate),
@@ -33,18 +40,18 @@ CREATE FUNCTION clinical.metric_samples(OUT metric text, OUT labels jsonb, OUT v
                            ('clinical_reports_changed_total', 'change', 'withdrawn', p.withdrawn)) AS s (metric, label, word, number)
     UNION ALL
     SELECT s.metric, s.labels, s.value
-      FROM (VALUES ('waiting'), ('processing')) AS w (what), LATERAL clinical.metric_histogram(w.what) h,
-           LATERAL (SELECT concat('clinical_report_', w.what, '_seconds_bucket') AS metric,
+      FROM (VALUES ('waiting'), ('processing')) AS w (measure), LATERAL clinical.metric_histogram(w.measure) h,
+           LATERAL (SELECT concat('clinical_report_', w.measure, '_seconds_bucket') AS metric,
                            jsonb_build_object('le', to_char(b.le, 'FM99999990.999999')) AS labels, b.number::double precision AS value
                       FROM ROWS FROM (unnest(h.le), unnest(h.counts)) AS b (le, number)
                     UNION ALL
-                    SELECT concat('clinical_report_', w.what, '_seconds_bucket'), '{"le": "+Inf"}', h.count
+                    SELECT concat('clinical_report_', w.measure, '_seconds_bucket'), '{"le": "+Inf"}', h.count
                     UNION ALL
-                    SELECT concat('clinical_report_', w.what, '_seconds_sum'), '{}', h.sum
+                    SELECT concat('clinical_report_', w.measure, '_seconds_sum'), '{}', h.sum
                     UNION ALL
-                    SELECT concat('clinical_report_', w.what, '_seconds_count'), '{}', h.count) AS s
+                    SELECT concat('clinical_report_', w.measure, '_seconds_count'), '{}', h.count) AS s
     UNION ALL
-    SELECT s.metric, jsonb_build_object('project', a.project, s.label, s.word), s.number
+    SELECT s.metric, jsonb_build_object('project', coalesce(a.project, concat('(', a.kind, ')')), s.label, s.word), s.number
       FROM clinical.stat_alert a,
            LATERAL (VALUES ('clinical_alerts_opened_total', 'severity', 'info', a.opened_info),
                            ('clinical_alerts_opened_total', 'severity', 'warning', a.opened_warning),
@@ -55,7 +62,7 @@ CREATE FUNCTION clinical.metric_samples(OUT metric text, OUT labels jsonb, OUT v
                            ('clinical_alerts_changed_total', 'change', 'retracted', a.retracted),
                            ('clinical_alerts_changed_total', 'change', 'escalated', a.escalated)) AS s (metric, label, word, number)
     UNION ALL
-    SELECT 'clinical_project_reports_total', jsonb_build_object('project', r.project, 'outcome', s.outcome), s.number
+    SELECT 'clinical_project_reports_total', jsonb_build_object('project', coalesce(r.project, concat('(', r.kind, ')')), 'outcome', s.outcome), s.number
       FROM clinical.stat_report r,
            LATERAL (VALUES ('done', r.done), ('failed', r.failed), ('cancelled_request', r.cancelled_request),
                            ('cancelled_time_limit', r.cancelled_time_limit), ('cancelled_client_gone', r.cancelled_client_gone),

@@ -18,6 +18,7 @@
 #include "intake.h"
 #include "monitor.h"
 #include "observation.h"
+#include "observe.h"
 #include "patient.h"
 #include "project.h"
 #include "report.h"
@@ -40,6 +41,7 @@ _PG_init(void)
 {
 	clinical_core_init();
 	clinical_progress_init();
+	clinical_observe_init(&clinical_max_databases);
 #ifdef CLINICAL_FAULTS
 	clinical_inject_init();
 #endif
@@ -57,6 +59,7 @@ _PG_init(void)
 	clinical_audit_comparison = &clinical_observation_comparison;
 	clinical_register_invariants(clinical_observation_invariants, clinical_observation_ninvariants);
 	clinical_intake_init();
+	clinical_counter_init();
 	/* after the intake, so that reports do not wait for it */
 	clinical_seal_init();
 	clinical_register_invariants(clinical_intake_invariants, clinical_intake_ninvariants);

@@ -17,6 +17,7 @@
 #include "utils/timestamp.h"
 
 #include "intake.h"
+#include "observe.h"
 #include "worker.h"
 
 /* What was found in the tables */
@@ -26,6 +27,7 @@ typedef struct Census
 	uint32		rows[CLINICAL_STAGES];
 	TimestampTz first[CLINICAL_STAGES]; /* received_at; DT_NOBEGIN: no row */
 	uint32		waiting[CLINICAL_LANES];
+	TimestampTz oldest[CLINICAL_LANES]; /* if any waits */
 	BlockNumber low[CLINICAL_STAGES][CLINICAL_LANES];
 	uint64		quota_project[CLINICAL_MAX_QUOTAS];
 	uint32		quota_count[CLINICAL_MAX_QUOTAS];
@@ -54,6 +56,7 @@ count_table(int table, Oid relid, Census *census)
 	Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
 	TableScanDesc scan = table_beginscan_strat(relation, snapshot, 0, NULL, true, false);
 	TupleTableSlot *slot = table_slot_create(relation, NULL);
+	TimestampTz now = GetCurrentTimestamp();
 
 	while (table_scan_getnextslot(scan, ForwardScanDirection, slot))
 	{
@@ -68,7 +71,12 @@ count_table(int table, Oid relid, Census *census)
 		if (census->first[table] == DT_NOBEGIN || received_at < census->first[table])
 			census->first[table] = received_at;
 		if (table != CLINICAL_RETRIED)
+		{
+			TimestampTz since = clinical_stage_since(slot);
+
 			census->waiting[lane]++;
+			census->oldest[lane] = Min(census->oldest[lane], since == 0 ? now : since);
+		}
 		census->low[table][lane] = Min(census->low[table][lane], block);
 		count_quota(census, clinical_stage_quota_project(slot));
 	}
@@ -88,6 +96,8 @@ count_tables(void)
 	StaticAssertStmt(InvalidBlockNumber == 0xFFFFFFFF, "no block must be all ones");
 	for (int table = 0; table < CLINICAL_STAGES; table++)
 		census->first[table] = DT_NOBEGIN;
+	for (int lane = 0; lane < CLINICAL_LANES; lane++)
+		census->oldest[lane] = DT_NOEND;
 	for (int table = 0; table < CLINICAL_STAGES; table++)
 		count_table(table, clinical_stage_table(table), census);
 	return census;
@@ -104,7 +114,10 @@ adopt_census(ClinicalBacklog *backlog, const Census *census)
 			pg_atomic_write_u32(&backlog->low[table][lane], census->low[table][lane]);
 	}
 	for (int lane = 0; lane < CLINICAL_LANES; lane++)
+	{
+		pg_atomic_write_u64(&backlog->oldest[lane], (uint64) census->oldest[lane]);
 		pg_atomic_write_u32(&backlog->waiting[lane], census->waiting[lane]);
+	}
 	for (int i = 0; i < CLINICAL_MAX_QUOTAS; i++)
 	{
 		pg_atomic_write_u64(&backlog->quota_project[i], census->quota_project[i]);
@@ -112,6 +125,7 @@ adopt_census(ClinicalBacklog *backlog, const Census *census)
 	}
 	pg_atomic_write_u64(&backlog->retry_due, census->rows[CLINICAL_RETRIED] > 0 ? (uint64) DT_NOBEGIN : (uint64) DT_NOEND);
 	pg_atomic_write_u64(&backlog->count, census->count);
+	clinical_counts_of(clinical_stage_parent(), (int64) census->count);
 }
 
 /* The first count of a database, since the server has started or the extension was made. */

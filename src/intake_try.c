@@ -28,6 +28,7 @@
 #include "utils/timestamp.h"
 
 #include "intake.h"
+#include "observe.h"
 #include "worker.h"
 
 /* The wait (ms) after the first failure; it doubles with each further one */
@@ -205,7 +206,7 @@ put_off_failed(ClinicalBacklog *backlog, ClinicalStaged *staged, bool of_the_ser
 	staged->values[CLINICAL_STAGED_ATTEMPTS] = Int32GetDatum(failures);
 	staged->nulls[CLINICAL_STAGED_ATTEMPTS] = false;
 	clinical_intake_put_off(backlog, staged, next_attempt(staged, failures, of_the_server));
-	clinical_intake_stat(backlog, CLINICAL_STAT_RETRIED, 1);
+	clinical_count_now(CLINICAL_COUNT_RETRIED, 0, 1);
 }
 
 /* Put a report that failed alone where it belongs; it is out of its table already.  Was it put off? */
@@ -265,6 +266,7 @@ clinical_intake_try(ClinicalBacklog *backlog, ClinicalStaged **reports, int coun
 
 	if (sqlerrcode == 0)
 		return CLINICAL_TRIED;
+	clinical_count_now(CLINICAL_COUNT_BATCHES_FAILED, 0, 1);
 	if (count == 1)
 		(void) report_failed(backlog, reports[0], sqlerrcode);
 	else if (timed_out && can_give_up)
