@@ -159,6 +159,7 @@ extern void clinical_progress_phase(int phase);
 extern void clinical_progress_set(int number, uint64 value);
 extern void clinical_progress_add(ClinicalActivity activity, int number, uint64 value);
 extern uint64 clinical_progress_get(int number);
+extern bool clinical_progress_own(ClinicalActivity activity, ClinicalProgress *found);
 extern bool clinical_progress_next(int *number, ClinicalActivity activity, ClinicalProgress *found);
 extern void clinical_progress_end(void);
 

@@ -175,6 +175,9 @@ extern bool clinical_segments_turn(ClinicalBacklog *backlog, bool idle, MemoryCo
 extern void clinical_segments_order(ClinicalBacklog *backlog, int *order);
 extern void clinical_segment_empty(Oid relid);
 
+/* intake_health.c */
+extern void clinical_intake_health_init(void);
+
 /* intake_submit.c */
 
 /* A report as it is submitted; NULL and 0: not given */

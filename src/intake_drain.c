@@ -94,6 +94,7 @@ drain_batch(ClinicalBacklog *backlog, int limit, bool in_worker, bool marked_onl
 	found = batch->count;
 	batch->count = clinical_stage_take(backlog, batch->reports, batch->count);
 	clinical_intake_wait_turn(backlog, batch);
+	clinical_worker_works_on(batch->lanes, (uint32) batch->count);
 	clinical_intake_stat(backlog, CLINICAL_STAT_CLAIM_US, elapsed_us(start));
 	CLINICAL_FAULT("drain_taken");
 	if (clinical_intake_try(backlog, batch->reports, batch->count, in_worker) == CLINICAL_TIMED_OUT)
@@ -373,10 +374,15 @@ static void
 gather(void)
 {
 	static TimestampTz ended_at = 0;
+	static uint32 wait_event = 0;
 	TimestampTz now = GetCurrentTimestamp();
 
 	if (last_count < FEW && !TimestampDifferenceExceeds(ended_at, now, GATHER_WITHIN))
+	{
+		pgstat_report_wait_start(CLINICAL_WAIT_EVENT(wait_event, "ClinicalGather"));
 		pg_usleep(GATHER_US);
+		pgstat_report_wait_end();
+	}
 	ended_at = GetCurrentTimestamp();
 }
 

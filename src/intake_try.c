@@ -265,6 +265,7 @@ clinical_intake_try(ClinicalBacklog *backlog, ClinicalStaged **reports, int coun
 
 	if (sqlerrcode == 0)
 		return CLINICAL_TRIED;
+	clinical_worker_failed();
 	if (count == 1)
 		(void) report_failed(backlog, reports[0], sqlerrcode);
 	else if (timed_out && can_give_up)

@@ -169,7 +169,7 @@ lock_job(Datum id)
 	return TextDatumGetCString(status);
 }
 
-/* A job that is locked is cancelled. */
+/* A job that is locked is cancelled.  If nobody makes it, that is all that becomes of it; else who makes it tells. */
 static void
 cancel_job(Datum id)
 {
@@ -177,12 +177,15 @@ cancel_job(Datum id)
 		"UPDATE clinical.report_job AS j"
 		"   SET status = 'cancelled', ended_at = pg_catalog.clock_timestamp(), cancelled_at = pg_catalog.clock_timestamp(),"
 		"       cancelled_by = SESSION_USER, worker = NULL"
-		" WHERE j.id OPERATOR(pg_catalog.=) $1",
+		" WHERE j.id OPERATOR(pg_catalog.=) $1"
+		" RETURNING j.project_id, (SELECT p.code FROM clinical.project p WHERE p.id OPERATOR(pg_catalog.=) j.project_id)",
 		1, {UUIDOID}
 	};
 
 	SPI_connect();
 	clinical_server_execute(&plan, &id, NULL);
+	if (!clinical_report_is_run(DatumGetUUIDP(id)))
+		clinical_report_job_cancelled(DatumGetInt64(clinical_result(0, 1)), TextDatumGetCString(clinical_result(0, 2)), DatumGetUUIDP(id));
 	SPI_finish();
 }
 

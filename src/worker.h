@@ -72,6 +72,17 @@ extern void clinical_want_workers(int further);
  */
 extern void clinical_worker_occupied(bool occupied);
 
+/*
+ * In a worker: it has so many reports of these lanes (a bit each) in hand, until its
+ * transaction ends; and a batch, or something else that it was to do, failed, and it
+ * goes on.  For stat_worker; elsewhere nothing comes of it.
+ */
+extern void clinical_worker_works_on(uint64 lanes, uint32 reports);
+extern void clinical_worker_failed(void);
+
+/* For health(): does no worker run here?  On purpose: it was said that none is to run. */
+extern bool clinical_worker_missing(bool *on_purpose, const char **why, const char **remedy);
+
 /* The processes that work in this database, first and further */
 extern int	clinical_workers_running(void);
 extern bool clinical_in_worker(void);

@@ -69,7 +69,7 @@ static Finding finding = NOT_LOOKED;
 static uint32 asks_seen = 0;	/* the slot's, before the last look */
 static TimestampTz due[CLINICAL_MAX_JOBS];
 static bool wrote = false;		/* has the job that runs changed anything? */
-static TimestampTz last_work;	/* of a further worker */
+static TimestampTz last_work;
 static int	last_sqlerrcode = 0;
 static MemoryContext loop_context = NULL;	/* emptied between rounds of jobs */
 static emit_log_hook_type previous_log_hook = NULL;
@@ -267,6 +267,7 @@ clinical_worker_commit(void)
 	if (TransactionIdIsValid(GetTopTransactionIdIfAny()))
 		wrote = true;
 	CommitTransactionCommand();
+	clinical_doing_settle(true);
 	MemoryContextSwitchTo(loop_context);
 	CLINICAL_FAULT("worker_committed");
 	pgstat_report_stat(true);
@@ -278,6 +279,7 @@ void
 clinical_worker_abort(void)
 {
 	AbortCurrentTransaction();
+	clinical_doing_settle(false);
 	MemoryContextSwitchTo(loop_context);
 	pgstat_report_stat(true);
 	pgstat_report_activity(STATE_IDLE, NULL);
@@ -354,11 +356,13 @@ run_job(int index)
 	TimestampTz now;
 
 	wrote = false;
+	clinical_doing_begin(index);
 	delay = clinical_jobs[index]->run();
 	now = GetCurrentTimestamp();
 	due[index] = delay < 0 ? DT_NOEND : TimestampTzPlusMilliseconds(now, delay);
 	if (delay == 0 || wrote)
 		last_work = now;
+	clinical_doing_end(wrote, last_work);
 }
 
 /*

@@ -112,6 +112,7 @@ initialize_shared(ClinicalWorkers *shared)
 	for (int i = 0; i < shared->nslots; i++)
 	{
 		pg_atomic_init_u32(&shared->slots[i].woken, 0);
+		clinical_doing_initialize(&shared->slots[i].doing);
 		initialize_backlog(&shared->slots[i].backlog);
 	}
 }
@@ -194,6 +195,7 @@ clinical_slot_make(Oid database)
 	slot->next_start = 0;
 	slot->failures = 0;
 	slot->sqlerrcode = 0;
+	slot->starts = 0;
 	clinical_further_initialize(&slot->further);
 	pg_atomic_write_u32(&slot->backlog.counted, 0);
 	for (int i = 0; i < CLINICAL_NSTATS; i++)
@@ -311,6 +313,8 @@ clinical_slot_attach(ClinicalSlot *slot, const ClinicalWorkerStart *start)
 		slot->proc = MyProc;
 		slot->role = start->role;
 		slot->started_at = GetCurrentTimestamp();
+		slot->starts++;
+		clinical_doing_reset(&slot->doing);
 		pg_atomic_fetch_add_u32(&slot->further.processes, 1);
 	}
 	LWLockRelease(clinical_workers_lock);
