@@ -18,6 +18,7 @@
 #include "intake.h"
 #include "monitor.h"
 #include "observation.h"
+#include "observe.h"
 #include "patient.h"
 #include "project.h"
 #include "report.h"
@@ -45,6 +46,7 @@ _PG_init(void)
 #endif
 	clinical_log_init();
 	clinical_log_applies = clinical_database_may_have_extension;
+	clinical_event_init();
 	clinical_access_init();
 	clinical_audit_init();
 	clinical_redact_related = redact_related;

@@ -76,6 +76,7 @@ extern bool (*clinical_log_applies) (void);
 extern void clinical_log_init(void);
 extern bool clinical_logs_values(void);
 extern char *clinical_telling_settings(void);
+extern void clinical_log_facts(const char *message, const char *facts);
 
 /* core_plan.c: statements that are prepared once a session */
 

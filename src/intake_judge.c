@@ -216,6 +216,7 @@ clinical_intake_prepare(ClinicalStaged *staged)
 	staged->version_id = 0;
 	staged->detail = NULL;
 	staged->reason = NULL;
+	staged->sqlerrcode = 0;
 	memset(&staged->verdict, 0, sizeof(staged->verdict));
 	if (!staged->nulls[CLINICAL_STAGED_DIGEST])
 	{

@@ -106,7 +106,10 @@ add_aside(ClinicalRows *rows, const ClinicalStaged *staged)
 	if (staged->known)
 		clinical_rows_set(rows, ASIDE_PROJECT_ID, Int64GetDatum(staged->project_id));
 	if (strcmp(staged->outcome, "quarantined") == 0)
+	{
 		clinical_rows_set(rows, ASIDE_REASON, CStringGetTextDatum(staged->reason));
+		clinical_intake_tell_quarantined(staged);
+	}
 	if (staged->detail != NULL)
 		clinical_rows_set(rows, ASIDE_DETAIL, JsonbPGetDatum(staged->detail));
 	clinical_rows_set(rows, ASIDE_CAPTURED_AT, TimestampTzGetDatum(staged->captured_at));

@@ -312,7 +312,10 @@ submit(ClinicalBacklog *backlog, ClinicalSubmission *submission)
 		submission->actor = clinical_actor_in_force();
 	clinical_submission_require(submission);
 	if (clinical_intake_is_full(backlog, clinical_queue_capacity))
+	{
+		clinical_intake_tell_full(backlog, CLINICAL_WHOLE_QUEUE, 0, clinical_queue_capacity);
 		return BUSY;
+	}
 	if (!submission->has_id)
 		submission->id = clinical_uuid7();
 	else if (id_is_used(submission, &answer))

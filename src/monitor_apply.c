@@ -20,6 +20,7 @@
 #include "utils/uuid.h"
 
 #include "monitor.h"
+#include "observe.h"
 #include "worker.h"
 
 /*
@@ -182,6 +183,20 @@ store_alert(const Applying *applying, Datum id, const Streak *streak, int events
 	clinical_escalation_will_be_due(due);
 }
 
+/* Let those who run the server know, once the transaction is committed; nothing in it is of the patient. */
+static void
+log_opened(const Applying *applying, Datum id)
+{
+	const ClinicalMonitor *monitor = applying->monitor;
+
+	if (clinical_event_wanted(CLINICAL_EVENT_ALERT_OPENED))
+		clinical_event_at_commit(CLINICAL_EVENT_ALERT_OPENED, "%srule=%s kind=%s severity=%s alert_id=%s%s",
+								 clinical_event_project(applying->project_id), clinical_event_value(monitor->code),
+								 monitor->kind_name, monitor->severity,
+								 DatumGetCString(DirectFunctionCall1(uuid_out, id)),
+								 clinical_event_trace(applying->cause->trace_parent));
+}
+
 /* A streak without alert: raise one. */
 static void
 open_alert(const Applying *applying, const Streak *streak)
@@ -193,6 +208,7 @@ open_alert(const Applying *applying, const Streak *streak)
 	if (streak->cleared)
 		tell(applying, id, "cleared", "open", 0, (Datum) 0);
 	clinical_alert_announce(id, applying->monitor->code, applying->monitor->severity, "opened");
+	log_opened(applying, id);
 }
 
 /* How a streak differs from what its alert has */

@@ -22,6 +22,7 @@
 #include "utils/uuid.h"
 
 #include "monitor.h"
+#include "observe.h"
 #include "worker.h"
 
 /* So many alerts are escalated in one transaction */
@@ -41,6 +42,7 @@ typedef struct Due
 	int			level;
 	TimestampTz opened_at;
 	char	   *severity;
+	int64		project_id;
 } Due;
 
 /* The earliest one that this transaction leaves to be escalated */
@@ -78,7 +80,7 @@ static int
 lock_due(TimestampTz now, Due *found)
 {
 	static ClinicalPlan plan = {
-		"SELECT a.patient_id, a.id, a.rule_id, a.rule_version, a.escalation_level, a.opened_at, a.severity"
+		"SELECT a.patient_id, a.id, a.rule_id, a.rule_version, a.escalation_level, a.opened_at, a.severity, a.project_id"
 		"  FROM clinical.alert a WHERE a.escalate_at OPERATOR(pg_catalog.<=) $1"
 		" ORDER BY a.escalate_at LIMIT $2 FOR NO KEY UPDATE SKIP LOCKED",
 		2, {TIMESTAMPTZOID, INT8OID}
@@ -95,6 +97,7 @@ lock_due(TimestampTz now, Due *found)
 		found[i].level = DatumGetInt32(clinical_result(i, 5));
 		found[i].opened_at = DatumGetTimestampTz(clinical_result(i, 6));
 		found[i].severity = TextDatumGetCString(clinical_result(i, 7));
+		found[i].project_id = DatumGetInt64(clinical_result(i, 8));
 	}
 	return (int) SPI_processed;
 }
@@ -116,6 +119,11 @@ escalate(const Due *due)
 	clinical_server_execute(&plan, values, next == DT_NOEND ? "   n" : NULL);
 	clinical_alert_tell(due->patient_id, due->id, &event);
 	clinical_alert_announce(due->id, monitor->code, due->severity, "escalated");
+	if (clinical_event_wanted(CLINICAL_EVENT_ALERT_ESCALATED))
+		clinical_event_at_commit(CLINICAL_EVENT_ALERT_ESCALATED, "%srule=%s kind=%s severity=%s level=%d alert_id=%s",
+								 clinical_event_project(due->project_id), clinical_event_value(monitor->code),
+								 monitor->kind_name, due->severity, due->level + 1,
+								 DatumGetCString(DirectFunctionCall1(uuid_out, due->id)));
 }
 
 /* When the first of all alerts is due; DT_NOEND: none ever is. */

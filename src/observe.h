@@ -72,9 +72,16 @@ extern void clinical_count_now(ClinicalCounter counter, int64 project_id, uint64
 extern uint64 clinical_counted(ClinicalCounter counter, int64 project_id);
 extern void clinical_measure(ClinicalHistogram histogram, uint64 us, uint32 number);
 
-/* observe_log.c: lines in the log that begin with a code */
+/*
+ * observe_log.c: lines in the log that begin with a code
+ *
+ * What stands in them are keys, codes and numbers as key=value pairs with a blank in
+ * between, never what a patient is called, has or has said, nor the words of an
+ * error: core_log.c lets them through as they are.  A text of people goes through
+ * clinical_event_value().
+ */
 
-typedef enum ClinicalEvent
+typedef enum ClinicalLogEvent
 {
 	CLINICAL_EVENT_WORKER_STARTED,
 	CLINICAL_EVENT_WORKER_ENDED,
@@ -82,13 +89,38 @@ typedef enum ClinicalEvent
 	CLINICAL_EVENT_QUARANTINED,
 	CLINICAL_EVENT_QUEUE_FULL,
 	CLINICAL_EVENT_QUEUE_ROOM,
+	CLINICAL_EVENT_PUT_OFF,
 	CLINICAL_EVENT_REPORT_CANCELLED,
 	CLINICAL_EVENT_REPORT_FAILED,
 	CLINICAL_EVENT_ALERT_OPENED,
+	CLINICAL_EVENT_ALERT_ESCALATED,
+	CLINICAL_EVENT_LEFT_OUT,	/* not for others: lines of another code that there
+								 * were too many of */
 	CLINICAL_NEVENTS
-} ClinicalEvent;
+} ClinicalLogEvent;
 
-extern void clinical_event(ClinicalEvent event, const char *format,...) pg_attribute_printf(2, 3);
-extern void clinical_event_at_commit(ClinicalEvent event, const char *format,...) pg_attribute_printf(2, 3);
+extern void clinical_event_init(void);
+
+/* At once, whatever becomes of the transaction; also where there is none */
+extern void clinical_event(ClinicalLogEvent event, const char *format,...) pg_attribute_printf(2, 3);
+
+/*
+ * Once the transaction, and each savepoint on the way, is committed.  Where there
+ * may be many in one transaction, ask before the facts are gathered whether one
+ * more is wanted: if not, it was counted.
+ */
+extern bool clinical_event_wanted(ClinicalLogEvent event);
+extern void clinical_event_at_commit(ClinicalLogEvent event, const char *format,...) pg_attribute_printf(2, 3);
+
+/* Pieces of the facts: a value, quoted if need be; "project=CODE " or ""; " trace_id=ID" or "" */
+extern const char *clinical_event_value(const char *value);
+extern const char *clinical_event_project(int64 project_id);
+extern const char *clinical_event_trace(Datum trace_parent);	/* text; 0: none */
+
+/* In a process that waits: what lines were left out, if any were, and are not told yet */
+extern void clinical_event_tell_left_out(void);
+
+/* In a transaction: lines that this process writes outside of one name its database, too */
+extern void clinical_event_know_database(void);
 
 #endif							/* CLINICAL_OBSERVE_H */

@@ -112,6 +112,18 @@ typedef enum ClinicalIntakeStat
 	CLINICAL_NSTATS
 } ClinicalIntakeStat;
 
+/* Since when the queue, or a project's share of it, has no place, as long as that is so */
+typedef struct ClinicalFull
+{
+	pg_atomic_uint32 state;		/* whose owner alone writes the rest */
+	TimestampTz since;
+	int64		limit;			/* of a share */
+	char		project[96];	/* whose share it is, as the log has it */
+} ClinicalFull;
+
+/* Of these, the one that is about the whole queue */
+#define CLINICAL_WHOLE_QUEUE CLINICAL_MAX_QUOTAS
+
 typedef struct ClinicalBacklog
 {
 	pg_atomic_uint64 count;		/* places taken: in flight and committed */
@@ -135,6 +147,7 @@ typedef struct ClinicalBacklog
 	pg_atomic_uint64 quota_project[CLINICAL_MAX_QUOTAS];	/* that have a share; 0:
 															 * none */
 	pg_atomic_uint32 quota_count[CLINICAL_MAX_QUOTAS];	/* places they have taken */
+	ClinicalFull full[CLINICAL_MAX_QUOTAS + 1]; /* their shares, and the queue */
 	pg_atomic_uint64 stats[CLINICAL_NSTATS];
 	pg_atomic_uint32 jobs_asked;	/* goes up when a project report is asked for */
 	pg_atomic_uint32 jobs_queued;	/* is there perhaps one that nobody makes yet? */

@@ -83,6 +83,8 @@ initialize_backlog(ClinicalBacklog *backlog)
 		pg_atomic_init_u64(&backlog->quota_project[i], 0);
 		pg_atomic_init_u32(&backlog->quota_count[i], 0);
 	}
+	for (int i = 0; i < (int) lengthof(backlog->full); i++)
+		pg_atomic_init_u32(&backlog->full[i].state, 0);
 	for (int i = 0; i < CLINICAL_NSTATS; i++)
 		pg_atomic_init_u64(&backlog->stats[i], 0);
 	pg_atomic_init_u32(&backlog->jobs_asked, 0);
