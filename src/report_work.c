@@ -25,6 +25,7 @@
 
 #include "intake.h"
 #include "monitor.h"
+#include "observe.h"
 #include "report.h"
 #include "worker.h"
 
@@ -47,6 +48,8 @@ typedef struct Job
 	char	   *role_name;
 	Datum		period;
 	Jsonb	   *options;
+	TimestampTz requested_at;
+	text	   *trace_parent;	/* empty: none */
 	ClinicalReportScope scope;
 } Job;
 
@@ -200,7 +203,8 @@ claim(Job *job)
 		"  FROM (SELECT r.id FROM clinical.report_job r WHERE r.status OPERATOR(pg_catalog.=) 'queued'"
 		"         ORDER BY r.requested_at, r.id LIMIT 1 FOR NO KEY UPDATE SKIP LOCKED) l"
 		" WHERE j.id OPERATOR(pg_catalog.=) l.id"
-		" RETURNING j.id, j.attempts, j.role::pg_catalog.oid, j.role_name, j.project_id, j.period, j.options",
+		" RETURNING j.id, j.attempts, j.role::pg_catalog.oid, j.role_name, j.project_id, j.period, j.options, j.requested_at,"
+		"       COALESCE(j.trace_parent, '')",
 		1, {INT4OID}
 	};
 	Datum		pid = Int32GetDatum(MyProcPid);
@@ -222,6 +226,8 @@ claim(Job *job)
 		job->scope.project_id = DatumGetInt64(clinical_result(0, 5));
 		job->period = datumCopy(clinical_result(0, 6), false, -1);
 		job->options = DatumGetJsonbP(datumCopy(clinical_result(0, 7), false, -1));
+		job->requested_at = DatumGetTimestampTz(clinical_result(0, 8));
+		job->trace_parent = DatumGetTextPP(datumCopy(clinical_result(0, 9), false, -1));
 		MemoryContextSwitchTo(spi);
 		clinical_report_slot_name(&job->id);
 	}
@@ -310,18 +316,24 @@ make(Job *job)
 {
 	char		workers[16];
 	Jsonb	   *document;
+	bool		stored;
 
 	if (!clinical_worker_begin("making a report"))
 		return;
 	snprintf(workers, sizeof(workers), "%d", clinical_report_parallel_workers);
 	(void) set_config_option("max_parallel_workers_per_gather", workers, PGC_USERSET, PGC_S_SESSION, GUC_ACTION_LOCAL, true, 0, false);
+	clinical_step_report_begins(job->trace_parent, job->scope.project_id, &job->id, job->attempts, job->requested_at);
 	read_job(job);
 	clinical_report_progress_begin(&job->scope, &job->id);
 	document = clinical_report_run(&job->scope);
 	CLINICAL_FAULT("report_computed");
-	if (store(job, document))
+	clinical_step_report_phase("storing");
+	stored = store(job, document);
+	if (stored)
 		announce(job);
 	clinical_worker_commit();
+	/* or it was cancelled meanwhile */
+	clinical_step_report_ends(stored ? 0 : ERRCODE_QUERY_CANCELED);
 	clinical_report_progress_end();
 }
 
@@ -347,6 +359,7 @@ try_job(Job *job)
 		sqlerrcode = error->sqlerrcode;
 		FreeErrorData(error);
 		clinical_report_progress_end();
+		clinical_step_report_ends(sqlerrcode);
 		clinical_worker_abort();
 	}
 	PG_END_TRY();
