@@ -59,6 +59,8 @@ _PG_init(void)
 	clinical_audit_comparison = &clinical_observation_comparison;
 	clinical_register_invariants(clinical_observation_invariants, clinical_observation_ninvariants);
 	clinical_intake_init();
+	/* after the intake, so that spans are there before what waits is counted less */
+	clinical_trace_init();
 	/* after the intake, so that reports do not wait for it */
 	clinical_seal_init();
 	clinical_register_invariants(clinical_intake_invariants, clinical_intake_ninvariants);

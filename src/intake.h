@@ -204,6 +204,7 @@ typedef struct ClinicalSubmission
 	text	   *actor;
 	text	   *trace_parent;
 	Jsonb	   *data;
+	TimestampTz received_at;	/* set when it is staged */
 } ClinicalSubmission;
 
 extern void clinical_submission_require(const ClinicalSubmission *submission);

@@ -28,6 +28,7 @@
 #include "utils/timestamp.h"
 
 #include "intake.h"
+#include "observe.h"
 #include "worker.h"
 
 PG_FUNCTION_INFO_V1(clinical_process_reports);
@@ -93,6 +94,7 @@ drain_batch(ClinicalBacklog *backlog, int limit, bool in_worker, bool marked_onl
 		return 0;
 	found = batch->count;
 	batch->count = clinical_stage_take(backlog, batch->reports, batch->count);
+	clinical_step_batch(batch->count);
 	clinical_intake_wait_turn(backlog, batch);
 	clinical_worker_works_on(batch->lanes, (uint32) batch->count);
 	clinical_intake_stat(backlog, CLINICAL_STAT_CLAIM_US, elapsed_us(start));
@@ -137,6 +139,7 @@ mark_one(ClinicalBacklog *backlog)
 		return true;
 	if (crashes >= MAX_CRASHES)
 	{
+		clinical_step_batch(1);
 		clinical_intake_prepare(staged);
 		clinical_intake_set_aside(staged, "crashed", NULL, NULL);
 		clinical_intake_store_aside(staged);

@@ -13,6 +13,7 @@
 #define CLINICAL_OBSERVE_H
 
 #include "datatype/timestamp.h"
+#include "utils/uuid.h"
 
 /* observe.c */
 extern void clinical_observe_init(const int *max_databases);
@@ -122,5 +123,76 @@ extern void clinical_event_tell_left_out(void);
 
 /* In a transaction: lines that this process writes outside of one name its database, too */
 extern void clinical_event_know_database(void);
+
+/* observe_trace.c: the trace that a call belongs to, by W3C Trace Context */
+
+typedef struct ClinicalTrace
+{
+	uint8		trace_id[16];
+	uint8		parent_id[8];	/* the client's span */
+} ClinicalTrace;
+
+extern void clinical_trace_init(void);
+extern bool clinical_trace_parent_is_valid(const char *parent, size_t length);
+extern text *clinical_trace_parent_in_force(void);
+extern bool clinical_trace_read(const text *trace_parent, ClinicalTrace *trace);
+
+/*
+ * observe_step.c: the steps of which spans are kept, if their trace is sampled.
+ * They are kept when the transaction commits; those of a project report that was
+ * not made, at once.
+ */
+extern void clinical_step_init(void);
+extern void clinical_step_submitted(const text *trace_parent, const pg_uuid_t *submission_id, const char *outcome,
+									TimestampTz began_at, TimestampTz received_at);
+extern void clinical_step_batch(int count);
+extern void clinical_step_processed(const text *trace_parent, const pg_uuid_t *submission_id, int64 project_id,
+									TimestampTz received_at, const char *outcome, const char *reason);
+extern void clinical_step_alert(const text *trace_parent, const pg_uuid_t *submission_id, int64 project_id,
+								const pg_uuid_t *alert_id, const char *event, const char *rule, const char *severity,
+								TimestampTz began_at);
+extern void clinical_step_report_begins(const text *trace_parent, int64 project_id, const pg_uuid_t *report_id,
+										int attempt, TimestampTz asked_at);
+extern void clinical_step_report_phase(const char *phase);
+extern void clinical_step_report_ends(int sqlerrcode);
+
+/* observe_span.c: where spans are kept until somebody takes them */
+
+typedef enum ClinicalSpanKind
+{
+	CLINICAL_SPAN_SUBMIT,
+	CLINICAL_SPAN_WAIT,			/* in the queue */
+	CLINICAL_SPAN_PROCESS,
+	CLINICAL_SPAN_ALERT,
+	CLINICAL_SPAN_REPORT,
+	CLINICAL_SPAN_REPORT_WAIT,	/* of a job */
+	CLINICAL_SPAN_REPORT_PHASE
+} ClinicalSpanKind;
+
+/* Numbers that are 0, and texts that are empty, are left out when it is given out */
+typedef struct ClinicalSpan
+{
+	ClinicalSpanKind kind;
+	uint8		trace_id[16];
+	uint8		id[8];
+	uint8		parent_id[8];
+	TimestampTz began_at;
+	TimestampTz ended_at;		/* 0: when the transaction commits */
+	bool		failed;
+	int			number;			/* reports of a batch, or the attempt of a job */
+	int64		project_id;
+	pg_uuid_t	about;			/* the submission, or the report that was asked for */
+	pg_uuid_t	alert_id;
+	char		outcome[20];
+	char		code[64];		/* reason of quarantine, code of the rule, phase, SQLSTATE */
+	char		severity[12];
+} ClinicalSpan;
+
+extern void clinical_span_init(void);
+extern bool clinical_spans_are_kept(void);
+extern void clinical_span_at_commit(const ClinicalSpan *span);
+extern void clinical_span_now(const ClinicalSpan *span);
+extern int	clinical_spans_take(ClinicalSpan *spans, int limit);
+extern void clinical_spans_count(uint64 *recorded, uint64 *lost);
 
 #endif							/* CLINICAL_OBSERVE_H */

@@ -11,6 +11,7 @@
 #include "miscadmin.h"
 #include "utils/builtins.h"
 
+#include "observe.h"
 #include "report.h"
 
 PG_FUNCTION_INFO_V1(clinical_generate_report);
@@ -20,11 +21,14 @@ Datum
 clinical_generate_report(PG_FUNCTION_ARGS)
 {
 	ClinicalReportScope scope;
+	ClinicalReportOrder order = {0};
 	MemoryContext caller = CurrentMemoryContext;
 	Jsonb	   *volatile document;
 
 	clinical_report_read_args(fcinfo, &scope);
-	clinical_report_begin(&scope, NULL, GetUserNameFromId(scope.role, false));
+	order.role = GetUserNameFromId(scope.role, false);
+	order.trace_parent = clinical_trace_parent_in_force();
+	clinical_report_begin(&scope, &order);
 	PG_TRY();
 	{
 		document = clinical_report_run(&scope);

@@ -137,7 +137,17 @@ extern void clinical_report_stop(const pg_uuid_t *id);
 extern void clinical_report_asked(void);
 
 /* report_end.c: how they end */
-extern void clinical_report_begin(const ClinicalReportScope *scope, const pg_uuid_t *id, const char *role);
+
+typedef struct ClinicalReportOrder
+{
+	const char *role;			/* for whom it is made */
+	const text *trace_parent;	/* NULL or empty: none */
+	const pg_uuid_t *id;		/* of the job; NULL: a session makes it */
+	int			attempt;		/* of a job */
+	TimestampTz asked_at;		/* as well */
+} ClinicalReportOrder;
+
+extern void clinical_report_begin(const ClinicalReportScope *scope, const ClinicalReportOrder *order);
 extern void clinical_report_done(void);
 extern void clinical_report_unwanted(void);
 extern void clinical_report_forget(void);

@@ -16,7 +16,6 @@
 #include "postgres.h"
 
 #include "lib/stringinfo.h"
-#include "libpq/libpq.h"
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "storage/ipc.h"
@@ -47,11 +46,12 @@ static const struct
 {
 	const char *name;
 	ClinicalCounter counter;
+	int			sqlerrcode;		/* -1: the session ends */
 }			causes[] = {
-	[CANCEL_REQUEST] = {"cancel_request", CLINICAL_COUNT_REPORT_CANCEL_REQUEST},
-	[TIME_LIMIT] = {"time_limit", CLINICAL_COUNT_REPORT_TIME_LIMIT},
-	[CLIENT_GONE] = {"client_gone", CLINICAL_COUNT_REPORT_CLIENT_GONE},
-	[ENDED] = {"ended", CLINICAL_COUNT_REPORT_ENDED},
+	[CANCEL_REQUEST] = {"cancel_request", CLINICAL_COUNT_REPORT_CANCEL_REQUEST, ERRCODE_QUERY_CANCELED},
+	[TIME_LIMIT] = {"time_limit", CLINICAL_COUNT_REPORT_TIME_LIMIT, ERRCODE_QUERY_CANCELED},
+	[CLIENT_GONE] = {"client_gone", CLINICAL_COUNT_REPORT_CLIENT_GONE, -1},
+	[ENDED] = {"ended", CLINICAL_COUNT_REPORT_ENDED, -1},
 };
 
 /* The report that this process makes: all that is told of it, since nothing can be looked up when it ends */
@@ -100,7 +100,7 @@ put_progress(StringInfo facts)
  * that comes up meanwhile takes the place of the error that it ends with.
  */
 static void
-end_report(ClinicalCounter counter, ClinicalLogEvent event, const char *key, const char *value)
+end_report(int sqlerrcode, ClinicalCounter counter, ClinicalLogEvent event, const char *key, const char *value)
 {
 	StringInfoData facts;
 
@@ -112,6 +112,7 @@ end_report(ClinicalCounter counter, ClinicalLogEvent event, const char *key, con
 	put_progress(&facts);
 	clinical_event(event, "%s=%s %s", key, value, facts.data);
 	pfree(facts.data);
+	clinical_step_report_ends(sqlerrcode);
 	clinical_report_progress_end();
 	RESUME_INTERRUPTS();
 }
@@ -120,7 +121,7 @@ end_report(ClinicalCounter counter, ClinicalLogEvent event, const char *key, con
 static void
 end_cancelled(Cause cause)
 {
-	end_report(causes[cause].counter, CLINICAL_EVENT_REPORT_CANCELLED, "cause", causes[cause].name);
+	end_report(causes[cause].sqlerrcode, causes[cause].counter, CLINICAL_EVENT_REPORT_CANCELLED, "cause", causes[cause].name);
 }
 
 /* What ends this session?  The message is gone by the time that somebody can ask. */
@@ -138,28 +139,30 @@ cause_of_exit(void)
 static void
 session_ends(int code, Datum arg)
 {
+	if (!note.under_way)
+		return;
 	LWLockReleaseAll();
-	if (note.under_way)
-		end_cancelled(cause_of_exit());
+	end_cancelled(cause_of_exit());
 }
 
-/* A report begins, of a job or (NULL) of a session, with the rights of that role. */
+/* A report begins. */
 void
-clinical_report_begin(const ClinicalReportScope *scope, const pg_uuid_t *id, const char *role)
+clinical_report_begin(const ClinicalReportScope *scope, const ClinicalReportOrder *order)
 {
 	static bool registered = false;
 
 	if (!registered)
 		before_shmem_exit(session_ends, (Datum) 0);
 	registered = true;
-	clinical_report_progress_begin(scope, id);
-	note.is_job = id != NULL;
-	if (id != NULL)
-		note.id = *id;
+	clinical_report_progress_begin(scope, order->id);
+	clinical_step_report_begins(order->trace_parent, scope->project_id, order->id, order->attempt, order->asked_at);
+	note.is_job = order->id != NULL;
+	if (order->id != NULL)
+		note.id = *order->id;
 	note.project_id = scope->project_id;
 	strlcpy(note.project, scope->project_code, sizeof(note.project));
-	strlcpy(note.role, role, sizeof(note.role));
-	strlcpy(note.trace, clinical_event_trace(PointerGetDatum(clinical_trace_parent_in_force())), sizeof(note.trace));
+	strlcpy(note.role, order->role, sizeof(note.role));
+	strlcpy(note.trace, clinical_event_trace(PointerGetDatum(order->trace_parent)), sizeof(note.trace));
 	note.began_at = GetCurrentTimestamp();
 	note.under_way = true;
 }
@@ -173,6 +176,7 @@ clinical_report_done(void)
 	note.under_way = false;
 	clinical_count_now(CLINICAL_COUNT_REPORT_DONE, note.project_id, 1);
 	clinical_count_now(CLINICAL_COUNT_REPORT_MS, note.project_id, us / 1000);
+	clinical_step_report_ends(0);
 	clinical_report_progress_end();
 }
 
@@ -217,7 +221,7 @@ end_by_error(int sqlerrcode)
 	{
 		if (note.is_job)
 			clinical_worker_failed();
-		end_report(CLINICAL_COUNT_REPORT_FAILED, CLINICAL_EVENT_REPORT_FAILED, "sqlstate", unpack_sql_state(sqlerrcode));
+		end_report(sqlerrcode, CLINICAL_COUNT_REPORT_FAILED, CLINICAL_EVENT_REPORT_FAILED, "sqlstate", unpack_sql_state(sqlerrcode));
 	}
 }
 

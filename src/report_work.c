@@ -25,6 +25,7 @@
 
 #include "intake.h"
 #include "monitor.h"
+#include "observe.h"
 #include "report.h"
 #include "worker.h"
 
@@ -47,6 +48,8 @@ typedef struct Job
 	char	   *role_name;
 	Datum		period;
 	Jsonb	   *options;
+	TimestampTz requested_at;
+	text	   *trace_parent;	/* empty: none */
 	ClinicalReportScope scope;
 } Job;
 
@@ -195,6 +198,18 @@ jobs_are_stuck(const char **problem, const char **remedy)
 
 /* --- further workers --- */
 
+/* From now on it has an end that is told. */
+static void
+begin_report(const Job *job)
+{
+	ClinicalReportOrder order = {
+		.id = &job->id, .role = job->role_name, .trace_parent = job->trace_parent,
+		.attempt = job->attempts, .asked_at = job->requested_at
+	};
+
+	clinical_report_begin(&job->scope, &order);
+}
+
 /* Claim the job that was asked for first, in a transaction; false if there is none. */
 static bool
 claim(Job *job)
@@ -205,8 +220,8 @@ claim(Job *job)
 		"  FROM (SELECT r.id FROM clinical.report_job r WHERE r.status OPERATOR(pg_catalog.=) 'queued'"
 		"         ORDER BY r.requested_at, r.id LIMIT 1 FOR NO KEY UPDATE SKIP LOCKED) l"
 		" WHERE j.id OPERATOR(pg_catalog.=) l.id"
-		" RETURNING j.id, j.attempts, j.role::pg_catalog.oid, j.role_name, j.project_id, j.period, j.options,"
-		" (SELECT p.code FROM clinical.project p WHERE p.id OPERATOR(pg_catalog.=) j.project_id)",
+		" RETURNING j.id, j.attempts, j.role::pg_catalog.oid, j.role_name, j.project_id, j.period, j.options, j.requested_at,"
+		"       COALESCE(j.trace_parent, ''), (SELECT p.code FROM clinical.project p WHERE p.id OPERATOR(pg_catalog.=) j.project_id)",
 		1, {INT4OID}
 	};
 	Datum		pid = Int32GetDatum(MyProcPid);
@@ -228,7 +243,9 @@ claim(Job *job)
 		job->scope.project_id = DatumGetInt64(clinical_result(0, 5));
 		job->period = datumCopy(clinical_result(0, 6), false, -1);
 		job->options = DatumGetJsonbP(datumCopy(clinical_result(0, 7), false, -1));
-		job->scope.project_code = TextDatumGetCString(clinical_result(0, 8));
+		job->requested_at = DatumGetTimestampTz(clinical_result(0, 8));
+		job->trace_parent = DatumGetTextPP(datumCopy(clinical_result(0, 9), false, -1));
+		job->scope.project_code = TextDatumGetCString(clinical_result(0, 10));
 		job->scope.role = job->role;
 		MemoryContextSwitchTo(spi);
 		clinical_report_slot_name(&job->id);
@@ -236,7 +253,7 @@ claim(Job *job)
 	clinical_worker_commit();
 	job->claimed = found;
 	if (found)
-		clinical_report_begin(&job->scope, &job->id, job->role_name);
+		begin_report(job);
 	CLINICAL_FAULT("report_claimed");
 	return found;
 }
@@ -331,6 +348,7 @@ make(Job *job)
 	read_job(job);
 	document = clinical_report_run(&job->scope);
 	CLINICAL_FAULT("report_computed");
+	clinical_step_report_phase("storing");
 	stored = store(job, document);
 	if (stored)
 		announce(job);
