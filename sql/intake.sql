@@ -199,9 +199,12 @@ CREATE FUNCTION clinical.requeue(patient_id text, submission_id uuid, reason tex
 COMMENT ON FUNCTION clinical.requeue(text, uuid, text, jsonb) IS
 'Puts a report that is in quarantine back among the staged ones, and returns its status, queued. patch: a JSON merge patch (RFC 7396) with keys of submit_report (patient_id, captured_at, instrument, time_zone, report_data, the latter merged into it), for a copy; the original stays as it came. It has a place also in a full queue. reason: why; NULL takes clinical.reason of the transaction. SQLSTATE: 22023 an argument missing or malformed; P0002 submission not found, or the patient in the patch; 54000 the patched report data are too large; 55000 it is not in quarantine, or clinical is not in shared_preload_libraries; 25006 a standby or a read-only transaction; 0A000 on PREPARE TRANSACTION afterwards; 53400 there are more databases than clinical.max_databases.';
 
-CREATE FUNCTION clinical.intake_counts(OUT capacity bigint, OUT places_taken bigint, OUT waiting bigint, OUT put_off bigint,
-    OUT suspects bigint, OUT queued bigint, OUT busy bigint, OUT already_received bigint, OUT processed bigint, OUT retried bigint,
-    OUT batches bigint, OUT claim_us bigint, OUT batch_us bigint, OUT emptied bigint)
+CREATE FUNCTION clinical.intake_counts(OUT reset_at timestamptz, OUT backlog_at_reset bigint, OUT capacity bigint,
+    OUT places_taken bigint, OUT waiting bigint, OUT put_off bigint, OUT suspects bigint, OUT oldest_staged_age interval,
+    OUT staged_bytes bigint, OUT queued bigint, OUT kept bigint, OUT accepted bigint, OUT duplicate bigint, OUT conflict bigint,
+    OUT quarantined bigint, OUT requeued bigint, OUT withdrawn bigint, OUT bytes bigint, OUT busy bigint, OUT already_received bigint,
+    OUT processed bigint, OUT retried bigint, OUT batches bigint, OUT batches_failed bigint, OUT claim_us bigint, OUT batch_us bigint,
+    OUT emptied bigint)
     RETURNS record
     LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE
     AS 'MODULE_PATHNAME', 'clinical_intake_counts';
@@ -209,20 +212,32 @@ COMMENT ON FUNCTION clinical.intake_counts() IS
 'What is counted in shared memory about the intake of this database, see stat_intake. SQLSTATE: 55000 clinical is not in shared_preload_libraries; 53400 there are more databases than clinical.max_databases.';
 
 CREATE VIEW clinical.stat_intake WITH (security_invoker = true) AS
-    SELECT c.capacity, c.places_taken, c.waiting, c.put_off, c.suspects, c.queued, c.busy, c.already_received, c.processed, c.retried,
-           c.batches, c.claim_us, c.batch_us, c.emptied
+    SELECT c.queued OPERATOR(pg_catalog.+) c.kept AS received, c.accepted, c.duplicate, c.conflict, c.quarantined, c.requeued, c.withdrawn,
+           c.busy, c.already_received, c.waiting OPERATOR(pg_catalog.+) c.put_off AS backlog, c.backlog_at_reset, c.capacity,
+           c.oldest_staged_age, c.bytes, c.staged_bytes, c.places_taken, c.waiting, c.put_off, c.suspects, c.queued, c.processed, c.retried,
+           c.batches, c.batches_failed, c.claim_us, c.batch_us, c.emptied, c.reset_at
       FROM clinical.intake_counts() c;
-COMMENT ON VIEW clinical.stat_intake IS 'The intake of this database, since the server was started: without a look at any table. On a standby all is NULL.';
+COMMENT ON VIEW clinical.stat_intake IS 'The intake of this database, since reset_at: without a look at any table. Backlog_at_reset + received + requeued = accepted + duplicate + conflict + quarantined + backlog. On a standby all is NULL.';
+COMMENT ON COLUMN clinical.stat_intake.received IS 'Reports that were stored: queued, or kept at once as a conflict; busy and already_received are answers that store nothing.';
+COMMENT ON COLUMN clinical.stat_intake.quarantined IS 'Each time that a report was put into quarantine; requeued: each time that one was put back among the staged ones.';
+COMMENT ON COLUMN clinical.stat_intake.accepted IS 'Reports that were accepted; withdrawn: so many of them were withdrawn.';
+COMMENT ON COLUMN clinical.stat_intake.backlog IS 'Committed reports that are not processed: waiting + put_off.';
+COMMENT ON COLUMN clinical.stat_intake.backlog_at_reset IS 'What it was at reset_at; rows that came to, or went from, the queue another way, as by a restore, are added when they are counted.';
 COMMENT ON COLUMN clinical.stat_intake.capacity IS 'clinical.queue_capacity.';
+COMMENT ON COLUMN clinical.stat_intake.oldest_staged_age IS 'How long the first of the reports waits that wait to be processed for the first time, or at most so long; NULL: none does.';
+COMMENT ON COLUMN clinical.stat_intake.bytes IS 'Of the data of the reports received, as jsonb.';
+COMMENT ON COLUMN clinical.stat_intake.staged_bytes IS 'The size of the queue''s tables on disk.';
 COMMENT ON COLUMN clinical.stat_intake.places_taken IS 'Places of the queue that are taken: by reports that wait, those that were put off, and those of open transactions.';
 COMMENT ON COLUMN clinical.stat_intake.waiting IS 'Committed reports that wait to be processed for the first time.';
 COMMENT ON COLUMN clinical.stat_intake.put_off IS 'Reports that failed for a reason that may pass, and are tried again.';
 COMMENT ON COLUMN clinical.stat_intake.suspects IS 'At most so many reports are still to be processed one by one, since the server crashed.';
-COMMENT ON COLUMN clinical.stat_intake.queued IS 'Reports that were answered queued, and committed; busy and already_received are answers that store nothing.';
+COMMENT ON COLUMN clinical.stat_intake.queued IS 'Reports that were answered queued, and committed.';
 COMMENT ON COLUMN clinical.stat_intake.processed IS 'Reports that left the queue, those put back from quarantine included, in so many batches.';
 COMMENT ON COLUMN clinical.stat_intake.retried IS 'So many times a report failed for a reason that may pass, and was put off.';
+COMMENT ON COLUMN clinical.stat_intake.batches_failed IS 'Batches that failed and were tried again by halves.';
 COMMENT ON COLUMN clinical.stat_intake.claim_us IS 'Microseconds spent finding the reports of batches; batch_us: on the whole batches, without their commits.';
 COMMENT ON COLUMN clinical.stat_intake.emptied IS 'Segments of the queue that were emptied.';
+COMMENT ON COLUMN clinical.stat_intake.reset_at IS 'When counting began: by stat_reset, or when the server was started after a crash.';
 
 CREATE VIEW clinical.quarantine WITH (security_invoker = true) AS
     SELECT q.project_id, q.reason_code, pg_catalog.count(*) AS reports, pg_catalog.min(q.received_at) AS oldest,

@@ -41,6 +41,7 @@ _PG_init(void)
 {
 	clinical_core_init();
 	clinical_progress_init();
+	clinical_observe_init(&clinical_max_databases);
 #ifdef CLINICAL_FAULTS
 	clinical_inject_init();
 #endif
@@ -59,6 +60,7 @@ _PG_init(void)
 	clinical_audit_comparison = &clinical_observation_comparison;
 	clinical_register_invariants(clinical_observation_invariants, clinical_observation_ninvariants);
 	clinical_intake_init();
+	clinical_counter_init();
 	/* after the intake, so that spans are there before what waits is counted less */
 	clinical_trace_init();
 	/* after the intake, so that reports do not wait for it */

@@ -10,8 +10,10 @@
 #include "access/xlog.h"
 #include "funcapi.h"
 #include "utils/guc.h"
+#include "utils/timestamp.h"
 
 #include "intake.h"
+#include "observe.h"
 
 PG_FUNCTION_INFO_V1(clinical_intake_check);
 PG_FUNCTION_INFO_V1(clinical_intake_counts);
@@ -76,17 +78,32 @@ clinical_staged_check(PG_FUNCTION_ARGS)
 	return PointerGetDatum(NULL);
 }
 
+/* For how long the first report waits; false: none does. */
+static bool
+oldest_age(ClinicalBacklog *backlog, Datum *age)
+{
+	TimestampTz oldest = clinical_intake_oldest(backlog);
+	Interval   *interval = palloc0_object(Interval);
+
+	interval->time = Max(GetCurrentTimestamp() - oldest, 0);
+	*age = IntervalPGetDatum(interval);
+	return oldest != DT_NOEND;
+}
+
 /* SQL: what is counted in shared memory. */
 Datum
 clinical_intake_counts(PG_FUNCTION_ARGS)
 {
-	static const ClinicalIntakeStat order[] = {
-		CLINICAL_STAT_QUEUED, CLINICAL_STAT_BUSY, CLINICAL_STAT_ALREADY_RECEIVED, CLINICAL_STAT_PROCESSED,
-		CLINICAL_STAT_RETRIED, CLINICAL_STAT_BATCHES, CLINICAL_STAT_CLAIM_US, CLINICAL_STAT_BATCH_US, CLINICAL_STAT_EMPTIED
+	static const ClinicalCounter order[] = {
+		CLINICAL_COUNT_QUEUED, CLINICAL_COUNT_KEPT, CLINICAL_COUNT_ACCEPTED, CLINICAL_COUNT_DUPLICATE, CLINICAL_COUNT_CONFLICT,
+		CLINICAL_COUNT_QUARANTINED, CLINICAL_COUNT_REQUEUED, CLINICAL_COUNT_WITHDRAWN, CLINICAL_COUNT_BYTES, CLINICAL_COUNT_BUSY,
+		CLINICAL_COUNT_ALREADY_RECEIVED, CLINICAL_COUNT_PROCESSED, CLINICAL_COUNT_RETRIED, CLINICAL_COUNT_BATCHES,
+		CLINICAL_COUNT_BATCHES_FAILED, CLINICAL_COUNT_CLAIM_US, CLINICAL_COUNT_BATCH_US, CLINICAL_COUNT_EMPTIED
 	};
 	ClinicalBacklog *backlog;
-	Datum		values[5 + lengthof(order)];
-	bool		nulls[5 + lengthof(order)] = {false};
+	ClinicalCounts counts = {0};
+	Datum		values[9 + lengthof(order)];
+	bool		nulls[9 + lengthof(order)] = {false};
 	TupleDesc	desc;
 
 	/* a standby has no intake */
@@ -95,13 +112,18 @@ clinical_intake_counts(PG_FUNCTION_ARGS)
 	backlog = clinical_intake_backlog();
 	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
 		elog(ERROR, "return type must be a row type");
-	values[0] = Int64GetDatum(clinical_queue_capacity);
-	values[1] = Int64GetDatum((int64) pg_atomic_read_u64(&backlog->count));
-	values[2] = Int64GetDatum(clinical_intake_waiting(backlog));
-	values[3] = Int64GetDatum(pg_atomic_read_u32(&backlog->rows[CLINICAL_RETRIED]));
-	values[4] = Int64GetDatum(pg_atomic_read_u32(&backlog->careful));
+	nulls[0] = nulls[1] = !clinical_counts_read(&counts);
+	values[0] = TimestampTzGetDatum(counts.reset_at);
+	values[1] = Int64GetDatum(counts.backlog_at_reset);
+	values[2] = Int64GetDatum(clinical_queue_capacity);
+	values[3] = Int64GetDatum((int64) pg_atomic_read_u64(&backlog->count));
+	values[4] = Int64GetDatum(clinical_intake_waiting(backlog));
+	values[5] = Int64GetDatum(pg_atomic_read_u32(&backlog->rows[CLINICAL_RETRIED]));
+	values[6] = Int64GetDatum(pg_atomic_read_u32(&backlog->careful));
+	nulls[7] = !oldest_age(backlog, &values[7]);
+	values[8] = Int64GetDatum(clinical_segments_bytes());
 	for (int i = 0; i < (int) lengthof(order); i++)
-		values[5 + i] = Int64GetDatum((int64) pg_atomic_read_u64(&backlog->stats[order[i]]));
+		values[9 + i] = Int64GetDatum((int64) counts.numbers[order[i]]);
 	return HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc), values, nulls));
 }
 

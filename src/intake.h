@@ -91,6 +91,7 @@ typedef struct ClinicalStaged
 	bool		nulls[CLINICAL_STAGED_NCOLUMNS];
 	TimestampTz waits_until;	/* for one of the same id that came first and
 								 * is put off; 0: for none */
+	TimestampTz taken_at;		/* when its batch began */
 	Jsonb	   *data;
 	TimestampTz captured_at;
 	Datum		digest;
@@ -104,7 +105,7 @@ typedef struct ClinicalStaged
 	int			sqlerrcode;		/* of what went wrong with it alone; 0: nothing */
 	int64		version_id;		/* 0: no instrument */
 	/* the verdict */
-	const char *outcome;
+	const char *outcome;		/* NULL: none yet */
 	Jsonb	   *detail;
 	ClinicalVerdict verdict;
 } ClinicalStaged;
@@ -129,6 +130,7 @@ extern Oid	clinical_stage_table(int table);
 extern int	clinical_patient_lane(Datum patient_id);
 extern int	clinical_stage_lane(TupleTableSlot *slot);
 extern int64 clinical_stage_quota_project(TupleTableSlot *slot);
+extern TimestampTz clinical_stage_since(TupleTableSlot *slot, TimestampTz now);
 extern bool clinical_stage_lock(uint16 what, bool at_once);
 extern void clinical_stage_unlock(uint16 what);
 extern bool clinical_stage_put(ClinicalBacklog *backlog, int64 capacity, int64 quota, Datum *values, bool *nulls,
@@ -148,9 +150,9 @@ extern bool clinical_intake_reserve_quota(ClinicalBacklog *backlog, int64 projec
 extern void clinical_intake_leave_quota(ClinicalBacklog *backlog, int64 project_id, int change);
 extern void clinical_intake_unreserve(ClinicalBacklog *backlog);
 extern void clinical_intake_puts(ClinicalBacklog *backlog, int table);
-extern void clinical_intake_has_put(int table, int lane, BlockNumber block, bool submitted);
+extern void clinical_intake_has_put(int table, int lane, BlockNumber block, TimestampTz since, bool submitted, int64 bytes);
 extern void clinical_intake_has_put_off(TimestampTz due);
-extern void clinical_intake_took(int table, int lane);
+extern void clinical_intake_took(int table, int lane, TimestampTz since);
 extern BlockNumber clinical_intake_begin_lane(ClinicalBacklog *backlog, int table, int lane);
 extern void clinical_intake_leave_lane(int table, int lane, BlockNumber block);
 extern void clinical_intake_begin_due(ClinicalBacklog *backlog);
@@ -159,7 +161,7 @@ extern uint64 clinical_intake_waiting_lanes(ClinicalBacklog *backlog);
 extern int64 clinical_intake_own(void);
 extern int	clinical_intake_own_put_off(void);
 extern int64 clinical_intake_waiting(ClinicalBacklog *backlog);
-extern void clinical_intake_stat(ClinicalBacklog *backlog, ClinicalIntakeStat stat, uint64 number);
+extern TimestampTz clinical_intake_oldest(ClinicalBacklog *backlog);
 
 /* intake_quota.c */
 extern void clinical_quota_init(void);
@@ -183,6 +185,7 @@ extern void clinical_segments_turn_large(ClinicalBacklog *backlog);
 extern bool clinical_segments_turn(ClinicalBacklog *backlog, bool idle, MemoryContext context, List **result);
 extern void clinical_segments_order(ClinicalBacklog *backlog, int *order);
 extern void clinical_segment_empty(Oid relid);
+extern int64 clinical_segments_bytes(void);
 
 /* intake_health.c */
 extern void clinical_intake_health_init(void);
@@ -227,6 +230,7 @@ extern void clinical_intake_look_up(ClinicalStaged **reports, int count);
 /* intake_store.c */
 extern void clinical_intake_process(ClinicalStaged **reports, int count);
 extern void clinical_intake_store_aside(ClinicalStaged *staged);
+extern bool clinical_intake_count_outcome(const ClinicalStaged *staged);
 
 /* intake_batch.c */
 extern void clinical_batch_init(void);

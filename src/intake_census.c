@@ -27,6 +27,7 @@ typedef struct Census
 	uint32		rows[CLINICAL_STAGES];
 	TimestampTz first[CLINICAL_STAGES]; /* received_at; DT_NOBEGIN: no row */
 	uint32		waiting[CLINICAL_LANES];
+	TimestampTz oldest[CLINICAL_LANES]; /* if any waits */
 	BlockNumber low[CLINICAL_STAGES][CLINICAL_LANES];
 	uint64		quota_project[CLINICAL_MAX_QUOTAS];
 	uint32		quota_count[CLINICAL_MAX_QUOTAS];
@@ -55,6 +56,7 @@ count_table(int table, Oid relid, Census *census)
 	Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
 	TableScanDesc scan = table_beginscan_strat(relation, snapshot, 0, NULL, true, false);
 	TupleTableSlot *slot = table_slot_create(relation, NULL);
+	TimestampTz now = GetCurrentTimestamp();
 
 	while (table_scan_getnextslot(scan, ForwardScanDirection, slot))
 	{
@@ -69,7 +71,10 @@ count_table(int table, Oid relid, Census *census)
 		if (census->first[table] == DT_NOBEGIN || received_at < census->first[table])
 			census->first[table] = received_at;
 		if (table != CLINICAL_RETRIED)
+		{
 			census->waiting[lane]++;
+			census->oldest[lane] = Min(census->oldest[lane], clinical_stage_since(slot, now));
+		}
 		census->low[table][lane] = Min(census->low[table][lane], block);
 		count_quota(census, clinical_stage_quota_project(slot));
 	}
@@ -89,6 +94,8 @@ count_tables(void)
 	StaticAssertStmt(InvalidBlockNumber == 0xFFFFFFFF, "no block must be all ones");
 	for (int table = 0; table < CLINICAL_STAGES; table++)
 		census->first[table] = DT_NOBEGIN;
+	for (int lane = 0; lane < CLINICAL_LANES; lane++)
+		census->oldest[lane] = DT_NOEND;
 	for (int table = 0; table < CLINICAL_STAGES; table++)
 		count_table(table, clinical_stage_table(table), census);
 	return census;
@@ -105,7 +112,10 @@ adopt_census(ClinicalBacklog *backlog, const Census *census)
 			pg_atomic_write_u32(&backlog->low[table][lane], census->low[table][lane]);
 	}
 	for (int lane = 0; lane < CLINICAL_LANES; lane++)
+	{
+		pg_atomic_write_u64(&backlog->oldest[lane], (uint64) census->oldest[lane]);
 		pg_atomic_write_u32(&backlog->waiting[lane], census->waiting[lane]);
+	}
 	for (int i = 0; i < CLINICAL_MAX_QUOTAS; i++)
 	{
 		pg_atomic_write_u64(&backlog->quota_project[i], census->quota_project[i]);
@@ -113,6 +123,7 @@ adopt_census(ClinicalBacklog *backlog, const Census *census)
 	}
 	pg_atomic_write_u64(&backlog->retry_due, census->rows[CLINICAL_RETRIED] > 0 ? (uint64) DT_NOBEGIN : (uint64) DT_NOEND);
 	pg_atomic_write_u64(&backlog->count, census->count);
+	clinical_counts_of(clinical_stage_parent(), (int64) census->count);
 	for (int i = 0; i < (int) lengthof(backlog->full); i++)
 		clinical_intake_tell_room(backlog, i);
 }

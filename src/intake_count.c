@@ -27,6 +27,7 @@
 #include "utils/timestamp.h"
 
 #include "intake.h"
+#include "observe.h"
 #include "worker.h"
 
 /* Blocks by table and lane; those whose lane is not in the mask are not set */
@@ -51,6 +52,9 @@ typedef struct Pending
 	int32		quota_in[CLINICAL_MAX_QUOTAS];	/* reserved */
 	int32		quota_out[CLINICAL_MAX_QUOTAS]; /* of reports taken out */
 	int64		queued;			/* reports put in by submit_report */
+	int64		bytes;			/* of their data */
+	TimestampTz since;			/* the first of all that were put in waits */
+	TimestampTz *last_taken;	/* by lane, since when it waited; NULL: none */
 	TimestampTz due;			/* of a retry that this puts in */
 	TimestampTz due_again;		/* of one that it takes out */
 	Blocks		after;			/* published at commit */
@@ -71,7 +75,7 @@ pending_here(void)
 		return entry;
 	entry = MemoryContextAllocZero(TopTransactionContext, sizeof(Pending));
 	entry->nest_level = level;
-	entry->due = entry->due_again = DT_NOEND;
+	entry->due = entry->due_again = entry->since = DT_NOEND;
 	entry->below = pending;
 	pending = entry;
 	return entry;
@@ -180,6 +184,46 @@ level_aborts(ClinicalBacklog *backlog, const Pending *entry)
 		give_back_quotas(backlog, entry->quota_in);
 }
 
+/*
+ * Say since when the first report of a lane waits, before its number changes: who
+ * puts one into a lane where none waits knows it; and what was taken came before
+ * what is left.
+ */
+static void
+tell_oldest(ClinicalBacklog *backlog, const Pending *entry, int lane)
+{
+	if (entry->last_taken != NULL && entry->last_taken[lane] != 0)
+		pg_atomic_write_u64(&backlog->oldest[lane], (uint64) entry->last_taken[lane]);
+	else if (entry->lane_change[lane] > 0 && (int32) pg_atomic_read_u32(&backlog->waiting[lane]) <= 0)
+		pg_atomic_write_u64(&backlog->oldest[lane], (uint64) entry->since);
+}
+
+/* Let others see how many reports wait in a lane now. */
+static void
+publish_lane(ClinicalBacklog *backlog, const Pending *entry, int lane)
+{
+	uint32		before;
+
+	tell_oldest(backlog, entry, lane);
+	before = pg_atomic_fetch_add_u32(&backlog->waiting[lane], entry->lane_change[lane]);
+	/* the last one was taken in between */
+	if (entry->lane_change[lane] > 0 && (int32) before <= 0)
+		pg_atomic_write_u64(&backlog->oldest[lane], (uint64) entry->since);
+}
+
+/* Count what was put in and taken out. */
+static void
+count(const Pending *entry)
+{
+	if (entry->queued != 0)
+	{
+		clinical_count_now(CLINICAL_COUNT_QUEUED, 0, (uint64) entry->queued);
+		clinical_count_now(CLINICAL_COUNT_BYTES, 0, (uint64) entry->bytes);
+	}
+	if (entry->taken > 0)
+		clinical_count_now(CLINICAL_COUNT_PROCESSED, 0, (uint64) entry->taken);
+}
+
 /* What the transaction did is there for all: first where, then how many. */
 static void
 all_commits(ClinicalBacklog *backlog, const Pending *entry)
@@ -188,13 +232,10 @@ all_commits(ClinicalBacklog *backlog, const Pending *entry)
 	(void) clinical_lower_moment(&backlog->retry_due, entry->due);
 	if (entry->recount)
 		pg_atomic_write_u32(&backlog->recount, 1);
+	count(entry);
 	pg_write_barrier();
 	for (uint64 mask = entry->lanes; mask != 0;)
-	{
-		int			lane = next_lane(&mask);
-
-		pg_atomic_fetch_add_u32(&backlog->waiting[lane], entry->lane_change[lane]);
-	}
+		publish_lane(backlog, entry, next_lane(&mask));
 	for (int table = 0; table < CLINICAL_STAGES; table++)
 	{
 		if (entry->rows_out[table] != 0)
@@ -204,10 +245,6 @@ all_commits(ClinicalBacklog *backlog, const Pending *entry)
 	clinical_intake_tell_room(backlog, CLINICAL_WHOLE_QUEUE);
 	if (entry->any_quota)
 		give_back_quotas(backlog, entry->quota_out);
-	if (entry->queued != 0)
-		pg_atomic_fetch_add_u64(&backlog->stats[CLINICAL_STAT_QUEUED], entry->queued);
-	if (entry->taken != 0)
-		pg_atomic_fetch_add_u64(&backlog->stats[CLINICAL_STAT_PROCESSED], entry->taken);
 }
 
 /* Make what a savepoint did part of what its parent does. */
@@ -217,6 +254,12 @@ merge_into(Pending *into, const Pending *entry)
 	into->reserved += entry->reserved;
 	into->taken += entry->taken;
 	into->queued += entry->queued;
+	into->bytes += entry->bytes;
+	into->since = Min(into->since, entry->since);
+	if (into->last_taken == NULL)
+		into->last_taken = entry->last_taken;
+	for (int lane = 0; lane < CLINICAL_LANES && entry->last_taken != NULL; lane++)
+		into->last_taken[lane] = Max(into->last_taken[lane], entry->last_taken[lane]);
 	into->lanes |= entry->lanes;
 	for (uint64 mask = entry->lanes; mask != 0;)
 	{
@@ -407,14 +450,16 @@ clinical_intake_puts(ClinicalBacklog *backlog, int table)
 	pg_atomic_fetch_add_u32(&backlog->rows[table], 1);
 }
 
-/* A report was put there, in this block. */
+/* A report was put there, in this block.  bytes: of the data of one that is new. */
 void
-clinical_intake_has_put(int table, int lane, BlockNumber block, bool submitted)
+clinical_intake_has_put(int table, int lane, BlockNumber block, TimestampTz since, bool submitted, int64 bytes)
 {
 	Pending    *entry = pending_here();
 
 	set_block(&entry->after, table, lane, block);
 	entry->queued += submitted;
+	entry->bytes += bytes;
+	entry->since = Min(entry->since, since);
 	entry->lanes |= UINT64CONST(1) << lane;
 	entry->lane_change[lane]++;
 }
@@ -449,9 +494,21 @@ clinical_intake_put_off_until(ClinicalBacklog *backlog, TimestampTz due)
 	(void) clinical_lower_moment(&backlog->retry_due, due);
 }
 
-/* A report was taken out of a table; should it be put off, that takes this back. */
+/* Note that a report was taken out of a lane, and since when it waited. */
+static void
+note_taken(Pending *entry, int lane, TimestampTz since)
+{
+	if (entry->last_taken == NULL)
+		entry->last_taken = MemoryContextAllocZero(TopTransactionContext, CLINICAL_LANES * sizeof(TimestampTz));
+	entry->last_taken[lane] = Max(entry->last_taken[lane], since);
+}
+
+/*
+ * A report that waited since then was taken out of a table; should it be put off,
+ * that takes this back.
+ */
 void
-clinical_intake_took(int table, int lane)
+clinical_intake_took(int table, int lane, TimestampTz since)
 {
 	Pending    *entry = pending_here();
 
@@ -461,6 +518,7 @@ clinical_intake_took(int table, int lane)
 		return;
 	entry->lanes |= UINT64CONST(1) << lane;
 	entry->lane_change[lane]--;
+	note_taken(entry, lane, since);
 }
 
 /*
@@ -554,9 +612,16 @@ clinical_intake_own_put_off(void)
 	return Max(own, 0);
 }
 
-/* Count something that happened. */
-void
-clinical_intake_stat(ClinicalBacklog *backlog, ClinicalIntakeStat stat, uint64 number)
+/* Since when the first of those reports waits; DT_NOEND: there is none. */
+TimestampTz
+clinical_intake_oldest(ClinicalBacklog *backlog)
 {
-	pg_atomic_fetch_add_u64(&backlog->stats[stat], number);
+	TimestampTz oldest = DT_NOEND;
+
+	for (int lane = 0; lane < CLINICAL_LANES; lane++)
+	{
+		if ((int32) pg_atomic_read_u32(&backlog->waiting[lane]) > 0)
+			oldest = Min(oldest, (TimestampTz) pg_atomic_read_u64(&backlog->oldest[lane]));
+	}
+	return oldest;
 }

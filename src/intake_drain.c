@@ -76,6 +76,30 @@ elapsed_us(instr_time start)
 	return INSTR_TIME_GET_MICROSEC(now);
 }
 
+/* Note when a batch began. */
+static void
+note_beginning(const ClinicalBatch *batch, TimestampTz began)
+{
+	for (int i = 0; i < batch->count; i++)
+		batch->reports[i]->taken_at = began;
+}
+
+/* Count what became of a batch's reports, when it commits, and what each of them took. */
+static void
+count_outcomes(const ClinicalBatch *batch, uint64 us)
+{
+	uint32		count = 0;
+
+	for (int i = 0; i < batch->count; i++)
+	{
+		/* those that were put off are gone from the list, or have no outcome */
+		if (batch->reports[i] != NULL && clinical_intake_count_outcome(batch->reports[i]))
+			count++;
+	}
+	if (count > 0)
+		clinical_measure(CLINICAL_TIME_PROCESSING, us / count, count);
+}
+
 /*
  * Process a batch, in a transaction: how many reports there were; -1 if they
  * take too long together, and the transaction is to be given up.
@@ -83,6 +107,7 @@ elapsed_us(instr_time start)
 static int
 drain_batch(ClinicalBacklog *backlog, int limit, bool in_worker, bool marked_only)
 {
+	TimestampTz began = GetCurrentTimestamp();
 	ClinicalBatch *batch;
 	instr_time	start;
 	uint64		us;
@@ -93,11 +118,12 @@ drain_batch(ClinicalBacklog *backlog, int limit, bool in_worker, bool marked_onl
 	if (batch->count == 0)
 		return 0;
 	found = batch->count;
+	note_beginning(batch, began);
 	batch->count = clinical_stage_take(backlog, batch->reports, batch->count);
 	clinical_step_batch(batch->count);
 	clinical_intake_wait_turn(backlog, batch);
 	clinical_worker_works_on(batch->lanes, (uint32) batch->count);
-	clinical_intake_stat(backlog, CLINICAL_STAT_CLAIM_US, elapsed_us(start));
+	clinical_count_now(CLINICAL_COUNT_CLAIM_US, 0, elapsed_us(start));
 	CLINICAL_FAULT("drain_taken");
 	if (clinical_intake_try(backlog, batch->reports, batch->count, in_worker) == CLINICAL_TIMED_OUT)
 	{
@@ -105,8 +131,9 @@ drain_batch(ClinicalBacklog *backlog, int limit, bool in_worker, bool marked_onl
 		return -1;
 	}
 	us = elapsed_us(start);
-	clinical_intake_stat(backlog, CLINICAL_STAT_BATCHES, 1);
-	clinical_intake_stat(backlog, CLINICAL_STAT_BATCH_US, us);
+	clinical_count_now(CLINICAL_COUNT_BATCHES, 0, 1);
+	clinical_count_now(CLINICAL_COUNT_BATCH_US, 0, us);
+	count_outcomes(batch, us);
 	if (found >= MIN_BATCH)
 		us_per_report = us_per_report * 0.75 + (double) us / found * 0.25;
 	return found;
@@ -143,6 +170,8 @@ mark_one(ClinicalBacklog *backlog)
 		clinical_intake_prepare(staged);
 		clinical_intake_set_aside(staged, "crashed", NULL, NULL);
 		clinical_intake_store_aside(staged);
+		staged->taken_at = GetCurrentTimestamp();
+		(void) clinical_intake_count_outcome(staged);
 		return true;
 	}
 	staged->values[CLINICAL_STAGED_CRASHES] = Int32GetDatum(crashes + 1);
@@ -208,7 +237,7 @@ tidy(ClinicalBacklog *backlog, bool idle)
 	{
 		pgstat_report_activity(STATE_RUNNING, "emptying a segment");
 		clinical_segment_empty(lfirst_oid(lc));
-		clinical_intake_stat(backlog, CLINICAL_STAT_EMPTIED, 1);
+		clinical_count_now(CLINICAL_COUNT_EMPTIED, 0, 1);
 		pgstat_report_stat(true);
 		pgstat_report_activity(STATE_IDLE, NULL);
 	}
@@ -313,7 +342,7 @@ wait_for_lanes(ClinicalBacklog *backlog, bool first)
 {
 	static int	times = 0;
 	static int64 processed = -1;
-	int64		now = (int64) pg_atomic_read_u64(&backlog->stats[CLINICAL_STAT_PROCESSED]);
+	int64		now = (int64) clinical_counted(CLINICAL_COUNT_PROCESSED);
 
 	if (now != processed)
 		times = 0;

@@ -53,6 +53,17 @@ segment_blocks(int table)
 	return nblocks;
 }
 
+/* The size of all tables in which reports wait. */
+int64
+clinical_segments_bytes(void)
+{
+	int64		nblocks = 0;
+
+	for (int table = 0; table < CLINICAL_STAGES; table++)
+		nblocks += segment_blocks(table);
+	return nblocks * BLCKSZ;
+}
+
 /*
  * Let an empty segment take over from the current one where that is large, or
  * idle and not small, and there is an empty one; nobody else may do so meanwhile.

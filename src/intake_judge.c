@@ -214,6 +214,7 @@ clinical_intake_prepare(ClinicalStaged *staged)
 	staged->captured_at = submission.captured_at;
 	memset(&staged->use, 0, sizeof(staged->use));
 	staged->version_id = 0;
+	staged->outcome = NULL;
 	staged->detail = NULL;
 	staged->reason = NULL;
 	staged->sqlerrcode = 0;

@@ -122,6 +122,44 @@ clinical_stage_unlock(uint16 what)
 	UnlockDatabaseObject(RelationRelationId, clinical_stage_parent(), what, ExclusiveLock);
 }
 
+/*
+ * Since when a report waits: it was received then, but one that was put back from
+ * quarantine waits since now.
+ */
+static TimestampTz
+waits_since(const Datum *values, const bool *nulls, TimestampTz now)
+{
+	return nulls[CLINICAL_STAGED_DIGEST] ? DatumGetTimestampTz(values[CLINICAL_STAGED_RECEIVED_AT]) : now;
+}
+
+/* The same of a row that was found. */
+TimestampTz
+clinical_stage_since(TupleTableSlot *slot, TimestampTz now)
+{
+	bool		received;
+	bool		new;
+	Datum		received_at = slot_getattr(slot, CLINICAL_STAGED_RECEIVED_AT + 1, &received);
+
+	(void) slot_getattr(slot, CLINICAL_STAGED_DIGEST + 1, &new);
+	return new ? DatumGetTimestampTz(received_at) : now;
+}
+
+/* Tell that a row was put into a block. */
+static void
+has_put(int table, int lane, BlockNumber block, const Datum *values, const bool *nulls, bool submitted)
+{
+	int64		bytes = 0;
+
+	if (table == CLINICAL_RETRIED)
+	{
+		clinical_intake_has_put_off(DatumGetTimestampTz(values[CLINICAL_STAGED_NOT_BEFORE]));
+		return;
+	}
+	if (submitted)
+		bytes = (int64) toast_raw_datum_size(values[CLINICAL_STAGED_REPORT_DATA]) - VARHDRSZ;
+	clinical_intake_has_put(table, lane, block, waits_since(values, nulls, GetCurrentTimestamp()), submitted, bytes);
+}
+
 /* Put a row into an open table, at its end. */
 static void
 put(ClinicalBacklog *backlog, int table, Relation relation, Datum *values, bool *nulls, bool submitted)
@@ -139,10 +177,7 @@ put(ClinicalBacklog *backlog, int table, Relation relation, Datum *values, bool 
 	RelationSetTargetBlock(relation, InvalidBlockNumber);
 	heap_insert(relation, tuple, GetCurrentCommandId(true), HEAP_INSERT_SKIP_FSM, NULL);
 	CLINICAL_FAULT("stage_put");
-	if (table == CLINICAL_RETRIED)
-		clinical_intake_has_put_off(DatumGetTimestampTz(values[CLINICAL_STAGED_NOT_BEFORE]));
-	else
-		clinical_intake_has_put(table, lane, ItemPointerGetBlockNumber(&tuple->t_self), submitted);
+	has_put(table, lane, ItemPointerGetBlockNumber(&tuple->t_self), values, nulls, submitted);
 	heap_freetuple(tuple);
 }
 
@@ -229,7 +264,7 @@ clinical_stage_take(ClinicalBacklog *backlog, ClinicalStaged **reports, int coun
 			relations[table] = table_open(tables[table], RowExclusiveLock);
 		if (!take(backlog, table, relations[table], staged))
 			continue;
-		clinical_intake_took(table, staged->lane);
+		clinical_intake_took(table, staged->lane, waits_since(staged->values, staged->nulls, 0));
 		if (!staged->nulls[CLINICAL_STAGED_QUOTA_PROJECT])
 			clinical_intake_leave_quota(backlog, DatumGetInt64(staged->values[CLINICAL_STAGED_QUOTA_PROJECT]), 1);
 		reports[left++] = staged;

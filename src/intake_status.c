@@ -14,6 +14,7 @@
 #include "utils/timestamp.h"
 
 #include "intake.h"
+#include "observe.h"
 #include "patient.h"
 #include "worker.h"
 
@@ -195,6 +196,7 @@ find_quarantined(Datum *key, ClinicalSubmission *copy)
 enum
 {
 	ORIGINAL_RECEIVED_AT = 1, ORIGINAL_DIGEST, ORIGINAL_DEVICE_ID, ORIGINAL_LOGIN, ORIGINAL_ACTOR, ORIGINAL_TRACE_PARENT,
+	ORIGINAL_PROJECT_ID,
 };
 
 /* Set a column of a staged report; 0: NULL. */
@@ -239,7 +241,7 @@ clinical_requeue(PG_FUNCTION_ARGS)
 		"UPDATE clinical.set_aside AS a SET requeued_at = pg_catalog.clock_timestamp(), requeued_by = SESSION_USER,"
 		"       requeue_actor = $6, requeue_reason = $4, patch = $5"
 		" WHERE a.patient_id OPERATOR(pg_catalog.=) $1 AND a.submission_id OPERATOR(pg_catalog.=) $2 AND a.arrival OPERATOR(pg_catalog.=) $3"
-		" RETURNING a.received_at, a.digest, a.device_id, a.login, a.actor, a.trace_parent",
+		" RETURNING a.received_at, a.digest, a.device_id, a.login, a.actor, a.trace_parent, COALESCE(a.project_id, 0)",
 		6, {TEXTOID, UUIDOID, UUIDOID, TEXTOID, JSONBOID, TEXTOID}
 	};
 	ClinicalBacklog *backlog;
@@ -273,6 +275,7 @@ clinical_requeue(PG_FUNCTION_ARGS)
 		nulls[i] = values[i] == 0 ? 'n' : ' ';
 	clinical_server_execute(&plan, values, nulls);
 	stage_copy(backlog, &copy, digest);
+	clinical_count(CLINICAL_COUNT_REQUEUED, DatumGetInt64(quarantined_column(ORIGINAL_PROJECT_ID)), 1);
 	SPI_finish();
 	clinical_wake_worker();
 	PG_RETURN_TEXT_P(cstring_to_text("queued"));

@@ -248,6 +248,36 @@ clinical_intake_process(ClinicalStaged **reports, int count)
 	CLINICAL_FAULT("drain_monitored");
 }
 
+/* Count what became of a report, and how long it waited; false: nothing yet. */
+bool
+clinical_intake_count_outcome(const ClinicalStaged *staged)
+{
+	static const struct
+	{
+		const char *outcome;
+		ClinicalCounter counter;
+	}			counters[] = {
+		{"accepted", CLINICAL_COUNT_ACCEPTED},
+		{"duplicate", CLINICAL_COUNT_DUPLICATE},
+		{"conflict", CLINICAL_COUNT_CONFLICT},
+		{"quarantined", CLINICAL_COUNT_QUARANTINED},
+	};
+	int64		project_id = staged->known ? staged->project_id : 0;
+	int64		waited = staged->taken_at - DatumGetTimestampTz(staged->values[CLINICAL_STAGED_RECEIVED_AT]);
+
+	if (staged->outcome == NULL)
+		return false;
+	for (int i = 0; i < (int) lengthof(counters); i++)
+	{
+		if (strcmp(staged->outcome, counters[i].outcome) == 0)
+			clinical_count(counters[i].counter, project_id, 1);
+	}
+	/* one that was put back from quarantine has waited for people */
+	if (staged->nulls[CLINICAL_STAGED_DIGEST])
+		clinical_measure(CLINICAL_TIME_WAITING, (uint64) Max(waited, 0), 1);
+	return true;
+}
+
 /* Store one report that is in quarantine because it could not be processed. */
 void
 clinical_intake_store_aside(ClinicalStaged *staged)

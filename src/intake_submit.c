@@ -255,7 +255,8 @@ keep_conflict(Datum *values, char *nulls)
 		"        (SELECT p.project_id FROM clinical.patient p WHERE p.id OPERATOR(pg_catalog.=) $1),"
 		"        $3, pg_catalog.clock_timestamp(), pg_catalog.clock_timestamp(), $4, $5, $6, $7, $8, $9, SESSION_USER, $10, $11"
 		"  WHERE NOT EXISTS (SELECT FROM clinical.set_aside a WHERE a.patient_id OPERATOR(pg_catalog.=) $1"
-		"                       AND a.submission_id OPERATOR(pg_catalog.=) $2 AND a.digest OPERATOR(pg_catalog.=) $4)",
+		"                       AND a.submission_id OPERATOR(pg_catalog.=) $2 AND a.digest OPERATOR(pg_catalog.=) $4)"
+		" RETURNING COALESCE(project_id, 0)",
 		SUBMISSION_NARGS + 1, {SUBMISSION_TYPES, UUIDOID}
 	};
 	Datum		more[SUBMISSION_NARGS + 1];
@@ -266,6 +267,11 @@ keep_conflict(Datum *values, char *nulls)
 	more[SUBMISSION_NARGS] = clinical_uuid7();
 	more_nulls[SUBMISSION_NARGS] = ' ';
 	clinical_server_execute(&plan, more, more_nulls);
+	if (SPI_processed == 0)
+		return;
+	clinical_count(CLINICAL_COUNT_KEPT, 0, 1);
+	clinical_count(CLINICAL_COUNT_CONFLICT, DatumGetInt64(clinical_result(0, 1)), 1);
+	clinical_count(CLINICAL_COUNT_BYTES, 0, VARSIZE_ANY_EXHDR(DatumGetPointer(values[4])));
 }
 
 /* Is the id in use?  Then the answer says whether for the same report; another one is kept. */
@@ -333,14 +339,14 @@ submit(ClinicalBacklog *backlog, ClinicalSubmission *submission)
 	return answer;
 }
 
-/* Count answers; the reports that are put in are counted when they are committed. */
+/* Count answers, at once; the reports that are put in or kept are counted when they are committed. */
 static void
-count_answer(ClinicalBacklog *backlog, Answer answer, int number)
+count_answer(Answer answer, int number)
 {
 	if (answer == BUSY)
-		clinical_intake_stat(backlog, CLINICAL_STAT_BUSY, number);
+		clinical_count_now(CLINICAL_COUNT_BUSY, 0, number);
 	if (answer == ALREADY_RECEIVED)
-		clinical_intake_stat(backlog, CLINICAL_STAT_ALREADY_RECEIVED, number);
+		clinical_count_now(CLINICAL_COUNT_ALREADY_RECEIVED, 0, number);
 }
 
 /* The answer as the columns of a row. */
@@ -387,7 +393,7 @@ clinical_submit_report(PG_FUNCTION_ARGS)
 	take_arguments(fcinfo, &submission);
 	backlog = clinical_intake_backlog();
 	answer = submit(backlog, &submission);
-	count_answer(backlog, answer, 1);
+	count_answer(answer, 1);
 	if (answer == QUEUED || answer == CONFLICT)
 	{
 		/* an acknowledgement is durable, whatever the session has set */
@@ -509,7 +515,7 @@ static void
 count_answers(Series *series)
 {
 	for (int i = 0; i < (int) lengthof(answers); i++)
-		count_answer(series->backlog, (Answer) i, series->answers[i]);
+		count_answer((Answer) i, series->answers[i]);
 	series->any_kept |= series->answers[QUEUED] > 0 || series->answers[CONFLICT] > 0;
 }
 

@@ -28,6 +28,7 @@
 #include "utils/timestamp.h"
 
 #include "intake.h"
+#include "observe.h"
 #include "worker.h"
 
 /* The wait (ms) after the first failure; it doubles with each further one */
@@ -206,7 +207,7 @@ put_off_failed(ClinicalBacklog *backlog, ClinicalStaged *staged, int sqlerrcode)
 	staged->values[CLINICAL_STAGED_ATTEMPTS] = Int32GetDatum(failures);
 	staged->nulls[CLINICAL_STAGED_ATTEMPTS] = false;
 	clinical_intake_put_off(backlog, staged, next_attempt(staged, failures, of_the_server));
-	clinical_intake_stat(backlog, CLINICAL_STAT_RETRIED, 1);
+	clinical_count_now(CLINICAL_COUNT_RETRIED, 0, 1);
 	clinical_intake_tell_put_off(staged, sqlerrcode);
 }
 

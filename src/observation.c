@@ -14,6 +14,7 @@
 #include "utils/uuid.h"
 
 #include "observation.h"
+#include "observe.h"
 
 PG_FUNCTION_INFO_V1(clinical_submission_check);
 PG_FUNCTION_INFO_V1(clinical_withdraw_submission);
@@ -141,7 +142,7 @@ clinical_withdraw_submission(PG_FUNCTION_ARGS)
 		"UPDATE clinical.submission AS s SET status = 'withdrawn', reason = $3"
 		" WHERE s.patient_id OPERATOR(pg_catalog.=) $1 AND s.id OPERATOR(pg_catalog.=) $2"
 		"   AND s.status OPERATOR(pg_catalog.=) 'accepted'"
-		" RETURNING (s.*)::clinical.submission",
+		" RETURNING (s.*)::clinical.submission, s.project_id",
 		3, {TEXTOID, UUIDOID, TEXTOID}
 	};
 	MemoryContext caller = CurrentMemoryContext;
@@ -159,6 +160,7 @@ clinical_withdraw_submission(PG_FUNCTION_ARGS)
 	if (SPI_processed == 0)
 		is_withdrawn();
 	row = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull);
+	clinical_count(CLINICAL_COUNT_WITHDRAWN, DatumGetInt64(clinical_result(0, 2)), 1);
 	MemoryContextSwitchTo(caller);
 	row = SPI_datumTransfer(row, false, -1);
 	SPI_finish();

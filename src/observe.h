@@ -23,8 +23,10 @@ extern void clinical_observe_init(const int *max_databases);
 typedef enum ClinicalCounter
 {
 	/* of the database; project 0 */
-	CLINICAL_COUNT_QUEUED,		/* reports put into staging */
-	CLINICAL_COUNT_BYTES,		/* of their data */
+	CLINICAL_COUNT_QUEUED,		/* reports put into staging by submit_report */
+	CLINICAL_COUNT_KEPT,		/* conflicts that were kept at once; they are
+								 * among CONFLICT, too */
+	CLINICAL_COUNT_BYTES,		/* of the data of both */
 	CLINICAL_COUNT_BUSY,		/* answers */
 	CLINICAL_COUNT_ALREADY_RECEIVED,	/* answers */
 	CLINICAL_COUNT_PROCESSED,	/* reports that left staging */
@@ -41,8 +43,7 @@ typedef enum ClinicalCounter
 	CLINICAL_COUNT_QUARANTINED,
 	CLINICAL_COUNT_REQUEUED,
 	CLINICAL_COUNT_WITHDRAWN,
-	CLINICAL_COUNT_ALERT_INFO,	/* alerts opened, by severity, in the order of
-								 * ClinicalSeverity */
+	CLINICAL_COUNT_ALERT_INFO,	/* alerts opened, by severity */
 	CLINICAL_COUNT_ALERT_WARNING,
 	CLINICAL_COUNT_ALERT_SERIOUS,
 	CLINICAL_COUNT_ALERT_CRITICAL,
@@ -61,6 +62,29 @@ typedef enum ClinicalCounter
 	CLINICAL_NCOUNTERS
 } ClinicalCounter;
 
+/* From here on they are of a project */
+#define CLINICAL_FIRST_OF_PROJECT CLINICAL_COUNT_ACCEPTED
+
+/* What was counted of this database */
+typedef struct ClinicalCounts
+{
+	TimestampTz reset_at;
+	int64		backlog_at_reset;	/* reports that waited then */
+	uint64		numbers[CLINICAL_NCOUNTERS];	/* of all projects */
+} ClinicalCounts;
+
+/* Anywhere, in a transaction: when it commits */
+extern void clinical_count(ClinicalCounter counter, int64 project_id, uint64 number);
+
+/* Anywhere: at once */
+extern void clinical_count_now(ClinicalCounter counter, int64 project_id, uint64 number);
+extern uint64 clinical_counted(ClinicalCounter counter);
+extern bool clinical_counts_read(ClinicalCounts *counts);
+extern void clinical_counts_of(Oid staging, int64 backlog);
+extern void clinical_counter_init(void);
+
+/* observe_histogram.c: how long things take */
+
 typedef enum ClinicalHistogram
 {
 	CLINICAL_TIME_WAITING,		/* of a report, until its batch began */
@@ -68,10 +92,22 @@ typedef enum ClinicalHistogram
 	CLINICAL_NHISTOGRAMS
 } ClinicalHistogram;
 
-extern void clinical_count(ClinicalCounter counter, int64 project_id, uint64 number);
-extern void clinical_count_now(ClinicalCounter counter, int64 project_id, uint64 number);
-extern uint64 clinical_counted(ClinicalCounter counter, int64 project_id);
+/* A bucket is a sixteenth of its octave, from a microsecond to 50 days */
+#define CLINICAL_NBUCKETS 624
+
+typedef struct ClinicalTimes
+{
+	uint64		count;
+	uint64		sum;			/* microseconds */
+	uint64		max;
+	uint64		buckets[CLINICAL_NBUCKETS];
+} ClinicalTimes;
+
+/* In a transaction: so many reports took so long, when it commits */
 extern void clinical_measure(ClinicalHistogram histogram, uint64 us, uint32 number);
+extern bool clinical_times_read(ClinicalHistogram histogram, ClinicalTimes *times);
+extern uint64 clinical_bucket_begin(int bucket);	/* microseconds; it ends where
+													 * the next one begins */
 
 /*
  * observe_log.c: lines in the log that begin with a code

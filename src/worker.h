@@ -88,6 +88,7 @@ extern int	clinical_workers_running(void);
 extern bool clinical_in_worker(void);
 extern bool clinical_is_further_worker(void);
 extern int	clinical_max_workers;
+extern int	clinical_max_databases;
 
 /*
  * What is kept of a database in shared memory: how many reports wait, hints where
@@ -97,20 +98,6 @@ extern int	clinical_max_workers;
 #define CLINICAL_LANES 64
 #define CLINICAL_STAGES 5
 #define CLINICAL_MAX_QUOTAS 32
-
-typedef enum ClinicalIntakeStat
-{
-	CLINICAL_STAT_QUEUED,		/* reports that were put in and committed */
-	CLINICAL_STAT_BUSY,			/* answers */
-	CLINICAL_STAT_ALREADY_RECEIVED, /* answers */
-	CLINICAL_STAT_PROCESSED,	/* reports */
-	CLINICAL_STAT_BATCHES,
-	CLINICAL_STAT_CLAIM_US,		/* time spent finding and locking reports */
-	CLINICAL_STAT_BATCH_US,		/* time spent on whole batches */
-	CLINICAL_STAT_RETRIED,		/* reports that failed and were put off */
-	CLINICAL_STAT_EMPTIED,		/* segments that were emptied */
-	CLINICAL_NSTATS
-} ClinicalIntakeStat;
 
 /* Since when the queue, or a project's share of it, has no place, as long as that is so */
 typedef struct ClinicalFull
@@ -139,6 +126,8 @@ typedef struct ClinicalBacklog
 	pg_atomic_uint64 escalate_due;	/* when the first alert is to be escalated;
 									 * DT_NOEND: none that is known */
 	pg_atomic_uint32 waiting[CLINICAL_LANES];	/* committed, by lane */
+	pg_atomic_uint64 oldest[CLINICAL_LANES];	/* no report of the lane waits for
+												 * longer, if one does */
 	pg_atomic_uint32 rows[CLINICAL_STAGES]; /* in flight and committed, by
 											 * table */
 	pg_atomic_uint32 last_xid[CLINICAL_STAGES]; /* the last to delete there */
@@ -148,7 +137,6 @@ typedef struct ClinicalBacklog
 															 * none */
 	pg_atomic_uint32 quota_count[CLINICAL_MAX_QUOTAS];	/* places they have taken */
 	ClinicalFull full[CLINICAL_MAX_QUOTAS + 1]; /* their shares, and the queue */
-	pg_atomic_uint64 stats[CLINICAL_NSTATS];
 	pg_atomic_uint32 jobs_asked;	/* goes up when a project report is asked for */
 	pg_atomic_uint32 jobs_queued;	/* is there perhaps one that nobody makes yet? */
 	pg_atomic_uint64 jobs_stuck;	/* since when none is made though there are

@@ -69,7 +69,10 @@ initialize_backlog(ClinicalBacklog *backlog)
 	pg_atomic_init_u64(&backlog->retry_due, 0);
 	pg_atomic_init_u64(&backlog->escalate_due, 0);
 	for (int i = 0; i < CLINICAL_LANES; i++)
+	{
 		pg_atomic_init_u32(&backlog->waiting[i], 0);
+		pg_atomic_init_u64(&backlog->oldest[i], 0);
+	}
 	for (int i = 0; i < CLINICAL_STAGES; i++)
 	{
 		pg_atomic_init_u32(&backlog->turn[i], 0);
@@ -85,8 +88,6 @@ initialize_backlog(ClinicalBacklog *backlog)
 	}
 	for (int i = 0; i < (int) lengthof(backlog->full); i++)
 		pg_atomic_init_u32(&backlog->full[i].state, 0);
-	for (int i = 0; i < CLINICAL_NSTATS; i++)
-		pg_atomic_init_u64(&backlog->stats[i], 0);
 	pg_atomic_init_u32(&backlog->jobs_asked, 0);
 	pg_atomic_init_u32(&backlog->jobs_queued, 0);
 	pg_atomic_init_u64(&backlog->jobs_stuck, 0);
@@ -200,8 +201,6 @@ clinical_slot_make(Oid database)
 	slot->starts = 0;
 	clinical_further_initialize(&slot->further);
 	pg_atomic_write_u32(&slot->backlog.counted, 0);
-	for (int i = 0; i < CLINICAL_NSTATS; i++)
-		pg_atomic_write_u64(&slot->backlog.stats[i], 0);
 	pg_write_barrier();
 	slot->database = database;
 	return slot;

@@ -158,7 +158,6 @@ typedef struct ClinicalCensus
 
 /* worker.c */
 extern bool clinical_workers_on;
-extern int	clinical_max_databases;
 extern int	clinical_worker_restart_delay;
 extern int	clinical_worker_idle_timeout;
 extern const ClinicalJob *clinical_jobs[CLINICAL_MAX_JOBS];
