@@ -3,8 +3,8 @@
  * intake_health.c
  *		What health() asks about reports that wait.
  *
- * Shared memory is asked first; a table only if it says that something waits, and
- * then for a row.  The one table without such a number has an index for this.
+ * Shared memory is asked first, and a table only if it says that there is something,
+ * or cannot say; quarantine has an index for this.
  *
  *-------------------------------------------------------------------------
  */
@@ -78,36 +78,25 @@ no_worker_runs(const char **problem, const char **remedy)
 	return !on_purpose || any_waits();
 }
 
-/* How long (minutes) a report waits that came at the moment that a query gives; 0: not too long. */
+/* How long (minutes) somebody has waited since then; 0: not too long. */
 static long
-minutes_waited(ClinicalPlan *plan)
+minutes_since(TimestampTz moment)
 {
-	Datum		received_at;
-	long		waited;
+	long		waited = TimestampDifferenceMilliseconds(moment, GetCurrentTimestamp());
 
-	if (!clinical_owner_fetch(plan, NULL, NULL, true, &received_at))
-		return 0;
-	waited = TimestampDifferenceMilliseconds(DatumGetTimestampTz(received_at), GetCurrentTimestamp());
 	return waited < LONG_WAIT ? 0 : waited / 60000;
 }
 
-/* Does a report wait for long, though there are workers?  Segments are filled from their beginning, so each one's first is its oldest. */
+/* Does a report wait for long, though there are workers? */
 static bool
 report_waits_long(const char **problem, const char **remedy)
 {
-	static ClinicalPlan plan = {
-		"SELECT pg_catalog.min(f.received_at)"
-		"  FROM ((SELECT a.received_at FROM clinical.staged_report_0 a LIMIT 1) UNION ALL"
-		"        (SELECT b.received_at FROM clinical.staged_report_1 b LIMIT 1) UNION ALL"
-		"        (SELECT c.received_at FROM clinical.staged_report_2 c LIMIT 1) UNION ALL"
-		"        (SELECT d.received_at FROM clinical.staged_report_3 d LIMIT 1)) f"
-	};
 	ClinicalBacklog *backlog = known_backlog();
 	long		minutes;
 
-	if (backlog == NULL || clinical_workers_running() == 0 || clinical_intake_waiting(backlog) == 0)
+	if (backlog == NULL || clinical_workers_running() == 0)
 		return false;
-	minutes = minutes_waited(&plan);
+	minutes = minutes_since(clinical_intake_oldest(backlog));
 	*problem = psprintf("a report has waited for %ld minutes, though background workers run", minutes);
 	*remedy = "See in stat_worker and pg_stat_activity what the workers do or wait for, and end what blocks them (pg_blocking_pids).";
 	return minutes > 0;
@@ -119,13 +108,15 @@ report_is_put_off(const char **problem, const char **remedy)
 {
 	static ClinicalPlan plan = {"SELECT pg_catalog.min(r.received_at) FROM clinical.staged_report_retry r"};
 	ClinicalBacklog *backlog = known_backlog();
+	Datum		received_at;
 	long		minutes;
 
-	if (backlog == NULL || clinical_workers_running() == 0 || pg_atomic_read_u32(&backlog->rows[CLINICAL_RETRIED]) == 0)
+	if (backlog == NULL || clinical_workers_running() == 0 || pg_atomic_read_u32(&backlog->rows[CLINICAL_RETRIED]) == 0 ||
+		!clinical_owner_fetch(&plan, NULL, NULL, true, &received_at))
 		return false;
-	minutes = minutes_waited(&plan);
+	minutes = minutes_since(DatumGetTimestampTz(received_at));
 	*problem = psprintf("reports are put off for %ld minutes, since processing them fails", minutes);
-	*remedy = "Find the SQLSTATE by CLINICAL-I01 and CLINICAL-I05 in the server's log, or call process_reports(), and mend its cause: a full disk, a missing object or right, a lock.";
+	*remedy = "Find the SQLSTATE by CLINICAL-I05 in the server's log, and mend its cause: a full disk, a missing object or right, a lock.";
 	return minutes > 0;
 }
 
