@@ -32,7 +32,7 @@ SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'clinical worker' AND
 SELECT clinical.stop_workers();
 SELECT clinical.start_workers();
 SELECT test.worker_becomes('running');
-SELECT since BETWEEN started_at AND now() AS idle_since, lane, lanes, batch, done >= 0 AS done, reports, failed, restarts - :restarts AS restarts
+SELECT since BETWEEN started_at AND clock_timestamp() AS since, lane, lanes, batch, done >= 0 AS done, reports, failed, restarts - :restarts AS restarts
   FROM clinical.stat_worker;
 SELECT clinical.start_workers();
 
