@@ -93,13 +93,13 @@ places_taken(ClinicalBacklog *backlog, int quota)
 	return (uint64) Max((int32) pg_atomic_read_u32(&backlog->quota_count[quota]), 0);
 }
 
-/* Is there room again?  Where nothing may be taken in there never is. */
+/* Is there room again? */
 static bool
 has_room(ClinicalBacklog *backlog, int quota)
 {
 	int64		limit = quota == CLINICAL_WHOLE_QUEUE ? clinical_queue_capacity : backlog->full[quota].limit;
 
-	return limit > 0 && places_taken(backlog, quota) < (uint64) Max(limit / 10 * 9 + limit % 10 * 9 / 10, 1);
+	return places_taken(backlog, quota) * 10 < (uint64) limit * 9;
 }
 
 /*

@@ -266,6 +266,7 @@ ClinicalTried
 clinical_intake_try(ClinicalBacklog *backlog, ClinicalStaged **reports, int count, bool can_give_up)
 {
 	int			sqlerrcode = count == 0 ? 0 : try_process(reports, count);
+	int			part;
 
 	if (sqlerrcode == 0)
 		return CLINICAL_TRIED;
@@ -280,12 +281,8 @@ clinical_intake_try(ClinicalBacklog *backlog, ClinicalStaged **reports, int coun
 	clinical_intake_tell_failed(count, sqlerrcode, timed_out ? "one_by_one" : "split");
 	if (timed_out && can_give_up)
 		return CLINICAL_TIMED_OUT;
-	else
-	{
-		int			part = timed_out ? 1 : (count + 1) / 2;
-
-		for (int i = 0; i < count; i += part)
-			process_by_halves(backlog, reports + i, Min(part, count - i), Max(count - i - part, 0));
-	}
+	part = timed_out ? 1 : (count + 1) / 2;
+	for (int i = 0; i < count; i += part)
+		process_by_halves(backlog, reports + i, Min(part, count - i), Max(count - i - part, 0));
 	return CLINICAL_TRIED;
 }

@@ -466,10 +466,10 @@ transaction_ends(XactEvent event, void *arg)
 {
 	const Level *level = levels;
 
-	if (event != XACT_EVENT_COMMIT && event != XACT_EVENT_ABORT && event != XACT_EVENT_PREPARE)
+	if (event == XACT_EVENT_PRE_COMMIT || event == XACT_EVENT_PARALLEL_PRE_COMMIT || event == XACT_EVENT_PRE_PREPARE)
 		return;
 	levels = NULL;
-	if (level != NULL && event != XACT_EVENT_ABORT && is_on())
+	if (level != NULL && (event == XACT_EVENT_COMMIT || event == XACT_EVENT_PREPARE) && is_on())
 		tell_all(level);
 }
 
