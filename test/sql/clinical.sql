@@ -19,7 +19,7 @@ INSERT INTO test.not_strict VALUES
     ('report_entries_add'), ('report_entries_combine'), ('report_entry_count'), ('report_lags_add'), ('report_lags_result'),
     ('report_rows'), ('report_html'),
     ('report_tally_add'), ('report_tally_combine'), ('report_tally_image'),
-    ('generate_report'), ('request_report'), ('cancel_report'), ('purge_reports');
+    ('generate_report'), ('request_report'), ('cancel_report'), ('purge_reports'), ('take_spans');
 -- The trail itself, which nothing else records.
 CREATE TABLE test.trail (name text);
 INSERT INTO test.trail VALUES ('audit_record'), ('audit_block'), ('audit_generation'), ('audit_restore');
@@ -73,7 +73,7 @@ CREATE FUNCTION test.lint() RETURNS TABLE (rule text, object text) LANGUAGE sql 
             SELECT signature, a.* FROM f, aclexplode(proacl) a WHERE a.grantee <> proowner
             UNION ALL
             SELECT nspname, a.* FROM pg_namespace, aclexplode(nspacl) a WHERE nspname = 'clinical' AND a.grantee <> nspowner) g
-     WHERE grantee <> 0 AND (is_grantable OR grantee::regrole::text !~ '^clinical_')
+     WHERE grantee <> 0 AND (is_grantable OR grantee::regrole::text !~ '^clinical_|^pg_monitor$')
     UNION ALL
     SELECT 'nobody may write the trail', title || ' ' || a.privilege_type || ' to ' || a.grantee::regrole
       FROM r, LATERAL (SELECT * FROM aclexplode(relacl)
