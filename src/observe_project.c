@@ -75,7 +75,7 @@ sees_all(void)
 	};
 	Datum		ignored;
 
-	return watches() || has_bypassrls_privilege(GetUserId()) || has_rights_of("clinical_admin") ||
+	return watches() || has_bypassrls_privilege(GetUserId()) || has_rights_of("clinical_owner") || has_rights_of("clinical_admin") ||
 		has_rights_of("clinical_auditor") || clinical_fetch(&plan, NULL, NULL, true, &ignored);
 }
 
