@@ -197,7 +197,10 @@ clinical_report_forget(void)
 	clinical_report_progress_end();
 }
 
-/* In PG_CATCH: is it a time limit that has cancelled the statement?  Of a parallel worker's error the message has no id: there are no limits there. */
+/*
+ * In PG_CATCH: is it a time limit that has cancelled the statement?  The message of a
+ * parallel worker's error has no id, but time limits are not its business.
+ */
 static bool
 is_time_limit(void)
 {

@@ -215,7 +215,10 @@ phase_name(int phase)
 	return table == NULL ? "counting" : table->name;
 }
 
-/* The phase of the report that this session makes, and how much of the work is done; less than 0: not known yet.  NULL: nothing is told of it. */
+/*
+ * The phase of the report that this session makes, NULL: nothing is told of it; and
+ * how much of the work is done, in percent, less than 0: that is not known yet.
+ */
 const char *
 clinical_report_progress_now(double *percent)
 {
