@@ -130,7 +130,7 @@ extern Oid	clinical_stage_table(int table);
 extern int	clinical_patient_lane(Datum patient_id);
 extern int	clinical_stage_lane(TupleTableSlot *slot);
 extern int64 clinical_stage_quota_project(TupleTableSlot *slot);
-extern TimestampTz clinical_stage_since(TupleTableSlot *slot, TimestampTz now);
+extern TimestampTz clinical_stage_since(TupleTableSlot *slot);
 extern bool clinical_stage_lock(uint16 what, bool at_once);
 extern void clinical_stage_unlock(uint16 what);
 extern bool clinical_stage_put(ClinicalBacklog *backlog, int64 capacity, int64 quota, Datum *values, bool *nulls,

@@ -72,8 +72,10 @@ count_table(int table, Oid relid, Census *census)
 			census->first[table] = received_at;
 		if (table != CLINICAL_RETRIED)
 		{
+			TimestampTz since = clinical_stage_since(slot);
+
 			census->waiting[lane]++;
-			census->oldest[lane] = Min(census->oldest[lane], clinical_stage_since(slot, now));
+			census->oldest[lane] = Min(census->oldest[lane], since == 0 ? now : since);
 		}
 		census->low[table][lane] = Min(census->low[table][lane], block);
 		count_quota(census, clinical_stage_quota_project(slot));

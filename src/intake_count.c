@@ -213,7 +213,7 @@ publish_lane(ClinicalBacklog *backlog, const Pending *entry, int lane)
 
 /* Count what was put in and taken out. */
 static void
-count(const Pending *entry)
+count_reports(const Pending *entry)
 {
 	if (entry->queued != 0)
 	{
@@ -232,7 +232,7 @@ all_commits(ClinicalBacklog *backlog, const Pending *entry)
 	(void) clinical_lower_moment(&backlog->retry_due, entry->due);
 	if (entry->recount)
 		pg_atomic_write_u32(&backlog->recount, 1);
-	count(entry);
+	count_reports(entry);
 	pg_write_barrier();
 	for (uint64 mask = entry->lanes; mask != 0;)
 		publish_lane(backlog, entry, next_lane(&mask));

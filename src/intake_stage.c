@@ -122,32 +122,30 @@ clinical_stage_unlock(uint16 what)
 	UnlockDatabaseObject(RelationRelationId, clinical_stage_parent(), what, ExclusiveLock);
 }
 
-/*
- * Since when a report waits: it was received then, but one that was put back from
- * quarantine waits since now.
- */
+/* Since when a report waits; 0: it was put back from quarantine, at an unknown time. */
 static TimestampTz
-waits_since(const Datum *values, const bool *nulls, TimestampTz now)
+waits_since(const Datum *values, const bool *nulls)
 {
-	return nulls[CLINICAL_STAGED_DIGEST] ? DatumGetTimestampTz(values[CLINICAL_STAGED_RECEIVED_AT]) : now;
+	return nulls[CLINICAL_STAGED_DIGEST] ? DatumGetTimestampTz(values[CLINICAL_STAGED_RECEIVED_AT]) : 0;
 }
 
 /* The same of a row that was found. */
 TimestampTz
-clinical_stage_since(TupleTableSlot *slot, TimestampTz now)
+clinical_stage_since(TupleTableSlot *slot)
 {
-	bool		received;
-	bool		new;
-	Datum		received_at = slot_getattr(slot, CLINICAL_STAGED_RECEIVED_AT + 1, &received);
+	bool		isnull;
+	bool		is_new;
+	Datum		received_at = slot_getattr(slot, CLINICAL_STAGED_RECEIVED_AT + 1, &isnull);
 
-	(void) slot_getattr(slot, CLINICAL_STAGED_DIGEST + 1, &new);
-	return new ? DatumGetTimestampTz(received_at) : now;
+	(void) slot_getattr(slot, CLINICAL_STAGED_DIGEST + 1, &is_new);
+	return is_new ? DatumGetTimestampTz(received_at) : 0;
 }
 
 /* Tell that a row was put into a block. */
 static void
 has_put(int table, int lane, BlockNumber block, const Datum *values, const bool *nulls, bool submitted)
 {
+	TimestampTz since = waits_since(values, nulls);
 	int64		bytes = 0;
 
 	if (table == CLINICAL_RETRIED)
@@ -157,7 +155,7 @@ has_put(int table, int lane, BlockNumber block, const Datum *values, const bool 
 	}
 	if (submitted)
 		bytes = (int64) toast_raw_datum_size(values[CLINICAL_STAGED_REPORT_DATA]) - VARHDRSZ;
-	clinical_intake_has_put(table, lane, block, waits_since(values, nulls, GetCurrentTimestamp()), submitted, bytes);
+	clinical_intake_has_put(table, lane, block, since == 0 ? GetCurrentTimestamp() : since, submitted, bytes);
 }
 
 /* Put a row into an open table, at its end. */
@@ -264,7 +262,7 @@ clinical_stage_take(ClinicalBacklog *backlog, ClinicalStaged **reports, int coun
 			relations[table] = table_open(tables[table], RowExclusiveLock);
 		if (!take(backlog, table, relations[table], staged))
 			continue;
-		clinical_intake_took(table, staged->lane, waits_since(staged->values, staged->nulls, 0));
+		clinical_intake_took(table, staged->lane, waits_since(staged->values, staged->nulls));
 		if (!staged->nulls[CLINICAL_STAGED_QUOTA_PROJECT])
 			clinical_intake_leave_quota(backlog, DatumGetInt64(staged->values[CLINICAL_STAGED_QUOTA_PROJECT]), 1);
 		reports[left++] = staged;

@@ -256,7 +256,7 @@ keep_conflict(Datum *values, char *nulls)
 		"        $3, pg_catalog.clock_timestamp(), pg_catalog.clock_timestamp(), $4, $5, $6, $7, $8, $9, SESSION_USER, $10, $11"
 		"  WHERE NOT EXISTS (SELECT FROM clinical.set_aside a WHERE a.patient_id OPERATOR(pg_catalog.=) $1"
 		"                       AND a.submission_id OPERATOR(pg_catalog.=) $2 AND a.digest OPERATOR(pg_catalog.=) $4)"
-		" RETURNING COALESCE(project_id, 0)",
+		" RETURNING COALESCE(set_aside.project_id, 0)",
 		SUBMISSION_NARGS + 1, {SUBMISSION_TYPES, UUIDOID}
 	};
 	Datum		more[SUBMISSION_NARGS + 1];

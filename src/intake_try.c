@@ -270,6 +270,7 @@ clinical_intake_try(ClinicalBacklog *backlog, ClinicalStaged **reports, int coun
 
 	if (sqlerrcode == 0)
 		return CLINICAL_TRIED;
+	clinical_count_now(CLINICAL_COUNT_BATCHES_FAILED, 0, 1);
 	clinical_worker_failed();
 	if (count == 1)
 	{

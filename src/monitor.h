@@ -165,6 +165,7 @@ extern void clinical_alerts_end(ClinicalAlertReader *reader);
 /* What happened to an alert whose row says already how it is now */
 typedef struct ClinicalAlertEvent
 {
+	int64		project_id;
 	const char *kind;
 	const char *status_from;	/* NULL: it is new */
 	const char *cause;
@@ -178,6 +179,7 @@ typedef struct ClinicalAlertEvent
 	Datum		actor;
 } ClinicalAlertEvent;
 
+extern void clinical_alert_count_opened(int64 project_id, const char *severity);
 extern void clinical_alert_tell(Datum patient_id, Datum alert_id, const ClinicalAlertEvent *event);
 extern void clinical_alert_announce(Datum alert_id, const char *rule, const char *severity, const char *kind);
 

@@ -19,6 +19,7 @@
 #include "utils/uuid.h"
 
 #include "monitor.h"
+#include "observe.h"
 
 PG_FUNCTION_INFO_V1(clinical_alert_check);
 
@@ -195,6 +196,32 @@ pass(Datum *values, char *nulls, int argno, Datum value)
 	nulls[argno] = value == 0 ? 'n' : ' ';
 }
 
+/* Count an alert that was opened. */
+void
+clinical_alert_count_opened(int64 project_id, const char *severity)
+{
+	static const char *const severities[] = {"info", "warning", "serious", "critical"};
+
+	for (int i = 0; i < (int) lengthof(severities); i++)
+	{
+		if (strcmp(severity, severities[i]) == 0)
+			clinical_count(CLINICAL_COUNT_ALERT_INFO + i, project_id, 1);
+	}
+}
+
+/* Count what else happened to one. */
+static void
+count_event(const ClinicalAlertEvent *event)
+{
+	static const char *const kinds[] = {"acknowledged", "closed", "retracted", "escalated"};
+
+	for (int i = 0; i < (int) lengthof(kinds); i++)
+	{
+		if (strcmp(event->kind, kinds[i]) == 0)
+			clinical_count(CLINICAL_COUNT_ALERT_ACKNOWLEDGED + i, event->project_id, 1);
+	}
+}
+
 /* Tell what happened to an alert, inside SPI. */
 void
 clinical_alert_tell(Datum patient_id, Datum alert_id, const ClinicalAlertEvent *event)
@@ -225,6 +252,7 @@ clinical_alert_tell(Datum patient_id, Datum alert_id, const ClinicalAlertEvent *
 	clinical_server_execute(&plan, values, nulls);
 	if (SPI_processed != 1)
 		elog(ERROR, "an event is of no alert");
+	count_event(event);
 }
 
 /* Let listeners know, once the transaction is committed; nothing in it is of the patient. */

@@ -110,7 +110,8 @@ tell_of_other(const Applying *applying, Datum id, const char *kind, const char *
 			  Datum other)
 {
 	ClinicalAlertEvent event = {
-		.kind = kind, .status_from = status_from, .cause = applying->cause->kind, .later = later, .other = other,
+		.project_id = applying->project_id, .kind = kind, .status_from = status_from, .cause = applying->cause->kind,
+		.later = later, .other = other,
 		.evidence = evidence, .submission_id = applying->cause->submission_id,
 		.trace_parent = applying->cause->trace_parent, .actor = applying->cause->actor
 	};
@@ -219,6 +220,7 @@ open_alert(const Applying *applying, const Streak *streak)
 	tell(applying, id, "opened", NULL, streak->cleared, find_evidence(applying, streak));
 	if (streak->cleared)
 		tell(applying, id, "cleared", "open", 0, (Datum) 0);
+	clinical_alert_count_opened(applying->project_id, applying->monitor->severity);
 	clinical_alert_announce(id, applying->monitor->code, applying->monitor->severity, "opened");
 	log_opened(applying, id);
 	tell_trace(applying, id, "opened", applying->monitor->severity, began_at);

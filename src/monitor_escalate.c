@@ -37,12 +37,12 @@ typedef struct Due
 {
 	Datum		patient_id;
 	Datum		id;
+	int64		project_id;
 	int64		rule_id;
 	int			version;
 	int			level;
 	TimestampTz opened_at;
 	char	   *severity;
-	int64		project_id;
 } Due;
 
 /* The earliest one that this transaction leaves to be escalated */
@@ -80,7 +80,8 @@ static int
 lock_due(TimestampTz now, Due *found)
 {
 	static ClinicalPlan plan = {
-		"SELECT a.patient_id, a.id, a.rule_id, a.rule_version, a.escalation_level, a.opened_at, a.severity, a.project_id"
+		"SELECT a.patient_id, a.id, a.rule_id, a.rule_version, a.escalation_level, a.opened_at, a.severity,"
+		"       a.project_id"
 		"  FROM clinical.alert a WHERE a.escalate_at OPERATOR(pg_catalog.<=) $1"
 		" ORDER BY a.escalate_at LIMIT $2 FOR NO KEY UPDATE SKIP LOCKED",
 		2, {TIMESTAMPTZOID, INT8OID}
@@ -111,7 +112,9 @@ escalate(const Due *due)
 		" WHERE a.patient_id OPERATOR(pg_catalog.=) $1 AND a.id OPERATOR(pg_catalog.=) $2",
 		4, {TEXTOID, UUIDOID, INT4OID, TIMESTAMPTZOID}
 	};
-	static const ClinicalAlertEvent event = {.kind = "escalated", .status_from = "open", .cause = "time"};
+	const ClinicalAlertEvent event = {
+		.project_id = due->project_id, .kind = "escalated", .status_from = "open", .cause = "time"
+	};
 	const ClinicalMonitor *monitor = clinical_monitor_version(due->rule_id, due->version);
 	TimestampTz next = clinical_escalation_due(monitor, due->opened_at, due->level + 1);
 	Datum		values[4] = {due->patient_id, due->id, Int32GetDatum(due->level + 1), TimestampTzGetDatum(next)};

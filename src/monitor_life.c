@@ -66,10 +66,10 @@ see_alert(Datum *key)
 
 /* Lock an alert; its status, whether what has changed is still to be looked at, and its number of events. */
 static char *
-lock_alert(Datum *key, bool *basis_changed, int *events)
+lock_alert(Datum *key, bool *basis_changed, int *events, int64 *project_id)
 {
 	static ClinicalPlan plan = {
-		"SELECT a.status, a.basis_changed, a.events FROM clinical.alert a"
+		"SELECT a.status, a.basis_changed, a.events, a.project_id FROM clinical.alert a"
 		" WHERE a.patient_id OPERATOR(pg_catalog.=) $1 AND a.id OPERATOR(pg_catalog.=) $2 FOR NO KEY UPDATE",
 		2, {TEXTOID, UUIDOID}
 	};
@@ -80,6 +80,7 @@ lock_alert(Datum *key, bool *basis_changed, int *events)
 		not_found();
 	*basis_changed = DatumGetBool(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 2, &isnull));
 	*events = DatumGetInt32(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 3, &isnull));
+	*project_id = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 4, &isnull));
 	return SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1);
 }
 
@@ -126,7 +127,7 @@ handle(FunctionCallInfo fcinfo, const char *status, text *reason)
 	int			nest_level;
 
 	SPI_connect();
-	event.status_from = lock_alert(key, &basis_changed, &events);
+	event.status_from = lock_alert(key, &basis_changed, &events, &event.project_id);
 	seen = events == events_seen;
 	/* that somebody has looked at what has changed leaves it as it is */
 	if (basis_changed && strcmp(status, "acknowledged") == 0 && strcmp(event.status_from, "open") != 0)

@@ -13,6 +13,7 @@
 #include "postgres.h"
 
 #include "access/xact.h"
+#include "commands/extension.h"
 #include "fmgr.h"
 #include "miscadmin.h"
 #include "storage/ipc.h"
@@ -157,6 +158,12 @@ reset(ClinicalNumbers *numbers)
 	int64		backlog = (int64) pg_atomic_read_u64(&numbers->backlog_at_reset) + put_back(numbers);
 
 	backlog += (int64) set_to_zero(numbers);
+	/* called by the install script: whatever was here is gone */
+	if (creating_extension)
+	{
+		pg_atomic_write_u64(&numbers->staging, 0);
+		backlog = 0;
+	}
 	pg_atomic_write_u64(&numbers->backlog_at_reset, (uint64) backlog);
 }
 
@@ -254,23 +261,23 @@ clinical_require_entry(void)
 /*
  * Reports wait in this table, so many of them, and nobody puts any in or takes
  * any out at the moment.  If it is another table than before, so is all that was
- * counted: the extension was made anew.
+ * counted.
  */
 void
 clinical_counts_of(Oid staging, int64 backlog)
 {
 	ClinicalEntry *entry = clinical_entry();
 	ClinicalNumbers *numbers;
+	uint64		before;
 
 	if (entry == NULL)
 		return;
 	numbers = &entry->numbers;
 	LWLockAcquire(clinical_entries_lock, LW_EXCLUSIVE);
-	if (pg_atomic_read_u64(&numbers->staging) != staging)
-	{
-		pg_atomic_write_u64(&numbers->staging, staging);
+	before = pg_atomic_read_u64(&numbers->staging);
+	pg_atomic_write_u64(&numbers->staging, staging);
+	if (before != 0 && before != staging)
 		(void) set_to_zero(numbers);
-	}
 	backlog -= (int64) pg_atomic_read_u64(&numbers->total[CLINICAL_COUNT_QUEUED]) + put_back(numbers);
 	pg_atomic_write_u64(&numbers->backlog_at_reset, (uint64) backlog);
 	LWLockRelease(clinical_entries_lock);

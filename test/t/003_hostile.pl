@@ -158,6 +158,12 @@ SELECT * FROM clinical.check();
 SELECT * FROM clinical.health();
 SELECT clinical.stop_workers(), clinical.start_workers();
 SELECT s.failures, s.last_error FROM clinical.stat_worker s;
+SELECT s.accepted OPERATOR(pg_catalog.+) s.conflict OPERATOR(pg_catalog.>) 0 FROM clinical.stat_intake s;
+SELECT s.project, s.accepted OPERATOR(pg_catalog.>) 0 FROM clinical.stat_intake_project s;
+SELECT s.project, s.opened_info FROM clinical.stat_alert s;
+SELECT s.project, s.failed FROM clinical.stat_report s;
+SELECT s.measure, s.reports OPERATOR(pg_catalog.>) 0 FROM clinical.stat_processing s;
+SELECT clinical.stat_reset();
 };
 
 # What that prints where there are no traps; the clock apart.

@@ -39,7 +39,7 @@ my %may = (
 my @roles = sort keys %may;
 $may{$_}{report_schedule} = 'S' for grep { $_ ne 'intake' } @roles;
 # Who may read the views; nobody may write them.
-my %views = (audit_export => ['auditor'], stat_worker => [ 'admin', 'auditor' ], stat_span => ['admin'], stat_intake => [ 'admin', 'data_manager', 'auditor' ],
+my %views = (audit_export => ['auditor'], stat_worker => [ 'admin', 'auditor' ], stat_span => ['admin'], (map { $_ => [ 'admin', 'data_manager', 'auditor' ] } qw(stat_intake stat_processing stat_intake_project stat_alert stat_report)),
 	(map { $_ => [ 'data_manager', 'auditor' ] } qw(quarantine intake_balance)), (map { $_ => [qw(investigator monitor data_manager auditor)] } qw(current_observation alert_worklist)),
 	analysis_observation => [qw(investigator monitor data_manager auditor statistician)], (map { $_ => [qw(admin investigator monitor data_manager auditor statistician)] } qw(instrument_item rule_evaluation_progress backtest_progress report_progress)));
 $views{scheduled_job} = [ grep { $_ ne 'intake' } @roles ];
@@ -779,7 +779,7 @@ my %functions = (
 	# statistics: those of whatever the caller may see
 	(map { $_ => $members } 'describe(numeric)', 'describe(smallint)', 'describe(integer)', 'describe(bigint)', 'describe(double precision)', 'describe(numeric,bigint)', 'quantile_sas(numeric,numeric)', 'quantile_sas(numeric,numeric[])', 'quantile_sas(smallint,numeric)', 'quantile_sas(smallint,numeric[])', 'quantile_sas(integer,numeric)', 'quantile_sas(integer,numeric[])', 'quantile_sas(bigint,numeric)', 'quantile_sas(bigint,numeric[])', 'quantile_sas(numeric,double precision)', 'quantile_sas(numeric,double precision[])', 'quantile_sas(double precision,double precision)', 'quantile_sas(double precision,double precision[])', 'quantile_sas(numeric,bigint,numeric)', 'quantile_sas(numeric,bigint,numeric[])'),
 	'submit_report(text,jsonb,uuid,timestamp with time zone,text,text,text,text,text,text)' => 'intake investigator data_manager',
-	'submit_reports(jsonb)' => 'intake investigator data_manager', 'intake_counts()' => 'admin data_manager auditor',
+	'submit_reports(jsonb)' => 'intake investigator data_manager', (map { $_ => 'admin data_manager auditor' } 'intake_counts()', 'stat_times()', 'stat_projects()'), 'stat_reset()' => 'admin',
 	'submission_status(text,uuid)' => "intake $readers", (map { $_ => 'admin' } 'process_reports(integer)', 'wait_until_drained(interval)'), 'requeue(text,uuid,text,jsonb)' => 'data_manager',
 	(map { $_ => 'investigator data_manager' } 'withdraw_submission(text,uuid,text)', 'correct_observation(text,uuid,text,text)'),
 	'schedule_report(text,text,jsonb)' => "$readers statistician", 'schedule_retention(text,interval)' => 'admin', 'schedule_entry(bigint)' => '',
@@ -870,7 +870,7 @@ my @calls = (
 	[ 'submit_reports(jsonb)', q{submit_reports('[{"patient_id": "P", "report_data": {"a": 1}, "submission_id": "00000000-0000-0000-0000-000000000009"}]')}, '00000' ],
 	[ 'submit_reports(jsonb)', q{submit_reports('[{"patient_id": "P", "report_data": [], "submission_id": "00000000-0000-0000-0000-000000000009"}]')}, '00000' ],
 	[ 'process_reports(integer)', q{process_reports(1)}, '00000' ],
-	[ 'wait_until_drained(interval)', q{wait_until_drained('0 s')}, '00000' ], [ 'intake_counts()', 'intake_counts()', '00000' ],
+	[ 'wait_until_drained(interval)', q{wait_until_drained('0 s')}, '00000' ], (map { [ $_, $_, '00000' ] } 'intake_counts()', 'stat_times()', 'stat_projects()', 'stat_reset()'),
 	[ 'requeue(text,uuid,text,jsonb)', q{requeue('P', '00000000-0000-0000-0000-000000000002', 'r')} ],
 	[ 'withdraw_submission(text,uuid,text)', q{withdraw_submission('P', '00000000-0000-0000-0000-000000000001', 'r')} ],
 	[ 'correct_observation(text,uuid,text,text)', q{correct_observation('P', (SELECT id FROM test.observed WHERE patient_id = 'P'), '2', 'r')} ],
