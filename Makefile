@@ -24,7 +24,7 @@ OBJS       = $(patsubst %.c,%.o,$(sort $(wildcard src/*.c)))
 
 # The install script is these files of sql/, in this order.
 SQL_MODULES = core access worker audit project patient instrument observation intake monitor summary report report_status \
-	report_alert report_compliance report_item report_render schedule observe observe_metrics clinical
+	report_alert report_compliance report_item report_render schedule observe observe_trace observe_metrics clinical
 INSTALL_SQL = sql/$(EXTENSION)--$(EXTVERSION).sql
 DATA        = $(sort $(wildcard sql/upgrade/*.sql))
 DATA_built  = $(INSTALL_SQL)
@@ -35,7 +35,7 @@ SCRIPTS     = bin/clinical-verify-audit
 # INSTANCE_OPTS: --temp-instance and --temp-config of test/run.sh; without them a running
 # server is tested.
 INSTANCE_OPTS  =
-REGRESS        = core worker project patient access audit instrument observation intake monitor summary report report_status report_compliance report_item report_render schedule observe observe_metrics clinical
+REGRESS        = core worker project patient access audit instrument observation intake monitor summary report report_status report_compliance report_item report_render schedule observe observe_trace observe_metrics clinical
 # An output directory of its own: in the top directory, pg_regress 15 would take sql/NAME.sql
 # for the test of that name.  It looks for expected/ there too, and the isolation program
 # nowhere else.

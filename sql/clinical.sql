@@ -3,7 +3,7 @@
 GRANT EXECUTE ON FUNCTION clinical.require_preload()
     TO clinical_admin, clinical_intake, clinical_investigator, clinical_monitor, clinical_data_manager,
        clinical_statistician, clinical_auditor;
-GRANT EXECUTE ON FUNCTION clinical.health() TO clinical_admin, clinical_auditor;
+GRANT EXECUTE ON FUNCTION clinical.health() TO clinical_admin, clinical_auditor, pg_monitor;
 -- who does not see all would be shown faults that are none
 GRANT EXECUTE ON FUNCTION clinical.check() TO clinical_auditor;
 

@@ -99,7 +99,8 @@ CREATE TABLE clinical.report_job (
     ended_at     timestamptz,
     cancelled_at timestamptz,
     cancelled_by name,
-    detail       text
+    detail       text,
+    trace_parent text
 );
 CREATE INDEX report_job_project_idx ON clinical.report_job (project_id, requested_at);
 CREATE INDEX report_job_open_idx ON clinical.report_job (requested_at, id)
@@ -112,6 +113,7 @@ COMMENT ON COLUMN clinical.report_job.role IS 'With whose rights it is made; rol
 COMMENT ON COLUMN clinical.report_job.attempts IS 'How many times it was begun, at most 3.';
 COMMENT ON COLUMN clinical.report_job.worker IS 'The process that makes it.';
 COMMENT ON COLUMN clinical.report_job.cancelled_by IS 'NULL: by pg_cancel_backend, of which nobody knows who it was.';
+COMMENT ON COLUMN clinical.report_job.trace_parent IS 'W3C Trace Context of the call.';
 COMMENT ON COLUMN clinical.report_job.detail IS 'Why it failed: the SQLSTATE. 42501, 42704, P0002: the role may no longer have the report, is gone, sees no center of the project; 57P02: its worker was lost each time.';
 
 CREATE TABLE clinical.report (

@@ -33,6 +33,10 @@ PG_FUNCTION_INFO_V1(clinical_audit_head);
 /* How long records wait for their seal at most, in milliseconds */
 static int	seal_interval = 10000;
 
+/* Records that wait for so long (ms), and so many times that, wait too long */
+#define LONG_WAIT 300000
+#define SEAL_INTERVALS 10
+
 #define DIGEST_FORMAT "clinical-1:" INT64_FORMAT ":%s"
 
 /* Copy the hash in a column of the first row that SPI found. */
@@ -261,6 +265,45 @@ seal_job(void)
 	return seal_interval;
 }
 
+/* For health(): do records wait for their seal for long, and is it for an open transaction? */
+static bool
+seal_is_behind(const char **problem, const char **remedy)
+{
+	static ClinicalPlan plan = {
+		"SELECT r.recorded_at, g.generation OPERATOR(pg_catalog.=) r.generation"
+		"       AND r.xid OPERATOR(pg_catalog.>=) pg_catalog.pg_snapshot_xmin(pg_catalog.pg_current_snapshot())"
+		"  FROM clinical.audit_record r, (SELECT n.generation, n.system_identifier, n.database FROM clinical.audit_generation n"
+		"                                  ORDER BY n.generation DESC LIMIT 1) g"
+		" WHERE g.system_identifier OPERATOR(pg_catalog.=) $1 AND g.database OPERATOR(pg_catalog.=) $2"
+		"   AND ROW (r.generation, r.xid) OPERATOR(pg_catalog.>=)"
+		"       ROW (COALESCE((SELECT b.generation FROM clinical.audit_block b ORDER BY b.block_no DESC LIMIT 1), 0),"
+		"            COALESCE((SELECT b.to_xid FROM clinical.audit_block b ORDER BY b.block_no DESC LIMIT 1), '0'))"
+		" ORDER BY r.generation, r.xid LIMIT 1",
+		2, {INT8OID, OIDOID}
+	};
+	Datum		here[2] = {Int64GetDatum((int64) GetSystemIdentifier()), ObjectIdGetDatum(MyDatabaseId)};
+	long		waited = 0;
+	bool		held = false;
+
+	if (RecoveryInProgress())
+		return false;
+	SPI_connect();
+	clinical_owner_execute(&plan, here, NULL, true);
+	if (SPI_processed > 0)
+	{
+		waited = TimestampDifferenceMilliseconds(DatumGetTimestampTz(clinical_result(0, 1)), GetCurrentTimestamp());
+		held = DatumGetBool(clinical_result(0, 2));
+	}
+	SPI_finish();
+	if (waited < LONG_WAIT || waited / SEAL_INTERVALS < seal_interval)
+		return false;
+	*problem = psprintf("records of the audit trail have waited for their seal for %ld minutes%s", waited / 60000,
+						held ? ", since a transaction is open" : "");
+	*remedy = held ? "End the oldest transaction that has a backend_xid in pg_stat_activity, or stands in pg_prepared_xacts." :
+		"See in stat_worker whether the first worker runs and what it does, or call clinical.seal_audit().";
+	return true;
+}
+
 /* Give the worker its job, and define how often it does it. */
 void
 clinical_seal_init(void)
@@ -273,6 +316,7 @@ clinical_seal_init(void)
 							&seal_interval, 10000, 100, 24 * 60 * 60 * 1000, PGC_SIGHUP, GUC_UNIT_MS,
 							NULL, NULL, NULL);
 	clinical_register_job(&job);
+	clinical_register_problem(seal_is_behind);
 }
 
 /* SQL: seal now; NULL if there is nothing to seal. */

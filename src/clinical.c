@@ -47,6 +47,7 @@ _PG_init(void)
 #endif
 	clinical_log_init();
 	clinical_log_applies = clinical_database_may_have_extension;
+	clinical_event_init();
 	clinical_access_init();
 	clinical_audit_init();
 	clinical_redact_related = redact_related;
@@ -60,6 +61,8 @@ _PG_init(void)
 	clinical_register_invariants(clinical_observation_invariants, clinical_observation_ninvariants);
 	clinical_intake_init();
 	clinical_counter_init();
+	/* after the intake, so that spans are there before what waits is counted less */
+	clinical_trace_init();
 	/* after the intake, so that reports do not wait for it */
 	clinical_seal_init();
 	clinical_register_invariants(clinical_intake_invariants, clinical_intake_ninvariants);

@@ -68,6 +68,13 @@ extern PGDLLEXPORT void _PG_init(void);
 #define CLINICAL_WAIT_EVENT(cache, name) ((cache) != 0 ? (cache) : ((cache) = PG_WAIT_EXTENSION))
 #endif
 
+/* 17 limits the time of transactions, too: was this one the end of the session? */
+#if PG_VERSION_NUM >= 170000
+#define CLINICAL_TRANSACTION_TIMED_OUT() get_timeout_indicator(TRANSACTION_TIMEOUT, false)
+#else
+#define CLINICAL_TRANSACTION_TIMED_OUT() false
+#endif
+
 /* 18 counts for EXPLAIN in index scans, and asks about deferrable primary keys */
 #if PG_VERSION_NUM >= 180000
 #define clinical_index_beginscan(table, index, snapshot, nkeys) \

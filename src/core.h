@@ -76,6 +76,7 @@ extern bool (*clinical_log_applies) (void);
 extern void clinical_log_init(void);
 extern bool clinical_logs_values(void);
 extern char *clinical_telling_settings(void);
+extern void clinical_log_facts(const char *message, const char *facts);
 
 /* core_plan.c: statements that are prepared once a session */
 
@@ -159,6 +160,7 @@ extern void clinical_progress_phase(int phase);
 extern void clinical_progress_set(int number, uint64 value);
 extern void clinical_progress_add(ClinicalActivity activity, int number, uint64 value);
 extern uint64 clinical_progress_get(int number);
+extern bool clinical_progress_own(ClinicalActivity activity, ClinicalProgress *found);
 extern bool clinical_progress_next(int *number, ClinicalActivity activity, ClinicalProgress *found);
 extern void clinical_progress_end(void);
 

@@ -9,7 +9,8 @@
  * carry is known from its format: one without parameters carries nothing, those
  * below carry names of objects, those of this library carry keys and states.
  * Any other is kept out of the log, and a line with its SQLSTATE and the objects
- * concerned takes its place.  Statements, contexts and details never go there.
+ * concerned takes its place.  Statements, contexts and details never go there, but
+ * for the facts of events (observe_log.c), which are put together for the log.
  *
  *-------------------------------------------------------------------------
  */
@@ -17,6 +18,7 @@
 
 #include <dlfcn.h>
 
+#include "access/xact.h"
 #include "miscadmin.h"
 #include "utils/guc.h"
 
@@ -163,35 +165,71 @@ named(const char *kind, const char *name)
 	return name == NULL ? "" : psprintf(", %s \"%s\"", kind, name);
 }
 
+/*
+ * Write a line that goes through as it is.  Nothing else may get in between: no
+ * callback that adds what its function works on, no cancel request, whose own line
+ * would go through as well.  Outside of a transaction, as after a commit, a line
+ * that cannot be written is no error.
+ */
+static void
+log_as_is(int sqlerrcode, const char *message, const char *detail)
+{
+	ErrorContextCallback *contexts = error_context_stack;
+	MemoryContext context = CurrentMemoryContext;
+	uint32		holdoff = InterruptHoldoffCount;
+
+	HOLD_INTERRUPTS();
+	error_context_stack = NULL;
+	in_hook = true;
+	PG_TRY();
+	{
+		ereport(LOG_SERVER_ONLY,
+				(errcode(sqlerrcode), errmsg_internal("%s", message), detail == NULL ? 0 : errdetail_log("%s", detail),
+				 errhidestmt(true), errhidecontext(true)));
+		RESUME_INTERRUPTS();
+	}
+	PG_CATCH();
+	{
+		in_hook = false;
+		error_context_stack = contexts;
+		if (IsTransactionState())
+			PG_RE_THROW();
+		MemoryContextSwitchTo(context);
+		FlushErrorState();
+		/* the error has let go of all that held interrupts off */
+		InterruptHoldoffCount = holdoff;
+	}
+	PG_END_TRY();
+	in_hook = false;
+	error_context_stack = contexts;
+}
+
 /* Write a line in the place of a message. */
 static void
 log_substitute(const ErrorData *edata, bool keep_message)
 {
-	ErrorContextCallback *contexts = error_context_stack;
 	int			duration = duration_length(edata);
+	const char *level = level_name(edata->elevel);
+	const char *state = unpack_sql_state(edata->sqlerrcode);
 
-	/* no callback is to add what its function works on */
-	error_context_stack = NULL;
-	in_hook = true;
 	if (keep_message)
-		ereport(LOG_SERVER_ONLY,
-				(errcode(edata->sqlerrcode),
-				 errmsg_internal("%s %s: %s", level_name(edata->elevel), unpack_sql_state(edata->sqlerrcode), edata->message),
-				 errhidestmt(true), errhidecontext(true)));
+		log_as_is(edata->sqlerrcode, psprintf("%s %s: %s", level, state, edata->message), NULL);
 	else if (duration > 0)
-		ereport(LOG_SERVER_ONLY,
-				(errmsg_internal("%.*s", duration, edata->message), errhidestmt(true), errhidecontext(true)));
+		log_as_is(0, psprintf("%.*s", duration, edata->message), NULL);
 	else
-		ereport(LOG_SERVER_ONLY,
-				(errcode(edata->sqlerrcode),
-				 errmsg_internal("%s %s: message kept out of the log%s%s%s%s%s", level_name(edata->elevel),
-								 unpack_sql_state(edata->sqlerrcode),
-								 named("schema", edata->schema_name), named("table", edata->table_name),
-								 named("column", edata->column_name), named("data type", edata->datatype_name),
-								 named("constraint", edata->constraint_name)),
-				 errhidestmt(true), errhidecontext(true)));
-	in_hook = false;
-	error_context_stack = contexts;
+		log_as_is(edata->sqlerrcode,
+				  psprintf("%s %s: message kept out of the log%s%s%s%s%s", level, state,
+						   named("schema", edata->schema_name), named("table", edata->table_name),
+						   named("column", edata->column_name), named("data type", edata->datatype_name),
+						   named("constraint", edata->constraint_name)),
+				  NULL);
+}
+
+/* Write a line with facts in which there is nothing of a patient. */
+void
+clinical_log_facts(const char *message, const char *facts)
+{
+	log_as_is(0, message, facts);
 }
 
 /* Leave of a message what may go to the log. */

@@ -211,6 +211,17 @@ read_place(Place *place, Place *copy)
 	return copy->pid != 0 && copy->database == MyDatabaseId && BackendPidGetProc(copy->pid) != NULL;
 }
 
+/* What a place says, for others. */
+static void
+give_out(Place *place, ClinicalProgress *found)
+{
+	found->pid = place->pid;
+	found->phase = place->phase;
+	found->started_at = place->started_at;
+	for (int i = 0; i < CLINICAL_PROGRESS_NUMBERS; i++)
+		found->numbers[i] = pg_atomic_read_u64(&place->numbers[i]);
+}
+
 /* The next session, from a number on, that does such a thing in this database; false: no more. */
 bool
 clinical_progress_next(int *number, ClinicalActivity activity, ClinicalProgress *found)
@@ -221,14 +232,22 @@ clinical_progress_next(int *number, ClinicalActivity activity, ClinicalProgress 
 
 		if (!read_place(&places[(*number)++], &place) || place.activity != activity)
 			continue;
-		found->pid = place.pid;
-		found->phase = place.phase;
-		found->started_at = place.started_at;
-		for (int i = 0; i < CLINICAL_PROGRESS_NUMBERS; i++)
-			found->numbers[i] = pg_atomic_read_u64(&place.numbers[i]);
+		give_out(&place, found);
 		return true;
 	}
 	return false;
+}
+
+/* What this session itself does, if it is such a thing. */
+bool
+clinical_progress_own(ClinicalActivity activity, ClinicalProgress *found)
+{
+	Place	   *place = own_place();
+
+	if (place == NULL || place->pid == 0 || place->activity != activity)
+		return false;
+	give_out(place, found);
+	return true;
 }
 
 /* SQL: what sessions in this database do that takes long, but for reports, which have a function of their own. */

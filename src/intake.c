@@ -178,4 +178,5 @@ clinical_intake_init(void)
 	clinical_intake_count_init();
 	clinical_quota_init();
 	clinical_intake_drain_init();
+	clinical_intake_health_init();
 }

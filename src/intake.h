@@ -102,6 +102,7 @@ typedef struct ClinicalStaged
 	Datum		local_day;
 	const char *reason;			/* of quarantine, as far as the database knows;
 								 * NULL: none */
+	int			sqlerrcode;		/* of what went wrong with it alone; 0: nothing */
 	int64		version_id;		/* 0: no instrument */
 	/* the verdict */
 	const char *outcome;		/* NULL: none yet */
@@ -167,6 +168,14 @@ extern void clinical_quota_init(void);
 extern int64 clinical_quota_of(text *patient_id, int64 *limit);
 extern int	clinical_quota_slot(ClinicalBacklog *backlog, int64 project_id);
 
+/* intake_tell.c */
+extern void clinical_intake_tell_failed(int count, int sqlerrcode, const char *action);
+extern void clinical_intake_tell_quarantined(const ClinicalStaged *staged);
+extern void clinical_intake_tell_put_off(const ClinicalStaged *staged, int sqlerrcode);
+extern void clinical_intake_begin_full(ClinicalBacklog *backlog);
+extern void clinical_intake_tell_full(ClinicalBacklog *backlog, int quota, int64 project_id, int64 limit);
+extern void clinical_intake_tell_room(ClinicalBacklog *backlog, int quota);
+
 /* intake_census.c */
 extern ClinicalBacklog *clinical_intake_backlog(void);
 extern bool clinical_intake_recount(void);
@@ -177,6 +186,9 @@ extern bool clinical_segments_turn(ClinicalBacklog *backlog, bool idle, MemoryCo
 extern void clinical_segments_order(ClinicalBacklog *backlog, int *order);
 extern void clinical_segment_empty(Oid relid);
 extern int64 clinical_segments_bytes(void);
+
+/* intake_health.c */
+extern void clinical_intake_health_init(void);
 
 /* intake_submit.c */
 
@@ -195,6 +207,7 @@ typedef struct ClinicalSubmission
 	text	   *actor;
 	text	   *trace_parent;
 	Jsonb	   *data;
+	TimestampTz received_at;	/* set when it is staged */
 } ClinicalSubmission;
 
 extern void clinical_submission_require(const ClinicalSubmission *submission);

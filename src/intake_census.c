@@ -126,6 +126,8 @@ adopt_census(ClinicalBacklog *backlog, const Census *census)
 	pg_atomic_write_u64(&backlog->retry_due, census->rows[CLINICAL_RETRIED] > 0 ? (uint64) DT_NOBEGIN : (uint64) DT_NOEND);
 	pg_atomic_write_u64(&backlog->count, census->count);
 	clinical_counts_of(clinical_stage_parent(), (int64) census->count);
+	for (int i = 0; i < (int) lengthof(backlog->full); i++)
+		clinical_intake_tell_room(backlog, i);
 }
 
 /* The first count of a database, since the server has started or the extension was made. */
@@ -152,6 +154,7 @@ count_first(ClinicalBacklog *backlog, Oid relid)
 	pg_atomic_write_u32(&backlog->careful, 0);
 	if (census->count > 0 && clinical_server_crashed())
 		pg_atomic_write_u32(&backlog->careful, clinical_intake_suspects());
+	clinical_intake_begin_full(backlog);
 	adopt_census(backlog, census);
 	pg_atomic_write_u64(&backlog->counted_at, (uint64) GetCurrentTimestamp());
 	/* what this transaction has put into tables that are dropped since is not to be counted */
@@ -169,6 +172,8 @@ clinical_intake_backlog(void)
 
 	clinical_require_preload();
 	PreventCommandDuringRecovery("clinical.submit_report()");
+	/* places are given back after the commit, when it can no longer be asked for */
+	clinical_event_know_database();
 	if (backlog == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),

@@ -160,8 +160,10 @@ give_back_quotas(ClinicalBacklog *backlog, const int32 *numbers)
 {
 	for (int i = 0; i < CLINICAL_MAX_QUOTAS; i++)
 	{
-		if (numbers[i] != 0)
-			pg_atomic_fetch_sub_u32(&backlog->quota_count[i], numbers[i]);
+		if (numbers[i] == 0)
+			continue;
+		pg_atomic_fetch_sub_u32(&backlog->quota_count[i], numbers[i]);
+		clinical_intake_tell_room(backlog, i);
 	}
 }
 
@@ -177,6 +179,7 @@ level_aborts(ClinicalBacklog *backlog, const Pending *entry)
 	publish_blocks(backlog, &entry->before);
 	(void) clinical_lower_moment(&backlog->retry_due, entry->due_again);
 	give_back(backlog, entry->reserved);
+	clinical_intake_tell_room(backlog, CLINICAL_WHOLE_QUEUE);
 	if (entry->any_quota)
 		give_back_quotas(backlog, entry->quota_in);
 }
@@ -239,6 +242,7 @@ all_commits(ClinicalBacklog *backlog, const Pending *entry)
 			pg_atomic_fetch_sub_u32(&backlog->rows[table], entry->rows_out[table]);
 	}
 	give_back(backlog, entry->taken);
+	clinical_intake_tell_room(backlog, CLINICAL_WHOLE_QUEUE);
 	if (entry->any_quota)
 		give_back_quotas(backlog, entry->quota_out);
 }
@@ -376,7 +380,10 @@ clinical_intake_reserve(ClinicalBacklog *backlog, int64 capacity)
 	do
 	{
 		if (count >= (uint64) capacity)
+		{
+			clinical_intake_tell_full(backlog, CLINICAL_WHOLE_QUEUE, 0, capacity);
 			return false;
+		}
 	} while (!pg_atomic_compare_exchange_u64(&backlog->count, &count, count + 1));
 	entry->reserved++;
 	return true;
@@ -399,7 +406,10 @@ clinical_intake_reserve_quota(ClinicalBacklog *backlog, int64 project_id, int64 
 		do
 		{
 			if ((int32) count >= quota)
+			{
+				clinical_intake_tell_full(backlog, slot, project_id, quota);
 				return false;
+			}
 		} while (!pg_atomic_compare_exchange_u32(&backlog->quota_count[slot], &count, count + 1));
 		/* while it counted nothing it may have become another project's */
 		if (pg_atomic_read_u64(&backlog->quota_project[slot]) == (uint64) project_id)

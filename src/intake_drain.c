@@ -120,7 +120,9 @@ drain_batch(ClinicalBacklog *backlog, int limit, bool in_worker, bool marked_onl
 	found = batch->count;
 	note_beginning(batch, began);
 	batch->count = clinical_stage_take(backlog, batch->reports, batch->count);
+	clinical_step_batch(batch->count);
 	clinical_intake_wait_turn(backlog, batch);
+	clinical_worker_works_on(batch->lanes, (uint32) batch->count);
 	clinical_count_now(CLINICAL_COUNT_CLAIM_US, 0, elapsed_us(start));
 	CLINICAL_FAULT("drain_taken");
 	if (clinical_intake_try(backlog, batch->reports, batch->count, in_worker) == CLINICAL_TIMED_OUT)
@@ -164,6 +166,7 @@ mark_one(ClinicalBacklog *backlog)
 		return true;
 	if (crashes >= MAX_CRASHES)
 	{
+		clinical_step_batch(1);
 		clinical_intake_prepare(staged);
 		clinical_intake_set_aside(staged, "crashed", NULL, NULL);
 		clinical_intake_store_aside(staged);
@@ -403,10 +406,15 @@ static void
 gather(void)
 {
 	static TimestampTz ended_at = 0;
+	static uint32 wait_event = 0;
 	TimestampTz now = GetCurrentTimestamp();
 
 	if (last_count < FEW && !TimestampDifferenceExceeds(ended_at, now, GATHER_WITHIN))
+	{
+		pgstat_report_wait_start(CLINICAL_WAIT_EVENT(wait_event, "ClinicalGather"));
 		pg_usleep(GATHER_US);
+		pgstat_report_wait_end();
+	}
 	ended_at = GetCurrentTimestamp();
 }
 

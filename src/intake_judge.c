@@ -217,6 +217,7 @@ clinical_intake_prepare(ClinicalStaged *staged)
 	staged->outcome = NULL;
 	staged->detail = NULL;
 	staged->reason = NULL;
+	staged->sqlerrcode = 0;
 	memset(&staged->verdict, 0, sizeof(staged->verdict));
 	if (!staged->nulls[CLINICAL_STAGED_DIGEST])
 	{

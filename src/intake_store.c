@@ -107,7 +107,10 @@ add_aside(ClinicalRows *rows, const ClinicalStaged *staged)
 	if (staged->known)
 		clinical_rows_set(rows, ASIDE_PROJECT_ID, Int64GetDatum(staged->project_id));
 	if (strcmp(staged->outcome, "quarantined") == 0)
+	{
 		clinical_rows_set(rows, ASIDE_REASON, CStringGetTextDatum(staged->reason));
+		clinical_intake_tell_quarantined(staged);
+	}
 	if (staged->detail != NULL)
 		clinical_rows_set(rows, ASIDE_DETAIL, JsonbPGetDatum(staged->detail));
 	clinical_rows_set(rows, ASIDE_CAPTURED_AT, TimestampTzGetDatum(staged->captured_at));
@@ -197,6 +200,19 @@ tell_stored(const ClinicalRows *submissions, const ClinicalRows *observations)
 	clinical_observations_stored(&stored);
 }
 
+/* Keep spans of what becomes of a report, if it belongs to a trace. */
+static void
+tell_trace(const ClinicalStaged *staged)
+{
+	if (staged->nulls[CLINICAL_STAGED_TRACE_PARENT])
+		return;
+	clinical_step_processed(DatumGetTextPP(staged->values[CLINICAL_STAGED_TRACE_PARENT]),
+							DatumGetUUIDP(staged->values[CLINICAL_STAGED_SUBMISSION_ID]),
+							staged->known ? staged->project_id : 0,
+							DatumGetTimestampTz(staged->values[CLINICAL_STAGED_RECEIVED_AT]), staged->outcome,
+							strcmp(staged->outcome, "quarantined") == 0 ? staged->reason : NULL);
+}
+
 /* Decide what becomes of reports, which are out of their tables, and store it; inside SPI. */
 void
 clinical_intake_process(ClinicalStaged **reports, int count)
@@ -219,6 +235,7 @@ clinical_intake_process(ClinicalStaged **reports, int count)
 			add_accepted(&accepted, &observations, reports[i]);
 		else
 			add_aside(&aside, reports[i]);
+		tell_trace(reports[i]);
 	}
 	clinical_owner_end(&saved);
 	CLINICAL_FAULT("drain_judged");
@@ -270,6 +287,7 @@ clinical_intake_store_aside(ClinicalStaged *staged)
 	SPI_connect();
 	clinical_rows_begin(&aside, aside_types, ASIDE_NCOLUMNS);
 	add_aside(&aside, staged);
+	tell_trace(staged);
 	store_aside(&aside);
 	SPI_finish();
 }

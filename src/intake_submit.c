@@ -75,21 +75,11 @@ require_short(const text *value, const char *name)
 				 errmsg("%s must have from 1 to %d bytes", name, MAX_TEXT_BYTES)));
 }
 
-/* Is it hexadecimal digits in small letters, not all of them zero? */
-static bool
-is_hex(const char *digits, int length)
-{
-	return (int) strspn(digits, "0123456789abcdef") >= length && (int) strspn(digits, "0") < length;
-}
-
-/* An error unless it is a traceparent: https://www.w3.org/TR/trace-context/#traceparent-header. */
+/* An error unless it is a traceparent. */
 static void
 require_trace_parent(const text *value)
 {
-	char	   *parent = text_to_cstring(value);
-
-	if (strlen(parent) != 55 || strncmp(parent, "00-", 3) != 0 || parent[35] != '-' || parent[52] != '-' ||
-		!is_hex(parent + 3, 32) || !is_hex(parent + 36, 16) || strspn(parent + 53, "0123456789abcdef") != 2)
+	if (!clinical_trace_parent_is_valid(VARDATA_ANY(value), VARSIZE_ANY_EXHDR(value)))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("trace_parent must be a traceparent of W3C Trace Context, version 00")));
@@ -200,7 +190,7 @@ set_text(Datum *values, bool *nulls, ClinicalStagedColumn column, text *value)
 
 /* Put a report among the staged ones; false if there is no place. */
 static bool
-stage(ClinicalBacklog *backlog, const ClinicalSubmission *submission)
+stage(ClinicalBacklog *backlog, ClinicalSubmission *submission)
 {
 	Datum		values[CLINICAL_STAGED_NCOLUMNS] = {0};
 	bool		nulls[CLINICAL_STAGED_NCOLUMNS] = {false};
@@ -211,7 +201,8 @@ stage(ClinicalBacklog *backlog, const ClinicalSubmission *submission)
 	values[CLINICAL_STAGED_SUBMISSION_ID] = submission->id;
 	values[CLINICAL_STAGED_CAPTURED_AT] = TimestampTzGetDatum(submission->captured_at);
 	nulls[CLINICAL_STAGED_CAPTURED_AT] = !submission->has_captured_at;
-	values[CLINICAL_STAGED_RECEIVED_AT] = TimestampTzGetDatum(GetCurrentTimestamp());
+	submission->received_at = GetCurrentTimestamp();
+	values[CLINICAL_STAGED_RECEIVED_AT] = TimestampTzGetDatum(submission->received_at);
 	set_text(values, nulls, CLINICAL_STAGED_INSTRUMENT, submission->instrument);
 	set_text(values, nulls, CLINICAL_STAGED_TIME_ZONE, submission->time_zone);
 	set_text(values, nulls, CLINICAL_STAGED_ORIGINATOR, submission->originator);
@@ -311,20 +302,41 @@ id_is_used(const ClinicalSubmission *submission, Answer *answer)
 
 /* Take in a report that was found to be well-formed. */
 static Answer
-submit(ClinicalBacklog *backlog, ClinicalSubmission *submission)
+take_in(ClinicalBacklog *backlog, ClinicalSubmission *submission)
 {
 	Answer		answer;
 
-	if (submission->actor == NULL)
-		submission->actor = clinical_actor_in_force();
-	clinical_submission_require(submission);
 	if (clinical_intake_is_full(backlog, clinical_queue_capacity))
+	{
+		clinical_intake_tell_full(backlog, CLINICAL_WHOLE_QUEUE, 0, clinical_queue_capacity);
 		return BUSY;
+	}
 	if (!submission->has_id)
 		submission->id = clinical_uuid7();
 	else if (id_is_used(submission, &answer))
 		return answer;
 	return stage(backlog, submission) ? QUEUED : BUSY;
+}
+
+/* Take in a report, if it is well-formed. */
+static Answer
+submit(ClinicalBacklog *backlog, ClinicalSubmission *submission)
+{
+	Answer		answer;
+	TimestampTz began_at;
+
+	if (submission->actor == NULL)
+		submission->actor = clinical_actor_in_force();
+	clinical_submission_require(submission);
+	if (submission->trace_parent == NULL)
+		submission->trace_parent = clinical_trace_parent_in_force();
+	if (submission->trace_parent == NULL)
+		return take_in(backlog, submission);
+	began_at = GetCurrentTimestamp();
+	answer = take_in(backlog, submission);
+	clinical_step_submitted(submission->trace_parent, submission->id == 0 ? NULL : DatumGetUUIDP(submission->id),
+							answers[answer].outcome, began_at, submission->received_at);
+	return answer;
 }
 
 /* Count answers, at once; the reports that are put in or kept are counted when they are committed. */

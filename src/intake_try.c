@@ -199,14 +199,16 @@ clinical_intake_put_off(ClinicalBacklog *backlog, ClinicalStaged *staged, Timest
 
 /* Put a report off that failed. */
 static void
-put_off_failed(ClinicalBacklog *backlog, ClinicalStaged *staged, bool of_the_server)
+put_off_failed(ClinicalBacklog *backlog, ClinicalStaged *staged, int sqlerrcode)
 {
+	bool		of_the_server = is_of_the_server(sqlerrcode);
 	int			failures = clinical_staged_number(staged, CLINICAL_STAGED_ATTEMPTS) + !of_the_server;
 
 	staged->values[CLINICAL_STAGED_ATTEMPTS] = Int32GetDatum(failures);
 	staged->nulls[CLINICAL_STAGED_ATTEMPTS] = false;
 	clinical_intake_put_off(backlog, staged, next_attempt(staged, failures, of_the_server));
 	clinical_count_now(CLINICAL_COUNT_RETRIED, 0, 1);
+	clinical_intake_tell_put_off(staged, sqlerrcode);
 }
 
 /* Put a report that failed alone where it belongs; it is out of its table already.  Was it put off? */
@@ -217,12 +219,13 @@ report_failed(ClinicalBacklog *backlog, ClinicalStaged *staged, int sqlerrcode)
 
 	/* what was made ready before went with the savepoint */
 	clinical_intake_prepare(staged);
+	staged->sqlerrcode = sqlerrcode;
 	if (timed_out)
 		clinical_intake_set_aside(staged, "timed_out", NULL, NULL);
 	else if (is_of_the_server(sqlerrcode) || (is_transient(sqlerrcode) && attempts + 1 < clinical_max_attempts))
 	{
 		/* if that fails too, as on a full disk, nothing was done */
-		put_off_failed(backlog, staged, is_of_the_server(sqlerrcode));
+		put_off_failed(backlog, staged, sqlerrcode);
 		return true;
 	}
 	else
@@ -263,20 +266,24 @@ ClinicalTried
 clinical_intake_try(ClinicalBacklog *backlog, ClinicalStaged **reports, int count, bool can_give_up)
 {
 	int			sqlerrcode = count == 0 ? 0 : try_process(reports, count);
+	int			part;
 
 	if (sqlerrcode == 0)
 		return CLINICAL_TRIED;
 	clinical_count_now(CLINICAL_COUNT_BATCHES_FAILED, 0, 1);
+	clinical_worker_failed();
 	if (count == 1)
-		(void) report_failed(backlog, reports[0], sqlerrcode);
-	else if (timed_out && can_give_up)
-		return CLINICAL_TIMED_OUT;
-	else
 	{
-		int			part = timed_out ? 1 : (count + 1) / 2;
+		bool		put_off = report_failed(backlog, reports[0], sqlerrcode);
 
-		for (int i = 0; i < count; i += part)
-			process_by_halves(backlog, reports + i, Min(part, count - i), Max(count - i - part, 0));
+		clinical_intake_tell_failed(1, sqlerrcode, put_off ? "put_off" : "quarantine");
+		return CLINICAL_TRIED;
 	}
+	clinical_intake_tell_failed(count, sqlerrcode, timed_out ? "one_by_one" : "split");
+	if (timed_out && can_give_up)
+		return CLINICAL_TIMED_OUT;
+	part = timed_out ? 1 : (count + 1) / 2;
+	for (int i = 0; i < count; i += part)
+		process_by_halves(backlog, reports + i, Min(part, count - i), Max(count - i - part, 0));
 	return CLINICAL_TRIED;
 }

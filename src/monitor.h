@@ -58,6 +58,7 @@ typedef struct ClinicalMonitor
 								 * opens alerts */
 	TimestampTz counts_from;	/* readings captured earlier do not count */
 	ClinicalMonitorKind kind;
+	const char *kind_name;		/* static */
 	char	   *code;
 	char	   *severity;
 	StreakRule	rule;			/* its ranges are ClinicalRange * */

@@ -20,6 +20,7 @@
 #include "utils/uuid.h"
 
 #include "monitor.h"
+#include "observe.h"
 #include "worker.h"
 
 /*
@@ -183,10 +184,36 @@ store_alert(const Applying *applying, Datum id, const Streak *streak, int events
 	clinical_escalation_will_be_due(due);
 }
 
+/* Let those who run the server know, once the transaction is committed; nothing in it is of the patient. */
+static void
+log_opened(const Applying *applying, Datum id)
+{
+	const ClinicalMonitor *monitor = applying->monitor;
+
+	if (clinical_event_wanted(CLINICAL_EVENT_ALERT_OPENED))
+		clinical_event_at_commit(CLINICAL_EVENT_ALERT_OPENED, "%srule=%s kind=%s severity=%s alert_id=%s%s",
+								 clinical_event_project(applying->project_id), clinical_event_value(monitor->code),
+								 monitor->kind_name, monitor->severity,
+								 DatumGetCString(DirectFunctionCall1(uuid_out, id)),
+								 clinical_event_trace(applying->cause->trace_parent));
+}
+
+/* Keep a span of what happened to an alert since then, if its cause is a report that belongs to a trace. */
+static void
+tell_trace(const Applying *applying, Datum id, const char *event, const char *severity, TimestampTz began_at)
+{
+	const ClinicalCause *cause = applying->cause;
+
+	if (cause->trace_parent != 0 && cause->submission_id != 0)
+		clinical_step_alert(DatumGetTextPP(cause->trace_parent), DatumGetUUIDP(cause->submission_id), applying->project_id,
+							DatumGetUUIDP(id), event, applying->monitor->code, severity, began_at);
+}
+
 /* A streak without alert: raise one. */
 static void
 open_alert(const Applying *applying, const Streak *streak)
 {
+	TimestampTz began_at = GetCurrentTimestamp();
 	Datum		id = clinical_uuid7();
 
 	store_alert(applying, id, streak, streak->cleared ? 2 : 1);
@@ -195,6 +222,8 @@ open_alert(const Applying *applying, const Streak *streak)
 		tell(applying, id, "cleared", "open", 0, (Datum) 0);
 	clinical_alert_count_opened(applying->project_id, applying->monitor->severity);
 	clinical_alert_announce(id, applying->monitor->code, applying->monitor->severity, "opened");
+	log_opened(applying, id);
+	tell_trace(applying, id, "opened", applying->monitor->severity, began_at);
 }
 
 /* How a streak differs from what its alert has */
@@ -271,6 +300,7 @@ move_alert(const Applying *applying, const StreakAlert *alert, const Streak *str
 		" WHERE a.patient_id OPERATOR(pg_catalog.=) $1 AND a.id OPERATOR(pg_catalog.=) $2 RETURNING a.status, a.severity",
 		11, {TEXTOID, UUIDOID, DATEOID, DATEOID, DATEOID, INT4OID, DATEOID, INT4OID, DATEOID, BOOLOID, INT4OID}
 	};
+	TimestampTz began_at = GetCurrentTimestamp();
 	Datum		id = ((const ClinicalAlert *) alert->tag)->id;
 	Differences differences;
 	Datum		values[11];
@@ -297,8 +327,10 @@ move_alert(const Applying *applying, const StreakAlert *alert, const Streak *str
 	status = TextDatumGetCString(clinical_result(0, 1));
 	severity = TextDatumGetCString(clinical_result(0, 2));
 	tell_differences(applying, id, status, streak, &differences);
-	if (differences.raised)
-		clinical_alert_announce(id, applying->monitor->code, severity, "raised");
+	if (!differences.raised)
+		return;
+	clinical_alert_announce(id, applying->monitor->code, severity, "raised");
+	tell_trace(applying, id, "raised", severity, began_at);
 }
 
 /* The alert has no streak any more: one that somebody has handled waits for people, an open one is withdrawn. */

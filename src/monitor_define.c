@@ -417,6 +417,7 @@ compile(RuleCompiler *compiler, Jsonb *definition)
 	clinical_json_value(definition, &root);
 	clinical_shape_read(&compiler->place, &root, definition_keys, lengthof(definition_keys), compiler->values);
 	kind = clinical_shape_choice(&compiler->place, "kind", &compiler->values[DEFINITION_KIND], kind_names, lengthof(kind_names));
+	compiler->monitor->kind_name = kind_names[kind];
 	check_keys(compiler, kind);
 	monitor->code = pstrdup(clinical_read_code(&compiler->place, "code", &compiler->values[DEFINITION_CODE]));
 	monitor->kind = kinds[kind].kind;

@@ -22,6 +22,7 @@
 #include "utils/uuid.h"
 
 #include "monitor.h"
+#include "observe.h"
 #include "worker.h"
 
 /* So many alerts are escalated in one transaction */
@@ -121,6 +122,11 @@ escalate(const Due *due)
 	clinical_server_execute(&plan, values, next == DT_NOEND ? "   n" : NULL);
 	clinical_alert_tell(due->patient_id, due->id, &event);
 	clinical_alert_announce(due->id, monitor->code, due->severity, "escalated");
+	if (clinical_event_wanted(CLINICAL_EVENT_ALERT_ESCALATED))
+		clinical_event_at_commit(CLINICAL_EVENT_ALERT_ESCALATED, "%srule=%s kind=%s severity=%s level=%d alert_id=%s",
+								 clinical_event_project(due->project_id), clinical_event_value(monitor->code),
+								 monitor->kind_name, due->severity, due->level + 1,
+								 DatumGetCString(DirectFunctionCall1(uuid_out, due->id)));
 }
 
 /* When the first of all alerts is due; DT_NOEND: none ever is. */

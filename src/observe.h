@@ -13,6 +13,7 @@
 #define CLINICAL_OBSERVE_H
 
 #include "datatype/timestamp.h"
+#include "utils/uuid.h"
 
 /* observe.c */
 extern void clinical_observe_init(const int *max_databases);
@@ -108,7 +109,14 @@ extern bool clinical_times_read(ClinicalHistogram histogram, ClinicalTimes *time
 extern uint64 clinical_bucket_begin(int bucket);	/* microseconds; it ends where
 													 * the next one begins */
 
-/* observe_log.c: lines in the log that begin with a code */
+/*
+ * observe_log.c: lines in the log that begin with a code
+ *
+ * What stands in them are keys, codes and numbers as key=value pairs with a blank in
+ * between, never what a patient is called, has or has said, nor the words of an
+ * error: core_log.c lets them through as they are.  A text of people goes through
+ * clinical_event_value().
+ */
 
 typedef enum ClinicalLogEvent
 {
@@ -118,13 +126,109 @@ typedef enum ClinicalLogEvent
 	CLINICAL_EVENT_QUARANTINED,
 	CLINICAL_EVENT_QUEUE_FULL,
 	CLINICAL_EVENT_QUEUE_ROOM,
+	CLINICAL_EVENT_PUT_OFF,
 	CLINICAL_EVENT_REPORT_CANCELLED,
 	CLINICAL_EVENT_REPORT_FAILED,
 	CLINICAL_EVENT_ALERT_OPENED,
+	CLINICAL_EVENT_ALERT_ESCALATED,
+	CLINICAL_EVENT_LEFT_OUT,	/* not for others: lines of another code that there
+								 * were too many of */
 	CLINICAL_NEVENTS
 } ClinicalLogEvent;
 
+extern void clinical_event_init(void);
+
+/* At once, whatever becomes of the transaction; also where there is none */
 extern void clinical_event(ClinicalLogEvent event, const char *format,...) pg_attribute_printf(2, 3);
+
+/*
+ * Once the transaction, and each savepoint on the way, is committed.  Where there
+ * may be many in one transaction, ask before the facts are gathered whether one
+ * more is wanted: if not, it was counted.
+ */
+extern bool clinical_event_wanted(ClinicalLogEvent event);
 extern void clinical_event_at_commit(ClinicalLogEvent event, const char *format,...) pg_attribute_printf(2, 3);
+
+/* Pieces of the facts: a value, quoted if need be; "project=CODE " or ""; " trace_id=ID" or "" */
+extern const char *clinical_event_value(const char *value);
+extern const char *clinical_event_project(int64 project_id);
+extern const char *clinical_event_trace(Datum trace_parent);	/* text; 0: none */
+
+/* In a process that waits: what lines were left out, if any were, and are not told yet */
+extern void clinical_event_tell_left_out(void);
+
+/* In a transaction: lines that this process writes outside of one name its database, too */
+extern void clinical_event_know_database(void);
+
+/* observe_trace.c: the trace that a call belongs to, by W3C Trace Context */
+
+typedef struct ClinicalTrace
+{
+	uint8		trace_id[16];
+	uint8		parent_id[8];	/* the client's span */
+} ClinicalTrace;
+
+extern void clinical_trace_init(void);
+extern bool clinical_trace_parent_is_valid(const char *parent, size_t length);
+extern text *clinical_trace_parent_in_force(void);
+extern bool clinical_trace_read(const text *trace_parent, ClinicalTrace *trace);
+
+/*
+ * observe_step.c: the steps of which spans are kept, if their trace is sampled.
+ * They are kept when the transaction commits; those of a project report that was
+ * not made, at once.
+ */
+extern void clinical_step_init(void);
+extern void clinical_step_submitted(const text *trace_parent, const pg_uuid_t *submission_id, const char *outcome,
+									TimestampTz began_at, TimestampTz received_at);
+extern void clinical_step_batch(int count);
+extern void clinical_step_processed(const text *trace_parent, const pg_uuid_t *submission_id, int64 project_id,
+									TimestampTz received_at, const char *outcome, const char *reason);
+extern void clinical_step_alert(const text *trace_parent, const pg_uuid_t *submission_id, int64 project_id,
+								const pg_uuid_t *alert_id, const char *event, const char *rule, const char *severity,
+								TimestampTz began_at);
+extern void clinical_step_report_begins(const text *trace_parent, int64 project_id, const pg_uuid_t *report_id,
+										int attempt, TimestampTz asked_at);
+extern void clinical_step_report_phase(const char *phase);
+extern void clinical_step_report_ends(int sqlerrcode);
+
+/* observe_span.c: where spans are kept until somebody takes them */
+
+typedef enum ClinicalSpanKind
+{
+	CLINICAL_SPAN_SUBMIT,
+	CLINICAL_SPAN_WAIT,			/* in the queue */
+	CLINICAL_SPAN_PROCESS,
+	CLINICAL_SPAN_ALERT,
+	CLINICAL_SPAN_REPORT,
+	CLINICAL_SPAN_REPORT_WAIT,	/* of a job */
+	CLINICAL_SPAN_REPORT_PHASE
+} ClinicalSpanKind;
+
+/* Numbers that are 0, and texts that are empty, are left out when it is given out */
+typedef struct ClinicalSpan
+{
+	ClinicalSpanKind kind;
+	uint8		trace_id[16];
+	uint8		id[8];
+	uint8		parent_id[8];
+	TimestampTz began_at;
+	TimestampTz ended_at;		/* 0: when the transaction commits */
+	bool		failed;
+	int			number;			/* reports of a batch, or the attempt of a job */
+	int64		project_id;
+	pg_uuid_t	about;			/* the submission, or the report that was asked for */
+	pg_uuid_t	alert_id;
+	char		outcome[20];
+	char		code[64];		/* reason of quarantine, code of the rule, phase, SQLSTATE */
+	char		severity[12];
+} ClinicalSpan;
+
+extern void clinical_span_init(void);
+extern bool clinical_spans_are_kept(void);
+extern void clinical_span_at_commit(const ClinicalSpan *span);
+extern void clinical_span_now(const ClinicalSpan *span);
+extern int	clinical_spans_take(ClinicalSpan *spans, int limit);
+extern void clinical_spans_count(uint64 *recorded, uint64 *lost);
 
 #endif							/* CLINICAL_OBSERVE_H */

@@ -8,8 +8,10 @@
 #include "postgres.h"
 
 #include "fmgr.h"
+#include "miscadmin.h"
 #include "utils/builtins.h"
 
+#include "observe.h"
 #include "report.h"
 
 PG_FUNCTION_INFO_V1(clinical_generate_report);
@@ -19,18 +21,24 @@ Datum
 clinical_generate_report(PG_FUNCTION_ARGS)
 {
 	ClinicalReportScope scope;
+	ClinicalReportOrder order = {0};
+	MemoryContext caller = CurrentMemoryContext;
 	Jsonb	   *volatile document;
 
 	clinical_report_read_args(fcinfo, &scope);
-	clinical_report_progress_begin(&scope, NULL);
+	order.role = GetUserNameFromId(scope.role, false);
+	order.trace_parent = clinical_trace_parent_in_force();
+	clinical_report_begin(&scope, &order);
 	PG_TRY();
 	{
 		document = clinical_report_run(&scope);
 	}
-	PG_FINALLY();
+	PG_CATCH();
 	{
-		clinical_report_progress_end();
+		clinical_report_caught(caller);
+		PG_RE_THROW();
 	}
 	PG_END_TRY();
+	clinical_report_done();
 	PG_RETURN_JSONB_P(document);
 }

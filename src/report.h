@@ -58,6 +58,7 @@ extern const ClinicalReportSection clinical_report_sections[CLINICAL_REPORT_NSEC
 typedef struct ClinicalReportScope
 {
 	int64		project_id;
+	const char *project_code;
 	Datum		centers;		/* bigint[]: those that the requester sees */
 	DateADT		first_day;		/* the period, [first_day, end_day) */
 	DateADT		end_day;
@@ -135,6 +136,25 @@ extern bool clinical_report_is_run(const pg_uuid_t *id);
 extern void clinical_report_stop(const pg_uuid_t *id);
 extern void clinical_report_asked(void);
 
+/* report_end.c: how they end */
+
+typedef struct ClinicalReportOrder
+{
+	const char *role;			/* for whom it is made */
+	const text *trace_parent;	/* NULL or empty: none */
+	const pg_uuid_t *id;		/* of the job; NULL: a session makes it */
+	int			attempt;		/* of a job */
+	TimestampTz asked_at;		/* as well */
+} ClinicalReportOrder;
+
+extern void clinical_report_begin(const ClinicalReportScope *scope, const ClinicalReportOrder *order);
+extern void clinical_report_done(void);
+extern void clinical_report_unwanted(void);
+extern void clinical_report_forget(void);
+extern void clinical_report_caught(MemoryContext context);
+extern void clinical_report_job_cancelled(int64 project_id, const char *project, const pg_uuid_t *id);
+extern void clinical_report_job_lost(int64 project_id, const char *project, const pg_uuid_t *id);
+
 /* report_job.c: reports that are asked for */
 extern const ClinicalInvariant clinical_report_invariants[];
 extern const int clinical_report_ninvariants;
@@ -149,6 +169,7 @@ extern Jsonb *clinical_report_suppress(const ClinicalReportTable *table, Jsonb *
 extern void clinical_report_progress_begin(const ClinicalReportScope *scope, const pg_uuid_t *id);
 extern void clinical_report_progress_plan(List *tables, Jsonb *size);
 extern void clinical_report_progress_phase(const ClinicalReportTable *table);
+extern const char *clinical_report_progress_now(double *percent);
 extern void clinical_report_progress_end(void);
 
 /* report_progress.c: so many rows more were read, here or in a parallel worker */

@@ -22,6 +22,7 @@
 #include "utils/timestamp.h"
 
 #include "access.h"
+#include "observe.h"
 #include "report.h"
 
 PG_FUNCTION_INFO_V1(clinical_request_report);
@@ -103,16 +104,19 @@ static void
 insert_job(const ClinicalReportScope *scope, Datum id, Datum period, Datum options)
 {
 	static ClinicalPlan plan = {
-		"INSERT INTO clinical.report_job (id, project_id, period, options, centers, status, role, role_name, requested_at, requested_by, actor, attempts)"
-		" VALUES ($1, $2, $3, $4, $5, 'queued', $6::pg_catalog.regrole, $7, pg_catalog.clock_timestamp(), SESSION_USER, $8, 0)",
-		8, {UUIDOID, INT8OID, DATERANGEOID, JSONBOID, INT8ARRAYOID, OIDOID, NAMEOID, TEXTOID}
+		"INSERT INTO clinical.report_job (id, project_id, period, options, centers, status, role, role_name, requested_at, requested_by, actor, attempts,"
+		"       trace_parent)"
+		" VALUES ($1, $2, $3, $4, $5, 'queued', $6::pg_catalog.regrole, $7, pg_catalog.clock_timestamp(), SESSION_USER, $8, 0, $9)",
+		9, {UUIDOID, INT8OID, DATERANGEOID, JSONBOID, INT8ARRAYOID, OIDOID, NAMEOID, TEXTOID, TEXTOID}
 	};
 	text	   *actor = clinical_actor_in_force();
-	Datum		values[8] = {
+	text	   *trace_parent = clinical_trace_parent_in_force();
+	Datum		values[9] = {
 		id, Int64GetDatum(scope->project_id), period, options, scope->centers, ObjectIdGetDatum(scope->role),
-		DirectFunctionCall1(namein, CStringGetDatum(GetUserNameFromId(scope->role, false))), PointerGetDatum(actor)
+		DirectFunctionCall1(namein, CStringGetDatum(GetUserNameFromId(scope->role, false))), PointerGetDatum(actor),
+		PointerGetDatum(trace_parent)
 	};
-	char		nulls[8] = {' ', ' ', ' ', ' ', ' ', ' ', ' ', actor == NULL ? 'n' : ' '};
+	char		nulls[9] = {' ', ' ', ' ', ' ', ' ', ' ', ' ', actor == NULL ? 'n' : ' ', trace_parent == NULL ? 'n' : ' '};
 
 	SPI_connect();
 	clinical_server_execute(&plan, values, nulls);
@@ -169,7 +173,7 @@ lock_job(Datum id)
 	return TextDatumGetCString(status);
 }
 
-/* A job that is locked is cancelled. */
+/* A job that is locked is cancelled.  If nobody makes it, that is all that becomes of it; else who makes it tells. */
 static void
 cancel_job(Datum id)
 {
@@ -177,12 +181,15 @@ cancel_job(Datum id)
 		"UPDATE clinical.report_job AS j"
 		"   SET status = 'cancelled', ended_at = pg_catalog.clock_timestamp(), cancelled_at = pg_catalog.clock_timestamp(),"
 		"       cancelled_by = SESSION_USER, worker = NULL"
-		" WHERE j.id OPERATOR(pg_catalog.=) $1",
+		" WHERE j.id OPERATOR(pg_catalog.=) $1"
+		" RETURNING j.project_id, (SELECT p.code FROM clinical.project p WHERE p.id OPERATOR(pg_catalog.=) j.project_id)",
 		1, {UUIDOID}
 	};
 
 	SPI_connect();
 	clinical_server_execute(&plan, &id, NULL);
+	if (!clinical_report_is_run(DatumGetUUIDP(id)))
+		clinical_report_job_cancelled(DatumGetInt64(clinical_result(0, 1)), TextDatumGetCString(clinical_result(0, 2)), DatumGetUUIDP(id));
 	SPI_finish();
 }
 
@@ -271,7 +278,8 @@ Datum
 clinical_report_job_check(PG_FUNCTION_ARGS)
 {
 	static const char *const columns[] = {
-		"id", "project_id", "period", "options", "centers", "role", "role_name", "requested_at", "requested_by", "actor"
+		"id", "project_id", "period", "options", "centers", "role", "role_name", "requested_at", "requested_by", "actor",
+		"trace_parent"
 	};
 	static const ClinicalWay ways[] = {
 		{NULL, "queued"}, {"queued", "running"}, {"running", "queued"}, {"running", "done"}, {"running", "failed"},

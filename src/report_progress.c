@@ -192,13 +192,6 @@ clinical_report_count(uint64 rows)
 	clinical_progress_add(CLINICAL_REPORT, NUMBER_DONE, rows);
 }
 
-/* It ends, well or not. */
-void
-clinical_report_progress_end(void)
-{
-	clinical_progress_end();
-}
-
 /* The part of the work that is done, from 0 to 1; less than 0: it is not known yet. */
 static double
 part_done(const ClinicalProgress *progress)
@@ -220,6 +213,28 @@ phase_name(int phase)
 	const ClinicalReportTable *table = phase == PHASE_COUNTING ? NULL : clinical_report_table(phase - 1);
 
 	return table == NULL ? "counting" : table->name;
+}
+
+/*
+ * The phase of the report that this session makes, NULL: nothing is told of it; and
+ * how much of the work is done, in percent, less than 0: that is not known yet.
+ */
+const char *
+clinical_report_progress_now(double *percent)
+{
+	ClinicalProgress progress;
+
+	if (!clinical_progress_own(CLINICAL_REPORT, &progress))
+		return NULL;
+	*percent = part_done(&progress) * 100;
+	return phase_name(progress.phase);
+}
+
+/* It ends, well or not. */
+void
+clinical_report_progress_end(void)
+{
+	clinical_progress_end();
 }
 
 /* Does the user see the job? */

@@ -27,6 +27,7 @@
 #include "utils/timestamp.h"
 
 #include "audit.h"
+#include "observe.h"
 #include "report.h"
 
 /* The tables are those of all makers, in their order */
@@ -197,6 +198,7 @@ table_rows(Run *run, const ClinicalReportTable *table)
 
 	CHECK_FOR_INTERRUPTS();
 	clinical_report_progress_phase(table);
+	clinical_step_report_phase(table->name);
 	if (table->rows != NULL)
 		return table->rows(run->scope);
 	return query(run->scope, psprintf("SELECT COALESCE(pg_catalog.jsonb_agg(pg_catalog.to_jsonb(r)), '[]'::pg_catalog.jsonb)"
@@ -394,6 +396,7 @@ make_document(Run *run)
 	Jsonb	   *header;
 	Jsonb	   *body;
 
+	clinical_step_report_phase("counting");
 	size = query(run->scope, "SELECT pg_catalog.to_jsonb(r) FROM clinical.report_size($1, $2) r", NULL);
 	clinical_report_progress_plan(plan_tables(run->scope), size);
 	check_groups(run->scope);

@@ -237,14 +237,14 @@ clinical_report_write_options(const ClinicalReportScope *scope)
 }
 
 /*
- * Look up the project's time zone, and which of its centers the role may see;
+ * Look up the project's code and time zone, and which of its centers the role may see;
  * false if it sees none of several, or the project is gone.
  */
 bool
 clinical_report_find_scope(ClinicalReportScope *scope)
 {
 	static ClinicalPlan plan = {
-		"SELECT p.time_zone,"
+		"SELECT p.time_zone, p.code,"
 		"       COALESCE(pg_catalog.array_agg(c.center_id ORDER BY c.center_id) FILTER (WHERE c.seen), ARRAY[]::pg_catalog.int8[]),"
 		"       pg_catalog.count(*) FILTER (WHERE c.seen), pg_catalog.count(c.center_id)"
 		"  FROM clinical.project p"
@@ -266,9 +266,10 @@ clinical_report_find_scope(ClinicalReportScope *scope)
 		MemoryContext spi = MemoryContextSwitchTo(caller);
 
 		scope->time_zone = TextDatumGetCString(clinical_result(0, 1));
-		scope->centers = datumCopy(clinical_result(0, 2), false, -1);
-		scope->ncenters = (int) DatumGetInt64(clinical_result(0, 3));
-		all = DatumGetInt64(clinical_result(0, 4));
+		scope->project_code = TextDatumGetCString(clinical_result(0, 2));
+		scope->centers = datumCopy(clinical_result(0, 3), false, -1);
+		scope->ncenters = (int) DatumGetInt64(clinical_result(0, 4));
+		all = DatumGetInt64(clinical_result(0, 5));
 		MemoryContextSwitchTo(spi);
 	}
 	SPI_finish();

@@ -25,6 +25,7 @@
 
 #include "intake.h"
 #include "monitor.h"
+#include "observe.h"
 #include "report.h"
 #include "worker.h"
 
@@ -47,6 +48,8 @@ typedef struct Job
 	char	   *role_name;
 	Datum		period;
 	Jsonb	   *options;
+	TimestampTz requested_at;
+	text	   *trace_parent;	/* empty: none */
 	ClinicalReportScope scope;
 } Job;
 
@@ -71,17 +74,22 @@ settle_lost(const pg_uuid_t *id, int attempts)
 		"  FROM (SELECT r.id FROM clinical.report_job r"
 		"         WHERE r.id OPERATOR(pg_catalog.=) $1 AND r.attempts OPERATOR(pg_catalog.=) $2"
 		"           AND r.status OPERATOR(pg_catalog.=) 'running' FOR NO KEY UPDATE SKIP LOCKED) l"
-		" WHERE j.id OPERATOR(pg_catalog.=) l.id",
+		" WHERE j.id OPERATOR(pg_catalog.=) l.id"
+		" RETURNING j.status OPERATOR(pg_catalog.=) 'failed', j.project_id,"
+		" (SELECT p.code FROM clinical.project p WHERE p.id OPERATOR(pg_catalog.=) j.project_id)",
 		3, {UUIDOID, INT4OID, INT4OID}
 	};
 	Datum		values[3] = {UUIDPGetDatum(id), Int32GetDatum(attempts), Int32GetDatum(MAX_ATTEMPTS)};
 
 	clinical_server_execute(&plan, values, NULL);
-	if (SPI_processed > 0)
-		ereport(LOG,
-				(errmsg("a report's worker was lost"),
-				 errdetail("Report %s: attempt %d of %d.", DatumGetCString(DirectFunctionCall1(uuid_out, UUIDPGetDatum(id))),
-						   attempts, MAX_ATTEMPTS)));
+	if (SPI_processed == 0)
+		return;
+	ereport(LOG,
+			(errmsg("a report's worker was lost"),
+			 errdetail("Report %s: attempt %d of %d.", DatumGetCString(DirectFunctionCall1(uuid_out, UUIDPGetDatum(id))),
+					   attempts, MAX_ATTEMPTS)));
+	if (DatumGetBool(clinical_result(0, 1)))
+		clinical_report_job_lost(DatumGetInt64(clinical_result(0, 2)), TextDatumGetCString(clinical_result(0, 3)), id);
 }
 
 /*
@@ -190,6 +198,18 @@ jobs_are_stuck(const char **problem, const char **remedy)
 
 /* --- further workers --- */
 
+/* From now on it has an end that is told. */
+static void
+begin_report(const Job *job)
+{
+	ClinicalReportOrder order = {
+		.id = &job->id, .role = job->role_name, .trace_parent = job->trace_parent,
+		.attempt = job->attempts, .asked_at = job->requested_at
+	};
+
+	clinical_report_begin(&job->scope, &order);
+}
+
 /* Claim the job that was asked for first, in a transaction; false if there is none. */
 static bool
 claim(Job *job)
@@ -200,7 +220,8 @@ claim(Job *job)
 		"  FROM (SELECT r.id FROM clinical.report_job r WHERE r.status OPERATOR(pg_catalog.=) 'queued'"
 		"         ORDER BY r.requested_at, r.id LIMIT 1 FOR NO KEY UPDATE SKIP LOCKED) l"
 		" WHERE j.id OPERATOR(pg_catalog.=) l.id"
-		" RETURNING j.id, j.attempts, j.role::pg_catalog.oid, j.role_name, j.project_id, j.period, j.options",
+		" RETURNING j.id, j.attempts, j.role::pg_catalog.oid, j.role_name, j.project_id, j.period, j.options, j.requested_at,"
+		"       COALESCE(j.trace_parent, ''), (SELECT p.code FROM clinical.project p WHERE p.id OPERATOR(pg_catalog.=) j.project_id)",
 		1, {INT4OID}
 	};
 	Datum		pid = Int32GetDatum(MyProcPid);
@@ -222,11 +243,17 @@ claim(Job *job)
 		job->scope.project_id = DatumGetInt64(clinical_result(0, 5));
 		job->period = datumCopy(clinical_result(0, 6), false, -1);
 		job->options = DatumGetJsonbP(datumCopy(clinical_result(0, 7), false, -1));
+		job->requested_at = DatumGetTimestampTz(clinical_result(0, 8));
+		job->trace_parent = DatumGetTextPP(datumCopy(clinical_result(0, 9), false, -1));
+		job->scope.project_code = TextDatumGetCString(clinical_result(0, 10));
+		job->scope.role = job->role;
 		MemoryContextSwitchTo(spi);
 		clinical_report_slot_name(&job->id);
 	}
 	clinical_worker_commit();
 	job->claimed = found;
+	if (found)
+		begin_report(job);
 	CLINICAL_FAULT("report_claimed");
 	return found;
 }
@@ -259,7 +286,6 @@ static void
 read_job(Job *job)
 {
 	require_rights(job);
-	job->scope.role = job->role;
 	clinical_report_read_period(job->period, &job->scope);
 	clinical_report_read_options(job->options, &job->scope);
 	if (!clinical_report_find_scope(&job->scope))
@@ -310,19 +336,27 @@ make(Job *job)
 {
 	char		workers[16];
 	Jsonb	   *document;
+	bool		stored;
 
 	if (!clinical_worker_begin("making a report"))
+	{
+		clinical_report_forget();
 		return;
+	}
 	snprintf(workers, sizeof(workers), "%d", clinical_report_parallel_workers);
 	(void) set_config_option("max_parallel_workers_per_gather", workers, PGC_USERSET, PGC_S_SESSION, GUC_ACTION_LOCAL, true, 0, false);
 	read_job(job);
-	clinical_report_progress_begin(&job->scope, &job->id);
 	document = clinical_report_run(&job->scope);
 	CLINICAL_FAULT("report_computed");
-	if (store(job, document))
+	clinical_step_report_phase("storing");
+	stored = store(job, document);
+	if (stored)
 		announce(job);
 	clinical_worker_commit();
-	clinical_report_progress_end();
+	if (stored)
+		clinical_report_done();
+	else
+		clinical_report_unwanted();
 }
 
 /* Claim a job, and do it: 0, or the SQLSTATE of what went wrong. */
@@ -341,12 +375,12 @@ try_job(Job *job)
 	{
 		ErrorData  *error;
 
+		clinical_report_caught(caller);
 		MemoryContextSwitchTo(caller);
 		error = CopyErrorData();
 		FlushErrorState();
 		sqlerrcode = error->sqlerrcode;
 		FreeErrorData(error);
-		clinical_report_progress_end();
 		clinical_worker_abort();
 	}
 	PG_END_TRY();
@@ -366,17 +400,12 @@ note_failure(const Job *job, int sqlerrcode)
 		" WHERE j.id OPERATOR(pg_catalog.=) $1 AND j.status OPERATOR(pg_catalog.=) 'running' AND j.attempts OPERATOR(pg_catalog.=) $2",
 		4, {UUIDOID, INT4OID, TEXTOID, TEXTOID}
 	};
-	bool		cancelled = sqlerrcode == ERRCODE_QUERY_CANCELED;
 	Datum		values[4] = {
-		UUIDPGetDatum(&job->id), Int32GetDatum(job->attempts), CStringGetTextDatum(cancelled ? "cancelled" : "failed"),
+		UUIDPGetDatum(&job->id), Int32GetDatum(job->attempts),
+		CStringGetTextDatum(sqlerrcode == ERRCODE_QUERY_CANCELED ? "cancelled" : "failed"),
 		CStringGetTextDatum(unpack_sql_state(sqlerrcode))
 	};
 
-	if (!cancelled)
-		ereport(LOG,
-				(errmsg("a report failed"),
-				 errdetail("Report %s: SQLSTATE %s.", DatumGetCString(DirectFunctionCall1(uuid_out, values[0])),
-						   unpack_sql_state(sqlerrcode))));
 	if (!clinical_worker_begin("ending a report"))
 		return;
 	clinical_server_execute(&plan, values, NULL);

@@ -19,6 +19,7 @@
 #include "commands/dbcommands.h"
 #include "funcapi.h"
 #include "miscadmin.h"
+#include "port/pg_bitutils.h"
 #include "postmaster/bgworker.h"
 #include "tcop/utility.h"
 #include "utils/builtins.h"
@@ -128,6 +129,75 @@ lacks_slots(const char **problem, const char **remedy)
 	return true;
 }
 
+/* Why no worker is in this slot, as far as that does not pass by itself.  Under the lock. */
+static bool
+slot_is_vacant(const ClinicalSlot *slot, bool *on_purpose, const char **why, const char **remedy)
+{
+	if (slot->pid != 0 || slot->holds > 0)
+		return false;
+	if (slot->stopped)
+	{
+		*on_purpose = true;
+		*why = "stop_workers() was called";
+		*remedy = "Call clinical.start_workers().";
+	}
+	else if (slot->state == CLINICAL_WORKER_REFUSED)
+	{
+		*why = "role \"" CLINICAL_WORKER_ROLE "\" is a superuser or bypasses row level security";
+		*remedy = "Run ALTER ROLE " CLINICAL_WORKER_ROLE " NOSUPERUSER NOBYPASSRLS.";
+	}
+	else if (slot->state == CLINICAL_WORKER_STOPPED)
+	{
+		*why = "role \"" CLINICAL_WORKER_ROLE "\" is not there, or the database allows no connections";
+		*remedy = "Run CREATE ROLE " CLINICAL_WORKER_ROLE " LOGIN CONNECTION LIMIT 0, or ALTER DATABASE ... ALLOW_CONNECTIONS true.";
+	}
+	/* a first failure is over in a second */
+	else if (slot->state == CLINICAL_WORKER_FAILED && slot->failures > 1)
+	{
+		*why = "the last one failed";
+		*remedy = "Mend what the server's log tells; the next one is started at the latest after 5 minutes, or by clinical.start_workers().";
+	}
+	return *why != NULL;
+}
+
+/*
+ * For health(): does no worker run in this database, and why?  Where none was
+ * started yet that passes, or lacks_slots knows the cause.
+ */
+bool
+clinical_worker_missing(bool *on_purpose, const char **why, const char **remedy)
+{
+	ClinicalSlot *slot;
+	int			sqlerrcode = 0;
+	bool		missing;
+
+	*on_purpose = false;
+	*why = NULL;
+	if (clinical_workers == NULL || RecoveryInProgress())
+		return false;
+	if (!clinical_workers_on)
+	{
+		*on_purpose = true;
+		*why = "clinical.workers_enabled is off";
+		*remedy = "Set clinical.workers_enabled to on and reload the server, or call clinical.process_reports() at intervals.";
+		return true;
+	}
+	LWLockAcquire(clinical_workers_lock, LW_EXCLUSIVE);
+	slot = clinical_slot_make(MyDatabaseId);
+	missing = slot != NULL && slot_is_vacant(slot, on_purpose, why, remedy);
+	if (missing && slot->state == CLINICAL_WORKER_FAILED)
+		sqlerrcode = slot->sqlerrcode;
+	LWLockRelease(clinical_workers_lock);
+	if (sqlerrcode != 0)
+		*why = psprintf("the last one failed with SQLSTATE %s", unpack_sql_state(sqlerrcode));
+	if (slot == NULL)
+	{
+		*why = "all slots for databases are taken";
+		*remedy = psprintf("Raise clinical.max_databases, now %d, and restart the server.", clinical_max_databases);
+	}
+	return missing || slot == NULL;
+}
+
 /* When the library is loaded; only at server start can there be workers. */
 void
 clinical_worker_init(void)
@@ -232,22 +302,93 @@ clinical_start_workers(PG_FUNCTION_ARGS)
 	PG_RETURN_BOOL(idle);
 }
 
-/* Put a row about a worker, or about where one could be, into the result. */
-static void
-state_row(ReturnSetInfo *result, ClinicalWorkerState state, bool first, pid_t pid,
-		  TimestampTz started_at, int failures, int sqlerrcode)
+/* A row about a worker, or about where one could be */
+typedef struct Row
 {
-	Datum		values[7];
-	bool		nulls[7] = {false, false, false, pid == 0, pid == 0, false, sqlerrcode == 0};
+	ClinicalWorkerState state;
+	bool		first;
+	pid_t		pid;			/* 0: nobody is there */
+	TimestampTz started_at;
+	int			failures;
+	int			sqlerrcode;
+	int			starts;			/* of the first one */
+	ClinicalDoing *doing;		/* of the one that is there */
+} Row;
 
+/* Put what the one that is there does, and has done, into columns that are NULL so far. */
+static void
+set_doing(Datum *values, bool *nulls, ClinicalDoing *doing)
+{
+	uint32		job = pg_atomic_read_u32(&doing->job);
+	uint64		lanes = pg_atomic_read_u64(&doing->lanes);
+	int			nlanes = pg_popcount64(lanes);
+
+	memset(nulls, false, 8 * sizeof(bool));
+	nulls[0] = job == 0;
+	nulls[2] = nlanes != 1;
+	values[0] = job == 0 ? (Datum) 0 : CStringGetTextDatum(clinical_jobs[job - 1]->name);
+	values[1] = TimestampTzGetDatum((TimestampTz) pg_atomic_read_u64(&doing->since));
+	values[2] = Int32GetDatum(nlanes != 1 ? 0 : pg_rightmost_one_pos64(lanes));
+	values[3] = Int32GetDatum(nlanes);
+	values[4] = Int32GetDatum((int32) pg_atomic_read_u32(&doing->batch));
+	values[5] = Int64GetDatum((int64) pg_atomic_read_u64(&doing->done));
+	values[6] = Int64GetDatum((int64) pg_atomic_read_u64(&doing->reports));
+	values[7] = Int64GetDatum((int64) pg_atomic_read_u64(&doing->failed));
+}
+
+/* Put a row into the result. */
+static void
+put_row(ReturnSetInfo *result, const Row *row)
+{
+	Datum		values[16] = {0};
+	bool		nulls[16];
+
+	memset(nulls, true, sizeof(nulls));
+	nulls[0] = nulls[1] = nulls[2] = nulls[5] = false;
+	nulls[3] = nulls[4] = row->pid == 0;
+	nulls[6] = row->sqlerrcode == 0;
+	nulls[15] = !row->first;
 	values[0] = DirectFunctionCall1(namein, CStringGetDatum(get_database_name(MyDatabaseId)));
-	values[1] = CStringGetTextDatum(state_names[state]);
-	values[2] = CStringGetTextDatum(first ? "first" : "further");
-	values[3] = Int32GetDatum(pid);
-	values[4] = TimestampTzGetDatum(started_at);
-	values[5] = Int32GetDatum(failures);
-	values[6] = nulls[6] ? (Datum) 0 : CStringGetTextDatum(unpack_sql_state(sqlerrcode));
+	values[1] = CStringGetTextDatum(state_names[row->state]);
+	values[2] = CStringGetTextDatum(row->first ? "first" : "further");
+	values[3] = Int32GetDatum(row->pid);
+	values[4] = TimestampTzGetDatum(row->started_at);
+	values[5] = Int32GetDatum(row->failures);
+	values[6] = nulls[6] ? (Datum) 0 : CStringGetTextDatum(unpack_sql_state(row->sqlerrcode));
+	if (row->pid != 0)
+		set_doing(values + 7, nulls + 7, row->doing);
+	values[15] = Int32GetDatum(Max(row->starts - 1, 0));
 	tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
+}
+
+/* The row of the first worker. */
+static void
+put_first(ReturnSetInfo *result, ClinicalSlot *slot)
+{
+	Row			row = {
+		.state = slot->state, .first = true, .pid = slot->pid, .started_at = slot->started_at,
+		.failures = slot->failures, .sqlerrcode = slot->sqlerrcode, .starts = slot->starts, .doing = &slot->doing
+	};
+
+	put_row(result, &row);
+}
+
+/* The row of a further one. */
+static void
+put_further(ReturnSetInfo *result, ClinicalWorkerPlace *place)
+{
+	Row			row = {.state = place->state, .pid = place->pid, .started_at = place->started_at, .doing = &place->doing};
+
+	put_row(result, &row);
+}
+
+/* The row of further ones that failed. */
+static void
+put_failed(ReturnSetInfo *result, const ClinicalFurther *further)
+{
+	Row			row = {.state = CLINICAL_WORKER_FAILED, .failures = further->failures, .sqlerrcode = further->sqlerrcode};
+
+	put_row(result, &row);
 }
 
 /* Copies of this database's slot, and of the places of its further workers; how many, or -1. */
@@ -287,12 +428,12 @@ clinical_worker_states(PG_FUNCTION_ARGS)
 	if (count < 0)
 		return (Datum) 0;
 
-	state_row(result, slot.state, true, slot.pid, slot.started_at, slot.failures, slot.sqlerrcode);
+	put_first(result, &slot);
 	for (int i = 0; i < count; i++)
-		state_row(result, places[i].state, false, places[i].pid, places[i].started_at, 0, 0);
+		put_further(result, &places[i]);
 	/* those that failed are gone, and known together */
 	if (slot.further.failures > 0)
-		state_row(result, CLINICAL_WORKER_FAILED, false, 0, 0, slot.further.failures, slot.further.sqlerrcode);
+		put_failed(result, &slot.further);
 	return (Datum) 0;
 }
 

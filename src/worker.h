@@ -72,6 +72,17 @@ extern void clinical_want_workers(int further);
  */
 extern void clinical_worker_occupied(bool occupied);
 
+/*
+ * In a worker: it has so many reports of these lanes (a bit each) in hand, until its
+ * transaction ends; and a batch, or something else that it was to do, failed, and it
+ * goes on.  For stat_worker; elsewhere nothing comes of it.
+ */
+extern void clinical_worker_works_on(uint64 lanes, uint32 reports);
+extern void clinical_worker_failed(void);
+
+/* For health(): does no worker run here?  On purpose: it was said that none is to run. */
+extern bool clinical_worker_missing(bool *on_purpose, const char **why, const char **remedy);
+
 /* The processes that work in this database, first and further */
 extern int	clinical_workers_running(void);
 extern bool clinical_in_worker(void);
@@ -87,6 +98,18 @@ extern int	clinical_max_databases;
 #define CLINICAL_LANES 64
 #define CLINICAL_STAGES 5
 #define CLINICAL_MAX_QUOTAS 32
+
+/* Since when the queue, or a project's share of it, has no place, as long as that is so */
+typedef struct ClinicalFull
+{
+	pg_atomic_uint32 state;		/* whose owner alone writes the rest */
+	TimestampTz since;
+	int64		limit;			/* of a share */
+	char		project[96];	/* whose share it is, as the log has it */
+} ClinicalFull;
+
+/* Of these, the one that is about the whole queue */
+#define CLINICAL_WHOLE_QUEUE CLINICAL_MAX_QUOTAS
 
 typedef struct ClinicalBacklog
 {
@@ -113,6 +136,7 @@ typedef struct ClinicalBacklog
 	pg_atomic_uint64 quota_project[CLINICAL_MAX_QUOTAS];	/* that have a share; 0:
 															 * none */
 	pg_atomic_uint32 quota_count[CLINICAL_MAX_QUOTAS];	/* places they have taken */
+	ClinicalFull full[CLINICAL_MAX_QUOTAS + 1]; /* their shares, and the queue */
 	pg_atomic_uint32 jobs_asked;	/* goes up when a project report is asked for */
 	pg_atomic_uint32 jobs_queued;	/* is there perhaps one that nobody makes yet? */
 	pg_atomic_uint64 jobs_stuck;	/* since when none is made though there are

@@ -43,6 +43,7 @@
 
 #include "compat.h"
 #include "core.h"
+#include "observe.h"
 #include "worker_slot.h"
 
 /* The longest time (ms) between two looks whether the extension is still there,
@@ -66,10 +67,11 @@ static pg_atomic_uint32 *woken; /* the slot's or the place's */
 static ClinicalWorkerStart orders;
 static ClinicalWorkerState end_state = CLINICAL_WORKER_FAILED;
 static Finding finding = NOT_LOOKED;
+static bool started_told = false;
 static uint32 asks_seen = 0;	/* the slot's, before the last look */
 static TimestampTz due[CLINICAL_MAX_JOBS];
 static bool wrote = false;		/* has the job that runs changed anything? */
-static TimestampTz last_work;	/* of a further worker */
+static TimestampTz last_work;
 static int	last_sqlerrcode = 0;
 static MemoryContext loop_context = NULL;	/* emptied between rounds of jobs */
 static emit_log_hook_type previous_log_hook = NULL;
@@ -84,10 +86,40 @@ remember_error(ErrorData *edata)
 		previous_log_hook(edata);
 }
 
+/* Why the worker ends, for the log; an error is told by its SQLSTATE. */
+static const char *
+end_reason(int code)
+{
+	if (code != 0 && last_sqlerrcode == 0)
+		return "server_gone";
+	if (code != 0)
+		return ERRCODE_TO_CATEGORY(last_sqlerrcode) == ERRCODE_TO_CATEGORY(ERRCODE_OPERATOR_INTERVENTION) ?
+			"told_to_end" : "error";
+	if (end_state == CLINICAL_WORKER_ABSENT)
+		return finding == OTHER_VERSION ? "other_version" : "no_extension";
+	if (end_state == CLINICAL_WORKER_REFUSED)
+		return "unsafe_role";
+	if (end_state == CLINICAL_WORKER_STOPPED)
+		return place->leaving ? "dismissed" : "idle";
+	return "told_to_end";
+}
+
+/* Tell of the end, if the beginning was told, or of a worker that could not begin. */
+static void
+tell_end(int code)
+{
+	const char *state = code == 0 ? "" : psprintf(" sqlstate=%s", unpack_sql_state(last_sqlerrcode));
+
+	if (started_told || code != 0)
+		clinical_event(CLINICAL_EVENT_WORKER_ENDED, "datid=%u kind=%s pid=%d reason=%s%s", orders.database,
+					   place == NULL ? "first" : "further", MyProcPid, end_reason(code), state);
+}
+
 /* Exit callback: leave the slot or place, if it was taken. */
 static void
 worker_exit(int code, Datum arg)
 {
+	tell_end(code);
 	if (place != NULL)
 		clinical_place_detach(place, orders.generation, end_state, last_sqlerrcode);
 	else
@@ -215,6 +247,7 @@ look(void)
 	Oid			extension;
 	char	   *version = NULL;
 
+	clinical_event_know_database();
 	if (has_bypassrls_privilege(GetUserId()))
 		return UNSAFE_ROLE;		/* true of superusers, too */
 	extension = find_extension(&version);
@@ -267,6 +300,7 @@ clinical_worker_commit(void)
 	if (TransactionIdIsValid(GetTopTransactionIdIfAny()))
 		wrote = true;
 	CommitTransactionCommand();
+	clinical_doing_settle(true);
 	MemoryContextSwitchTo(loop_context);
 	CLINICAL_FAULT("worker_committed");
 	pgstat_report_stat(true);
@@ -278,6 +312,7 @@ void
 clinical_worker_abort(void)
 {
 	AbortCurrentTransaction();
+	clinical_doing_settle(false);
 	MemoryContextSwitchTo(loop_context);
 	pgstat_report_stat(true);
 	pgstat_report_activity(STATE_IDLE, NULL);
@@ -311,6 +346,15 @@ report_running(void)
 	LWLockRelease(clinical_workers_lock);
 }
 
+/* The worker is there: tell it once, but not of one that looks in vain. */
+static void
+tell_start(void)
+{
+	started_told = true;
+	clinical_event(CLINICAL_EVENT_WORKER_STARTED, "datid=%u kind=%s pid=%d", orders.database,
+				   place == NULL ? "first" : "further", MyProcPid);
+}
+
 /* End, not to be started again before something changes. */
 static void
 leave(ClinicalWorkerState state)
@@ -341,7 +385,10 @@ look_if_due(bool timed_out)
 	if (finding == OTHER_VERSION && place != NULL)
 		leave(CLINICAL_WORKER_ABSENT);
 	if (*state == CLINICAL_WORKER_STARTING)
+	{
+		tell_start();
 		report_running();
+	}
 	if (finding == FOUND && before != FOUND)
 		pg_atomic_write_u32(woken, 1);
 }
@@ -354,11 +401,13 @@ run_job(int index)
 	TimestampTz now;
 
 	wrote = false;
+	clinical_doing_begin(index);
 	delay = clinical_jobs[index]->run();
 	now = GetCurrentTimestamp();
 	due[index] = delay < 0 ? DT_NOEND : TimestampTzPlusMilliseconds(now, delay);
 	if (delay == 0 || wrote)
 		last_work = now;
+	clinical_doing_end(wrote, last_work);
 }
 
 /*
@@ -461,6 +510,7 @@ clinical_worker_main(Datum arg)
 		MemoryContextSwitchTo(loop_context);
 		look_if_due(timed_out);
 		run_jobs();
+		clinical_event_tell_left_out();
 		MemoryContextReset(loop_context);
 		leave_if_due();
 		timed_out = wait_for_work();

@@ -39,6 +39,7 @@ clinical_places_initialize(ClinicalWorkers *shared)
 	{
 		pg_atomic_init_u64(&shared->places[i].asleep, 0);
 		pg_atomic_init_u32(&shared->places[i].woken, 0);
+		clinical_doing_initialize(&shared->places[i].doing);
 	}
 	for (int i = 0; i < shared->nslots; i++)
 	{
@@ -411,6 +412,7 @@ clinical_place_attach(ClinicalWorkerPlace *place, const ClinicalSlot *slot, cons
 		place->pid = MyProcPid;
 		place->proc = MyProc;
 		place->started_at = GetCurrentTimestamp();
+		clinical_doing_reset(&place->doing);
 		pg_atomic_fetch_add_u32(&place->slot->further.processes, 1);
 	}
 	LWLockRelease(clinical_workers_lock);

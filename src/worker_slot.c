@@ -86,6 +86,8 @@ initialize_backlog(ClinicalBacklog *backlog)
 		pg_atomic_init_u64(&backlog->quota_project[i], 0);
 		pg_atomic_init_u32(&backlog->quota_count[i], 0);
 	}
+	for (int i = 0; i < (int) lengthof(backlog->full); i++)
+		pg_atomic_init_u32(&backlog->full[i].state, 0);
 	pg_atomic_init_u32(&backlog->jobs_asked, 0);
 	pg_atomic_init_u32(&backlog->jobs_queued, 0);
 	pg_atomic_init_u64(&backlog->jobs_stuck, 0);
@@ -113,6 +115,7 @@ initialize_shared(ClinicalWorkers *shared)
 	for (int i = 0; i < shared->nslots; i++)
 	{
 		pg_atomic_init_u32(&shared->slots[i].woken, 0);
+		clinical_doing_initialize(&shared->slots[i].doing);
 		initialize_backlog(&shared->slots[i].backlog);
 	}
 }
@@ -195,6 +198,7 @@ clinical_slot_make(Oid database)
 	slot->next_start = 0;
 	slot->failures = 0;
 	slot->sqlerrcode = 0;
+	slot->starts = 0;
 	clinical_further_initialize(&slot->further);
 	pg_atomic_write_u32(&slot->backlog.counted, 0);
 	pg_write_barrier();
@@ -310,6 +314,8 @@ clinical_slot_attach(ClinicalSlot *slot, const ClinicalWorkerStart *start)
 		slot->proc = MyProc;
 		slot->role = start->role;
 		slot->started_at = GetCurrentTimestamp();
+		slot->starts++;
+		clinical_doing_reset(&slot->doing);
 		pg_atomic_fetch_add_u32(&slot->further.processes, 1);
 	}
 	LWLockRelease(clinical_workers_lock);

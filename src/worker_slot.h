@@ -49,6 +49,18 @@ typedef struct ClinicalFurther
 	int			sqlerrcode;		/* of the last one, 0 if it is not known */
 } ClinicalFurther;
 
+/* What a process does and has done, which it alone writes */
+typedef struct ClinicalDoing
+{
+	pg_atomic_uint32 job;		/* its number, from 1; 0: it waits for work */
+	pg_atomic_uint32 batch;		/* reports that it has in hand */
+	pg_atomic_uint64 lanes;		/* theirs, a bit each */
+	pg_atomic_uint64 since;		/* when it began that, or had nothing more to do */
+	pg_atomic_uint64 done;		/* runs of jobs that changed something */
+	pg_atomic_uint64 reports;	/* of batches that were committed */
+	pg_atomic_uint64 failed;	/* batches and the like */
+} ClinicalDoing;
+
 typedef struct ClinicalSlot
 {
 	Oid			database;		/* InvalidOid: the slot is free */
@@ -69,7 +81,9 @@ typedef struct ClinicalSlot
 								 * beginning */
 	pg_atomic_uint32 woken;		/* is there work that the process has not
 								 * seen? */
+	ClinicalDoing doing;
 	TimestampTz started_at;
+	int			starts;			/* so many processes were here */
 	TimestampTz next_start;		/* not before */
 	int			failures;		/* in a row */
 	int			sqlerrcode;		/* of the last one, 0 if it is not known */
@@ -95,6 +109,7 @@ typedef struct ClinicalWorkerPlace
 	bool		occupied;		/* by something that takes long */
 	pg_atomic_uint64 asleep;	/* since when it waits for work; 0: it does not */
 	pg_atomic_uint32 woken;		/* as in a slot */
+	ClinicalDoing doing;
 	TimestampTz started_at;
 } ClinicalWorkerPlace;
 
@@ -190,6 +205,13 @@ extern bool clinical_place_attach(ClinicalWorkerPlace *place, const ClinicalSlot
 extern void clinical_place_detach(ClinicalWorkerPlace *place, uint32 generation,
 								  ClinicalWorkerState end, int sqlerrcode);
 extern bool clinical_place_give_up(ClinicalWorkerPlace *place);
+
+/* worker_doing.c */
+extern void clinical_doing_initialize(ClinicalDoing *doing);
+extern void clinical_doing_reset(ClinicalDoing *doing);
+extern void clinical_doing_begin(int job);
+extern void clinical_doing_end(bool changed, TimestampTz idle_since);
+extern void clinical_doing_settle(bool committed);
 
 /* worker_census.c */
 extern void clinical_take_census(ClinicalCensus *census);

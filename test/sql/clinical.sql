@@ -19,7 +19,7 @@ INSERT INTO test.not_strict VALUES
     ('report_entries_add'), ('report_entries_combine'), ('report_entry_count'), ('report_lags_add'), ('report_lags_result'),
     ('report_rows'), ('report_html'),
     ('report_tally_add'), ('report_tally_combine'), ('report_tally_image'),
-    ('generate_report'), ('request_report'), ('cancel_report'), ('purge_reports');
+    ('generate_report'), ('request_report'), ('cancel_report'), ('purge_reports'), ('take_spans');
 -- The trail itself, which nothing else records.
 CREATE TABLE test.trail (name text);
 INSERT INTO test.trail VALUES ('audit_record'), ('audit_block'), ('audit_generation'), ('audit_restore');
@@ -34,7 +34,8 @@ CREATE TABLE test.watched (object text);
 INSERT INTO test.watched VALUES
     ('clinical'), ('clinical.intake_counts()'), ('clinical.stat_intake'), ('clinical.worker_states()'), ('clinical.stat_worker'),
     ('clinical.stat_times()'), ('clinical.stat_processing'), ('clinical.stat_projects()'), ('clinical.stat_intake_project'),
-    ('clinical.stat_alert'), ('clinical.stat_report');
+    ('clinical.stat_alert'), ('clinical.stat_report'), ('clinical.take_spans(integer)'), ('clinical.span_counts()'),
+    ('clinical.stat_span'), ('clinical.health()');
 -- Functions that anybody may call.
 CREATE TABLE test.public_function (name text);
 

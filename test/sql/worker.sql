@@ -26,10 +26,14 @@ BEGIN;
 SELECT clinical.stop_workers();
 ROLLBACK;
 SELECT state, kind, pid, started_at, failures, last_error FROM clinical.stat_worker;
+SELECT activity, since, lane, lanes, batch, done, reports, failed, restarts >= 0 AS restarts FROM clinical.stat_worker;
+SELECT restarts FROM clinical.stat_worker \gset
 SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'clinical worker' AND datname = current_database();
 SELECT clinical.stop_workers();
 SELECT clinical.start_workers();
 SELECT test.worker_becomes('running');
+SELECT since BETWEEN started_at AND clock_timestamp() AS since, lane, lanes, batch, done >= 0 AS done, reports, failed, restarts - :restarts AS restarts
+  FROM clinical.stat_worker;
 SELECT clinical.start_workers();
 
 -- who may

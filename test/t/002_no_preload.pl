@@ -27,6 +27,11 @@ my ($status, $out, $error) = $node->psql('postgres', '\set VERBOSITY verbose
 SELECT clinical.require_preload()');
 like($error, qr/ERROR:  55000: clinical must be loaded via shared_preload_libraries/, 'what needs workers raises 55000');
 like($error, qr/HINT:  Add "clinical" to shared_preload_libraries and restart the server\./, 'with a hint');
+for my $call ('clinical.take_spans()', '* FROM clinical.stat_span')
+{
+	($status, $out, $error) = $node->psql('postgres', "\\set VERBOSITY sqlstate\nSELECT $call");
+	like($error, qr/ERROR:  55000/, "so does $call");
+}
 is($node->safe_psql('postgres', q{SELECT ok FROM clinical.health() WHERE problem ~ 'shared_preload_libraries'}), 'f', 'health says it');
 
 # settings made before the first call of a session has loaded the library

@@ -145,6 +145,14 @@ for (1 .. 600)
 }
 ok($back, 'and the server is back');
 eval { $victim->quit };
+# a cancel request in the middle of a line that stands for another: what comes after it is kept out as before
+{
+	my $loop = "DO \$\$BEGIN LOOP RAISE WARNING 'around %', '$canary'; END LOOP; END\$\$;\n";
+	my ($state, $said, $complaint) = $node->psql('postgres', "SET client_min_messages = error; SET statement_timeout = '30ms';\n" . $loop x 20 .
+		"SET statement_timeout = 0; SET client_min_messages = warning; DO \$\$BEGIN RAISE WARNING 'after that %', '$canary'; END\$\$", on_error_stop => 0);
+	is(() = $complaint =~ /statement timeout/g, 20, 'cancelled while it logs');
+	like($complaint, qr/after that $canary/, 'and it goes on');
+}
 # a session that is ended
 my $ended = $node->background_psql('postgres', on_error_stop => 0);
 $pid = $ended->query_safe('SELECT pg_backend_pid()');

@@ -39,7 +39,7 @@ my %may = (
 my @roles = sort keys %may;
 $may{$_}{report_schedule} = 'S' for grep { $_ ne 'intake' } @roles;
 # Who may read the views; nobody may write them.
-my %views = (audit_export => ['auditor'], stat_worker => [ 'admin', 'auditor' ], (map { $_ => [ 'admin', 'data_manager', 'auditor' ] } qw(stat_intake stat_processing stat_intake_project stat_alert stat_report)),
+my %views = (audit_export => ['auditor'], stat_worker => [ 'admin', 'auditor' ], stat_span => ['admin'], (map { $_ => [ 'admin', 'data_manager', 'auditor' ] } qw(stat_intake stat_processing stat_intake_project stat_alert stat_report)),
 	(map { $_ => [ 'data_manager', 'auditor' ] } qw(quarantine intake_balance)), (map { $_ => [qw(investigator monitor data_manager auditor)] } qw(current_observation alert_worklist)),
 	analysis_observation => [qw(investigator monitor data_manager auditor statistician)], (map { $_ => [qw(admin investigator monitor data_manager auditor statistician)] } qw(instrument_item rule_evaluation_progress backtest_progress report_progress)));
 $views{scheduled_job} = [ grep { $_ ne 'intake' } @roles ];
