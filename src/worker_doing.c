@@ -41,13 +41,11 @@ clinical_doing_reset(ClinicalDoing *doing)
 	pg_atomic_write_u64(&doing->failed, 0);
 }
 
-/* What this process does; NULL: it is no worker. */
+/* In a worker: what it does. */
 static ClinicalDoing *
 own_doing(void)
 {
-	if (clinical_worker_place != NULL)
-		return &clinical_worker_place->doing;
-	return clinical_worker_slot == NULL ? NULL : &clinical_worker_slot->doing;
+	return clinical_worker_place != NULL ? &clinical_worker_place->doing : &clinical_worker_slot->doing;
 }
 
 /* The worker begins a job. */
@@ -88,20 +86,16 @@ clinical_doing_settle(bool committed)
 void
 clinical_worker_works_on(uint64 lanes, uint32 reports)
 {
-	ClinicalDoing *doing = own_doing();
-
-	if (doing == NULL)
+	if (!clinical_in_worker())
 		return;
-	pg_atomic_write_u64(&doing->lanes, lanes);
-	pg_atomic_write_u32(&doing->batch, reports);
+	pg_atomic_write_u64(&own_doing()->lanes, lanes);
+	pg_atomic_write_u32(&own_doing()->batch, reports);
 }
 
 /* In a worker: a batch failed, or something else that it was to do, and it goes on. */
 void
 clinical_worker_failed(void)
 {
-	ClinicalDoing *doing = own_doing();
-
-	if (doing != NULL)
-		pg_atomic_fetch_add_u64(&doing->failed, 1);
+	if (clinical_in_worker())
+		pg_atomic_fetch_add_u64(&own_doing()->failed, 1);
 }

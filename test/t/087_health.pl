@@ -90,6 +90,7 @@ told(qr/a report has waited for 11 minutes, though background workers run\|See i
 answers($holder, 'COMMIT');
 drained($node, 'postgres', 'the lane is free');
 well('processed');
+end_session($holder);
 
 # --- no workers ---
 $node->safe_psql('postgres', 'SELECT clinical.stop_workers()');
@@ -152,7 +153,8 @@ well('no more');
 # --- the seal ---
 my $record = q{SET clinical.reason = 'to be sealed'; SELECT clinical.set_project_status('IN', 'active') WHERE false; SELECT clinical.create_center('More')};
 my $sealed = 'SELECT NOT EXISTS (SELECT FROM clinical.audit_record r WHERE r.xid >= (SELECT max(to_xid) FROM clinical.audit_block))';
-answers($holder, 'BEGIN; SELECT pg_current_xact_id()');
+$holder = session($node, 'postgres');
+like(answers($holder, 'BEGIN; SELECT pg_current_xact_id()'), qr/^\d+$/, 'a transaction is open');
 $node->safe_psql('postgres', $record);
 well('a record waits for its seal, not for long');
 age('audit_record', 'recorded_at');
