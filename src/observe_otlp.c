@@ -55,7 +55,7 @@ typedef struct Project
 	const char *code;
 } Project;
 
-/* What is put together */
+/* What is put together; it takes no copies of texts */
 typedef struct Output
 {
 	JsonbParseState *state;
@@ -114,9 +114,9 @@ put_number(Output *output, const char *name, int number)
 static void
 put_id(Output *output, const char *name, const uint8 *id, int length)
 {
-	char		digits[2 * sizeof(((ClinicalSpan *) NULL)->trace_id) + 1];
+	char	   *digits = palloc0(2 * length + 1);
 
-	digits[hex_encode((const char *) id, length, digits)] = '\0';
+	(void) hex_encode((const char *) id, length, digits);
 	clinical_json_put_text(&output->state, name, digits);
 }
 

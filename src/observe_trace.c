@@ -277,8 +277,8 @@ clinical_trace_read(const text *trace_parent, ClinicalTrace *trace)
 	parent = VARDATA_ANY(trace_parent);
 	if (!clinical_trace_parent_is_valid(parent, VARSIZE_ANY_EXHDR(trace_parent)) ||
 		(hex_number(parent + FLAGS_AT, 2) & 1) == 0 ||
-		(double) hex_number(parent + SPAN_AT - 1 - RANDOM_DIGITS, RANDOM_DIGITS) <
-		(1 - sample_rate) * (double) (UINT64CONST(1) << (4 * RANDOM_DIGITS)))
+		hex_number(parent + SPAN_AT - 1 - RANDOM_DIGITS, RANDOM_DIGITS) <
+		(uint64) ((1 - sample_rate) * (double) (UINT64CONST(1) << (4 * RANDOM_DIGITS))))
 		return false;
 	hex_bytes(parent + TRACE_AT, trace->trace_id, sizeof(trace->trace_id));
 	hex_bytes(parent + SPAN_AT, trace->parent_id, sizeof(trace->parent_id));
