@@ -11,7 +11,7 @@ use Test::More;
 
 my $node = PostgreSQL::Test::Cluster->new('doc');
 $node->init;
-$node->append_conf('postgresql.conf', "shared_preload_libraries = 'clinical'");
+$node->append_conf('postgresql.conf', "shared_preload_libraries = 'clinical'\nmax_worker_processes = 40");
 $node->start;
 # who runs the tests must not show
 $node->psql('postgres', 'CREATE ROLE postgres SUPERUSER LOGIN');

@@ -20,6 +20,8 @@ SELECT clinical.enroll_patient('T' || g, NULL, NULL, 'MON', 1, effective_on => '
 CREATE ROLE watch LOGIN;
 GRANT pg_monitor TO watch});
 rule($node, 'postgres', 'HIGH', kind => '"threshold"', days => undef);
+# or it could be that which raises the alert
+ok(evaluated($node, 'postgres'), 'the rule is evaluated over what is there');
 
 # ---------------------------------------------------------------------------------------------
 # The receiver: keeps what is posted, and answers; not while a file is there that says so.
