@@ -771,7 +771,7 @@ my %functions = (
 	'patient_history(text)' => $readers, 'audit_digest()' => $members, 'seal_audit()' => 'admin auditor worker',
 	'redact(regclass,jsonb,text[],text)' => 'data_manager admin',
 	(map { $_ => 'auditor' } 'verify_audit(text)', 'audit_apply(jsonb,jsonb)', 'audit_image(jsonb)', 'audit_row_of(record)', 'audit_columns()', 'audit_unguarded()', 'observation_digest(clinical.observation)'),
-	(map { $_ => 'admin' } 'stop_workers()', 'start_workers()'), 'worker_states()' => 'admin auditor',
+	(map { $_ => 'admin' } 'stop_workers()', 'start_workers()', 'take_spans(integer)', 'span_counts()'), 'worker_states()' => 'admin auditor',
 	(map { $_ => '' } 'audit_key_condition(text,jsonb)', 'audit_content_hash(bytea,jsonb,text)', 'audit_redact_changes(jsonb,text[],jsonb)',
 		'audit_redact_row(text,jsonb,text[],text)', 'audit_knows(text,jsonb,text)', 'audit_retell(text,jsonb,text[],jsonb,text)',
 		'observation_digest_add(internal,clinical.observation)', 'observation_digest_result(internal)',
