@@ -21,6 +21,9 @@
 #include "observe.h"
 #include "worker.h"
 
+/* The facts about the queue are numbers; they are put together without memory */
+#define MAX_FACTS 128
+
 /* The states of what may be full */
 enum
 {
@@ -102,6 +105,25 @@ has_room(ClinicalBacklog *backlog, int quota)
 	return places_taken(backlog, quota) * 10 < (uint64) limit * 9;
 }
 
+/* Tell what is the matter, and leave the state that it has then, also if that fails. */
+static pg_noinline void
+tell_and_leave(ClinicalFull *full, uint32 state, ClinicalLogEvent event, const char *facts)
+{
+	PG_TRY();
+	{
+		clinical_event(event, "%s%s", full->project, facts);
+	}
+	PG_CATCH();
+	{
+		pg_write_barrier();
+		pg_atomic_write_u32(&full->state, state);
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
+	pg_write_barrier();
+	pg_atomic_write_u32(&full->state, state);
+}
+
 /*
  * Once a transaction, or a savepoint, has given places back: if there was none and
  * is now, tell that.
@@ -111,23 +133,16 @@ clinical_intake_tell_room(ClinicalBacklog *backlog, int quota)
 {
 	ClinicalFull *full = &backlog->full[quota];
 	uint32		state = FULL;
+	char		facts[MAX_FACTS];
 
 	if (likely(pg_atomic_read_u32(&full->state) != FULL))
 		return;
 	pg_read_barrier();
 	if (!has_room(backlog, quota) || !pg_atomic_compare_exchange_u32(&full->state, &state, BEING_TOLD))
 		return;
-	PG_TRY();
-	{
-		clinical_event(CLINICAL_EVENT_QUEUE_ROOM, "%swaiting=" UINT64_FORMAT " full_ms=%ld", full->project,
-					   places_taken(backlog, quota), TimestampDifferenceMilliseconds(full->since, GetCurrentTimestamp()));
-	}
-	PG_FINALLY();
-	{
-		pg_write_barrier();
-		pg_atomic_write_u32(&full->state, HAS_ROOM);
-	}
-	PG_END_TRY();
+	snprintf(facts, sizeof(facts), "waiting=" UINT64_FORMAT " full_ms=%ld", places_taken(backlog, quota),
+			 TimestampDifferenceMilliseconds(full->since, GetCurrentTimestamp()));
+	tell_and_leave(full, HAS_ROOM, CLINICAL_EVENT_QUEUE_ROOM, facts);
 }
 
 /*
@@ -140,6 +155,7 @@ clinical_intake_tell_full(ClinicalBacklog *backlog, int quota, int64 project_id,
 	ClinicalFull *full = &backlog->full[quota];
 	uint32		state = HAS_ROOM;
 	const char *project;
+	char		facts[MAX_FACTS];
 
 	if (pg_atomic_read_u32(&full->state) != HAS_ROOM)
 		return;
@@ -148,20 +164,11 @@ clinical_intake_tell_full(ClinicalBacklog *backlog, int quota, int64 project_id,
 		project = psprintf("project_id=" INT64_FORMAT " ", project_id);
 	if (!pg_atomic_compare_exchange_u32(&full->state, &state, BEING_TOLD))
 		return;
-	PG_TRY();
-	{
-		strlcpy(full->project, project, sizeof(full->project));
-		full->limit = limit;
-		full->since = GetCurrentTimestamp();
-		clinical_event(CLINICAL_EVENT_QUEUE_FULL, "%scapacity=" INT64_FORMAT " waiting=" UINT64_FORMAT, project, limit,
-					   places_taken(backlog, quota));
-	}
-	PG_FINALLY();
-	{
-		pg_write_barrier();
-		pg_atomic_write_u32(&full->state, FULL);
-	}
-	PG_END_TRY();
+	strlcpy(full->project, project, sizeof(full->project));
+	full->limit = limit;
+	full->since = GetCurrentTimestamp();
+	snprintf(facts, sizeof(facts), "capacity=" INT64_FORMAT " waiting=" UINT64_FORMAT, limit, places_taken(backlog, quota));
+	tell_and_leave(full, FULL, CLINICAL_EVENT_QUEUE_FULL, facts);
 	/* places that were given back meanwhile were given back unseen */
 	pg_memory_barrier();
 	clinical_intake_tell_room(backlog, quota);
