@@ -199,7 +199,8 @@ worker_begin(int index)
 	set_safe_settings();
 	if (place != NULL)
 		name = "clinical further worker";
-	pgstat_report_appname(name);
+	/* for pg_stat_activity, and for the log, which knows the setting alone */
+	SetConfigOption("application_name", name, PGC_USERSET, PGC_S_OVERRIDE);
 	pgstat_report_activity(STATE_IDLE, NULL);
 	/* a reload while signals were blocked was missed */
 	ConfigReloadPending = true;
