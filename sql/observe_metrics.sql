@@ -83,7 +83,7 @@ CREATE FUNCTION clinical.metric_samples(OUT metric text, OUT labels jsonb, OUT v
     SELECT 'clinical_health_problems', '{}', count(*) FROM clinical.health() h WHERE NOT h.ok
 $$;
 COMMENT ON FUNCTION clinical.metric_samples() IS
-'All that is measured of this database, one row a series: the name in Prometheus, labels, value. Units are in the names; a label is a project''s code or one of few words, never a patient. From shared memory, and one look into an index of the audit trail. SQLSTATE: 55000 clinical is not in shared_preload_libraries; 53400 there are more databases than clinical.max_databases.';
+'All that is measured of this database, one row a series: the name in Prometheus, labels, value. Units are in the names; a label is a project''s code or one of few words, never a patient. From shared memory, and one look into an index of the audit trail. SECURITY DEFINER, since it counts projects that the caller may not see, and says no more of them than their codes. SQLSTATE: 55000 clinical is not in shared_preload_libraries; 53400 there are more databases than clinical.max_databases.';
 
 CREATE FUNCTION clinical.metrics_text() RETURNS text
     LANGUAGE sql VOLATILE STRICT PARALLEL UNSAFE

@@ -5,10 +5,10 @@ SET timezone = 'UTC';
 SELECT count(*) FROM (SELECT clinical.stop_workers()) s;
 SELECT clinical.process_reports() >= 0 AS nothing_waits;
 
-SELECT id AS center FROM clinical.create_center('Observe', 'OB-1', 'UTC') \gset
+SELECT id AS center FROM clinical.create_center('Observe', 'OBSERVE-1', 'UTC') \gset
 SELECT code FROM clinical.create_project_with_centers('Observed', ARRAY[:center], 'OBSERVED');
 SELECT code FROM clinical.create_project_with_centers('Watched', ARRAY[:center], 'WATCHED');
-SELECT count(clinical.enroll_patient('ob-' || g, NULL, NULL, 'OBSERVED', :center, effective_on => '2026-01-10')) FROM generate_series(1, 3) g;
+SELECT count(clinical.enroll_patient('see-' || g, NULL, NULL, 'OBSERVED', :center, effective_on => '2026-01-10')) FROM generate_series(1, 3) g;
 SELECT count(clinical.enroll_patient('wa-' || g, NULL, NULL, 'WATCHED', :center, effective_on => '2026-01-10')) FROM generate_series(1, 3) g;
 SELECT version FROM clinical.create_instrument('{"code": "watch", "version": "1", "items": [{"code": "n", "type": "integer", "required": true, "checks": [{"comparator": "LE", "values": [9], "soft_hard": "Hard"}]}]}');
 SELECT instrument FROM unnest('{OBSERVED,WATCHED}'::text[]) p, LATERAL clinical.use_instrument(p, 'watch', true);
@@ -60,8 +60,8 @@ SELECT kind, project FROM clinical.stat_intake_project;
 SELECT measure, reports, mean_ms, p50_ms, p95_ms, p99_ms, max_ms, reset_at > now() - interval '1 hour' AS lately FROM clinical.stat_processing;
 
 -- each outcome
-SELECT test.send(1, 'ob-1', '{"n": 1}') AS new, test.send(1, 'ob-1', '{"n": 1}') AS twice, test.send(1, 'ob-1', '{"n": 2}') AS other, test.send(2, 'wa-1', '{"n": 1}') AS new,
-       test.send(3, 'wa-1', '{"n": 10}') AS wrong, test.send(4, 'ob-nobody', '{"n": 1}') AS unknown;
+SELECT test.send(1, 'see-1', '{"n": 1}') AS new, test.send(1, 'see-1', '{"n": 1}') AS twice, test.send(1, 'see-1', '{"n": 2}') AS other, test.send(2, 'wa-1', '{"n": 1}') AS new,
+       test.send(3, 'wa-1', '{"n": 10}') AS wrong, test.send(4, 'see-nobody', '{"n": 1}') AS unknown;
 SELECT * FROM test.intake;
 SELECT bytes = 4 * (pg_column_size('{"n": 1}'::jsonb) - 4) + pg_column_size('{"n": 2}'::jsonb) - 4 + pg_column_size('{"n": 10}'::jsonb) - 4 AS bytes_exact, staged_bytes > 0 AS staged,
        oldest_staged_age BETWEEN interval '0' AND interval '1 hour' AS aged FROM clinical.stat_intake;
@@ -69,36 +69,36 @@ SELECT clinical.process_reports();
 SELECT * FROM test.intake;
 SELECT oldest_staged_age FROM clinical.stat_intake;
 -- kept at once, and only once
-SELECT test.send(1, 'ob-1', '{"n": 1}') AS again, test.send(1, 'ob-1', '{"n": 3}') AS other, test.send(1, 'ob-1', '{"n": 3}') AS the_same;
+SELECT test.send(1, 'see-1', '{"n": 1}') AS again, test.send(1, 'see-1', '{"n": 3}') AS other, test.send(1, 'see-1', '{"n": 3}') AS the_same;
 SELECT * FROM test.intake;
 SELECT kind, project, accepted, duplicate, conflict, quarantined, requeued, withdrawn FROM clinical.stat_intake_project;
 
 -- what is rolled back, to a savepoint or at all, is not counted
 BEGIN;
-SELECT test.send(10, 'ob-2', '{"n": 1}');
+SELECT test.send(10, 'see-2', '{"n": 1}');
 SAVEPOINT a;
-SELECT test.send(11, 'ob-2', '{"n": 1}'), test.send(1, 'ob-1', '{"n": 4}') AS other;
+SELECT test.send(11, 'see-2', '{"n": 1}'), test.send(1, 'see-1', '{"n": 4}') AS other;
 SAVEPOINT b;
-SELECT test.send(12, 'ob-2', '{"n": 1}'), test.send(1, 'ob-1', '{"n": 5}') AS other;
+SELECT test.send(12, 'see-2', '{"n": 1}'), test.send(1, 'see-1', '{"n": 5}') AS other;
 ROLLBACK TO b;
 RELEASE a;
 SAVEPOINT c;
-SELECT test.send(13, 'ob-2', '{"n": 1}'), test.send(1, 'ob-1', '{"n": 6}') AS other;
+SELECT test.send(13, 'see-2', '{"n": 1}'), test.send(1, 'see-1', '{"n": 6}') AS other;
 ROLLBACK TO c;
 COMMIT;
 SELECT * FROM test.intake;
 BEGIN;
-SELECT test.send(14, 'ob-2', '{"n": 1}');
+SELECT test.send(14, 'see-2', '{"n": 1}');
 SELECT clinical.process_reports();
 SELECT * FROM test.intake;
 ROLLBACK;
 SELECT * FROM test.intake;
 BEGIN;
-SELECT test.send(15, 'ob-2', '{"n": 1}');
+SELECT test.send(15, 'see-2', '{"n": 1}');
 PREPARE TRANSACTION 'observed';
 -- an answer stands, whatever becomes of the transaction
 BEGIN;
-SELECT test.send(1, 'ob-1', '{"n": 1}');
+SELECT test.send(1, 'see-1', '{"n": 1}');
 ROLLBACK;
 SELECT * FROM test.intake;
 SELECT clinical.process_reports();
@@ -114,7 +114,7 @@ COMMIT;
 SELECT * FROM test.intake;
 SELECT oldest_staged_age < interval '10 minutes' AS waits_since_then FROM clinical.stat_intake;
 SELECT clinical.process_reports();
-SELECT clinical.requeue('wa-1', test.ob(3), 'r', '{"report_data": {"n": 9}}'), clinical.requeue('ob-nobody', test.ob(4), 'r', '{"patient_id": "wa-2"}');
+SELECT clinical.requeue('wa-1', test.ob(3), 'r', '{"report_data": {"n": 9}}'), clinical.requeue('see-nobody', test.ob(4), 'r', '{"patient_id": "wa-2"}');
 SELECT clinical.process_reports();
 SELECT status FROM clinical.withdraw_submission('wa-1', test.ob(2), 'r');
 BEGIN;
@@ -134,25 +134,25 @@ SELECT t.measure, t.reports - i.processed AS other_than_processed, t.mean_ms > 0
 -- a queue that is full
 SET clinical.reason = 'shares';
 UPDATE clinical.project SET queue_share = 0.000001 WHERE code = 'OBSERVED';
-SELECT test.send(20, 'ob-3', '{"n": 1}'), test.send(21, 'ob-3', '{"n": 1}'), test.send(22, 'ob-3', '{"n": 1}');
+SELECT test.send(20, 'see-3', '{"n": 1}'), test.send(21, 'see-3', '{"n": 1}'), test.send(22, 'see-3', '{"n": 1}');
 UPDATE clinical.project SET queue_share = NULL WHERE code = 'OBSERVED';
 RESET clinical.reason;
 SELECT * FROM test.intake;
-SELECT outcome FROM clinical.submit_reports(format('[{"patient_id": "ob-3", "report_data": {"n": 1}, "submission_id": "%s"}, {"patient_id": "ob-3", "report_data": [], "submission_id": "%s"}]', test.ob(20), test.ob(24))::jsonb);
+SELECT outcome FROM clinical.submit_reports(format('[{"patient_id": "see-3", "report_data": {"n": 1}, "submission_id": "%s"}, {"patient_id": "see-3", "report_data": [], "submission_id": "%s"}]', test.ob(20), test.ob(24))::jsonb);
 SELECT clinical.process_reports();
 SELECT * FROM test.intake;
 
 -- alerts
-SELECT test.send(30, 'ob-1', '{"n": 6}'), test.send(31, 'ob-2', '{"n": 7}');
+SELECT test.send(30, 'see-1', '{"n": 6}'), test.send(31, 'see-2', '{"n": 7}');
 SELECT clinical.process_reports();
 BEGIN;
 SAVEPOINT a;
-SELECT count(clinical.acknowledge_alert(patient_id, id)) FROM clinical.alert WHERE patient_id ~ '^ob-';
+SELECT count(clinical.acknowledge_alert(patient_id, id)) FROM clinical.alert WHERE patient_id ~ '^see-';
 ROLLBACK TO a;
-SELECT count(clinical.acknowledge_alert(patient_id, id)) FROM clinical.alert WHERE patient_id = 'ob-1';
+SELECT count(clinical.acknowledge_alert(patient_id, id)) FROM clinical.alert WHERE patient_id = 'see-1';
 COMMIT;
-SELECT count(clinical.close_alert(patient_id, id, 'r')) FROM clinical.alert WHERE patient_id = 'ob-1' AND severity = 'serious';
-SELECT count(clinical.correct_observation(patient_id, id, '1', 'r')) FROM clinical.observation WHERE patient_id = 'ob-2' AND submission_id = test.ob(31);
+SELECT count(clinical.close_alert(patient_id, id, 'r')) FROM clinical.alert WHERE patient_id = 'see-1' AND severity = 'serious';
+SELECT count(clinical.correct_observation(patient_id, id, '1', 'r')) FROM clinical.observation WHERE patient_id = 'see-2' AND submission_id = test.ob(31);
 SELECT kind, project, opened_info, opened_warning, opened_serious, opened_critical, acknowledged, closed, retracted, escalated FROM clinical.stat_alert WHERE project = 'OBSERVED';
 SELECT count(*) AS differences FROM test.differences;
 
@@ -191,10 +191,10 @@ DROP ROLE regress_clinical_joe;
 DROP ROLE regress_clinical_watch;
 
 -- set back while reports wait: it adds up from there; and what a transaction did before counts after
-SELECT test.send(40, 'ob-1', '{"n": 1}'), test.send(41, 'wa-1', '{"n": 10}');
+SELECT test.send(40, 'see-1', '{"n": 1}'), test.send(41, 'wa-1', '{"n": 10}');
 BEGIN;
 SELECT test.send(42, 'wa-1', '{"n": 1}');
-SELECT test.send(1, 'ob-1', '{"n": 7}') AS other;
+SELECT test.send(1, 'see-1', '{"n": 7}') AS other;
 SELECT clinical.stat_reset();
 COMMIT;
 TRUNCATE test.books_before;

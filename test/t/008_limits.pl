@@ -150,6 +150,7 @@ my %plain = (
 	'submission_status(text,uuid)' => q{'P1', '00000000-0000-0000-0000-00000000000a'},
 	'submit_reports(jsonb)' => q{'[{"patient_id":"P1","report_data":{"a":1}}]'},
 	'process_reports(integer)' => q{NULL},
+	'take_spans(integer)' => q{10}, 'metric_histogram(text)' => q{'waiting'},
 	'wait_until_drained(interval)' => q{'0 s'},
 	'requeue(text,uuid,text,jsonb)' => q{'P1', '00000000-0000-0000-0000-00000000000b', 'r', '{}'},
 	'withdraw_submission(text,uuid,text)' => q{'P1', '00000000-0000-0000-0000-00000000000a', 'r'},
