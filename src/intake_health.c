@@ -98,7 +98,7 @@ report_waits_long(const char **problem, const char **remedy)
 		return false;
 	minutes = minutes_since(clinical_intake_oldest(backlog));
 	*problem = psprintf("a report has waited for %ld minutes, though background workers run", minutes);
-	*remedy = "See in stat_worker and pg_stat_activity what the workers do or wait for, and end what blocks them (pg_blocking_pids).";
+	*remedy = "See in stat_worker and pg_stat_activity what the workers do or wait for, and end what blocks them: pg_blocking_pids tells.";
 	return minutes > 0;
 }
 

@@ -138,7 +138,7 @@ slot_is_vacant(const ClinicalSlot *slot, bool *on_purpose, const char **why, con
 	if (slot->stopped)
 	{
 		*on_purpose = true;
-		*why = "stop_workers() was called";
+		*why = "clinical.stop_workers() was called";
 		*remedy = "Call clinical.start_workers().";
 	}
 	else if (slot->state == CLINICAL_WORKER_REFUSED)
