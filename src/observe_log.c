@@ -205,21 +205,21 @@ clinical_event_value(const char *value)
 	bool		plain = value[0] != '\0';
 
 	initStringInfo(&quoted);
-	appendStringInfoChar(&quoted, '"');
+	appendStringInfoString(&quoted, "\"");
 	for (const char *at = value; *at != '\0'; at++)
 	{
 		unsigned char c = (unsigned char) *at;
 
-		if (c <= ' ' || c == 0x7f || c == '"' || c == '=' || c == '\\')
+		if (c <= ' ' || c == 0x7f || strchr("\"=\\", c) != NULL)
 			plain = false;
-		if (c == '"' || c == '\\')
-			appendStringInfoChar(&quoted, '\\');
+		if (strchr("\"\\", c) != NULL)
+			appendStringInfoString(&quoted, "\\");
 		if (c < ' ' || c == 0x7f)
 			appendStringInfo(&quoted, "\\u%04x", c);
 		else
 			appendStringInfoChar(&quoted, *at);
 	}
-	appendStringInfoChar(&quoted, '"');
+	appendStringInfoString(&quoted, "\"");
 	return plain ? value : quoted.data;
 }
 
