@@ -75,9 +75,6 @@ typedef struct Line
 	char	   *facts;
 } Line;
 
-/* By number: what checks the SQL of the sources takes a constant of it for the beginning of a string */
-#define QUOTATION_MARK 0x22
-
 /* What a level of the transaction has to tell */
 typedef struct Level
 {
@@ -208,21 +205,21 @@ clinical_event_value(const char *value)
 	bool		plain = value[0] != '\0';
 
 	initStringInfo(&quoted);
-	appendStringInfoChar(&quoted, QUOTATION_MARK);
+	appendStringInfoString(&quoted, "\"");
 	for (const char *at = value; *at != '\0'; at++)
 	{
 		unsigned char c = (unsigned char) *at;
 
-		if (c <= ' ' || c == 0x7f || c == QUOTATION_MARK || c == '=' || c == '\\')
+		if (c <= ' ' || c == 0x7f || strchr("\"=\\", c) != NULL)
 			plain = false;
-		if (c == QUOTATION_MARK || c == '\\')
-			appendStringInfoChar(&quoted, '\\');
+		if (strchr("\"\\", c) != NULL)
+			appendStringInfoString(&quoted, "\\");
 		if (c < ' ' || c == 0x7f)
 			appendStringInfo(&quoted, "\\u%04x", c);
 		else
 			appendStringInfoChar(&quoted, *at);
 	}
-	appendStringInfoChar(&quoted, QUOTATION_MARK);
+	appendStringInfoString(&quoted, "\"");
 	return plain ? value : quoted.data;
 }
 
