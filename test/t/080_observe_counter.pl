@@ -9,7 +9,7 @@ use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
-my $node = intake_node('counter', 'clinical.max_databases = 4');
+my $node = intake_node('counter', 'clinical.max_databases = 5');
 my $file = $node->data_dir . '/pg_stat/clinical.stat';
 sub value_of { my ($sql, $database) = @_; return $node->safe_psql($database // 'postgres', $sql) }
 value_of(q{
@@ -39,7 +39,8 @@ SELECT coalesce(i.project, '-'), (SELECT id FROM clinical.project p WHERE p.code
   FROM clinical.stat_intake_project i JOIN clinical.stat_alert a ON a.kind = i.kind AND a.project IS NOT DISTINCT FROM i.project ORDER BY 1};
 my $adds_up = q{SELECT backlog_at_reset + received + requeued = accepted + duplicate + conflict + quarantined + backlog FROM clinical.stat_intake};
 my $totals = q{SELECT (SELECT concat_ws(' ', accepted, duplicate, conflict, quarantined, requeued, withdrawn) FROM clinical.stat_intake)
-  = (SELECT concat_ws(' ', sum(accepted), sum(duplicate), sum(conflict), sum(quarantined), sum(requeued), sum(withdrawn)) FROM clinical.stat_intake_project)};
+  = (SELECT concat_ws(' ', coalesce(sum(accepted), 0), coalesce(sum(duplicate), 0), coalesce(sum(conflict), 0), coalesce(sum(quarantined), 0),
+                      coalesce(sum(requeued), 0), coalesce(sum(withdrawn), 0)) FROM clinical.stat_intake_project)};
 
 # Statements at random, of one session; some of them fail, and are rolled back.
 sub workload
@@ -82,7 +83,11 @@ sub run_workload
 	end_session($_) for @sessions;
 }
 
-# --- load: workers process meanwhile
+# --- load: workers process meanwhile; before they begin, a report comes twice
+switch_workers($node, 'off');
+value_of('SELECT ' . submit(40000)) for 1 .. 2;
+switch_workers($node, 'on');
+ok(wait_until($node, 'postgres', q{SELECT EXISTS (SELECT FROM clinical.alert_event WHERE kind = 'escalated')}), 'its alert is escalated');
 run_workload(1 .. 4);
 drained($node, 'postgres', 'load');
 ok(wait_until($node, 'postgres', q{SELECT NOT EXISTS (SELECT FROM clinical.alert WHERE escalate_at IS NOT NULL)}), 'what is to be escalated is');
@@ -92,8 +97,10 @@ cmp_ok(scalar(() = $told =~ /^(?:-|IN|SECOND)\|/gm), '==', 3, 'of all projects, 
 cmp_ok((split /\|/, (grep { /^IN\|/ } split /\n/, $told)[0])[$_], '>', 0, "there was some of column $_") for 2 .. 13;
 is(value_of($adds_up), 't', 'and all adds up');
 is(value_of($totals), 't', 'the database has what its projects have');
-is(value_of(q{SELECT i.received = sum(b.received) AND i.accepted - i.withdrawn = sum(b.accepted) AND i.duplicate = sum(b.duplicate) AND i.conflict = sum(b.conflict)
-  AND i.quarantined - i.requeued = sum(b.quarantined) AND i.withdrawn = sum(b.withdrawn) AND i.backlog = 0 FROM clinical.stat_intake i, clinical.intake_balance b GROUP BY i}), 't', 'as intake_balance says');
+is(value_of(q{SELECT i.received = b.received AND i.accepted - i.withdrawn = b.accepted AND i.duplicate = b.duplicate AND i.conflict = b.conflict
+  AND i.quarantined - i.requeued = b.quarantined AND i.withdrawn = b.withdrawn AND i.backlog = 0
+  FROM clinical.stat_intake i, (SELECT sum(received) AS received, sum(accepted) AS accepted, sum(duplicate) AS duplicate, sum(conflict) AS conflict,
+                                       sum(quarantined) AS quarantined, sum(withdrawn) AS withdrawn FROM clinical.intake_balance) b}), 't', 'as intake_balance says');
 is(value_of(q{SELECT bool_and(t.p50_ms <= t.p95_ms AND t.p95_ms <= t.p99_ms AND t.p99_ms <= t.max_ms AND t.reports > 0), max(t.reports) = (SELECT processed FROM clinical.stat_intake) FROM clinical.stat_processing t}), 't|t', 'times are of all that was processed');
 
 # --- set back again and again meanwhile
@@ -187,13 +194,13 @@ for my $database (qw(a b c))
 	value_of('SELECT ' . submit(1), $database);
 	is(value_of('SELECT received FROM clinical.stat_intake', $database), 1, "database $database counts");
 }
-$node->safe_psql('postgres', 'CREATE DATABASE d');
-$node->safe_psql('d', 'CREATE EXTENSION clinical');
-is(sqlstate($node, 'd', 'SELECT * FROM clinical.stat_processing'), '53400', 'one too many says so');
-is(sqlstate($node, 'd', 'SELECT clinical.stat_reset()'), '53400', 'as does what sets it back');
+$node->safe_psql('postgres', "CREATE DATABASE $_"), $node->safe_psql($_, 'CREATE EXTENSION clinical') for qw(d e);
+is(value_of('SELECT count(*) FROM clinical.stat_processing', 'd'), 2, 'there is an entry for one more');
+is(sqlstate($node, 'e', 'SELECT * FROM clinical.stat_processing'), '53400', 'one too many says so');
+is(sqlstate($node, 'e', 'SELECT clinical.stat_reset()'), '53400', 'as does what sets it back');
 $node->safe_psql('postgres', 'DROP DATABASE a');
-is(value_of('SELECT count(*) FROM clinical.stat_processing', 'd'), 2, 'it takes the entry of one that is gone');
-is(value_of('SELECT count(*) FROM clinical.stat_projects()', 'd'), 0, 'with nothing in it');
+is(value_of('SELECT count(*) FROM clinical.stat_processing', 'e'), 2, 'it takes the entry of one that is gone');
+is(value_of('SELECT count(*) FROM clinical.stat_projects()', 'e'), 0, 'with nothing in it');
 is(value_of('SELECT received FROM clinical.stat_intake', $_), 1, "the others are as they were: $_") for qw(b c);
 $node->restart;
 is(value_of('SELECT received FROM clinical.stat_intake', $_), 1, "also after a restart: $_") for qw(b c);
@@ -229,9 +236,9 @@ is($standby->safe_psql('b', 'SELECT sum(reports) FROM clinical.stat_processing')
 $node->append_conf('postgresql.auto.conf', "shared_preload_libraries = ''");
 $node->restart;
 is(sqlstate($node, 'b', "SELECT $_"), '55000', "without shared_preload_libraries: $_") for 'clinical.stat_times()', 'clinical.stat_projects()', 'clinical.stat_reset()';
-value_of('CREATE DATABASE e');
-value_of('CREATE EXTENSION clinical', 'e');
-is(value_of(q{SELECT count(*) FROM pg_extension WHERE extname = 'clinical'}, 'e'), 1, 'the extension can be created');
+value_of('CREATE DATABASE f');
+value_of('CREATE EXTENSION clinical', 'f');
+is(value_of(q{SELECT count(*) FROM pg_extension WHERE extname = 'clinical'}, 'f'), 1, 'the extension can be created');
 
 is(log_count($node, 'PANIC|TRAP|could not (?:read|write) file "pg_stat/clinical'), 0, 'no trouble');
 done_testing();

@@ -128,7 +128,7 @@ is($node->safe_psql('postgres', q{SELECT DISTINCT trace_parent FROM (SELECT trac
 	"00-$trace-$client-01", 'the trace is kept with the report, and the alert');
 my %resource = map { $_->{key} => $_->{value}{stringValue} } @{ decode_json($received[0])->{body}{resourceSpans}[0]{resource}{attributes} };
 is(join(' ', @resource{qw(service.name db.system.name db.namespace)}), 'clinical postgresql postgres', 'whose they are');
-unlike($received[0], qr/CANARY|Canary|1951|271|systolic/, 'nothing of the patient is in it');
+unlike($received[0], qr/CANARY|Canary|1951-|(?<![0-9a-f-])271(?![0-9a-f-])|systolic/, 'nothing of the patient is in it');
 is(send_spans() . @received, '00', 'they are given once');
 
 # Statements that do not end in such a comment, whatever it looks like; as they come, since psql may leave comments out

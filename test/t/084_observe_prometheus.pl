@@ -16,6 +16,7 @@ for my $program (qw(promtool prometheus prometheus-postgres-exporter))
 }
 my $scratch = PostgreSQL::Test::Utils::tempdir();
 my @running;
+my $told = '';
 END { my $status = $?; $_->kill_kill for @running; $? = $status }
 
 my $node = PostgreSQL::Test::Cluster->new('prometheus');
@@ -48,7 +49,7 @@ $node->safe_psql('postgres', q{SELECT clinical.generate_report('P-1', '[2026-01-
 # metrics_text(), as a role that may do nothing else.
 sub metrics_text { return $node->safe_psql('postgres', 'SELECT clinical.metrics_text()', extra_params => [ '-U', 'metrics' ]) . "\n" }
 my $text = metrics_text();
-is(scalar(IPC::Run::run([ 'promtool', 'check', 'metrics' ], '<', \$text, '>&', \my $told)), 1, 'promtool check metrics') or diag $told;
+is(scalar(IPC::Run::run([ 'promtool', 'check', 'metrics' ], '<', \$text, '>&', \$told)), 1, 'promtool check metrics') or diag $told;
 is($told, '', 'and it has nothing to say');
 unlike($text, qr/CANARY/, 'no patient');
 like($text, qr/^clinical_reports_processed_total\{outcome="accepted",project="P-1"\} 12$/m, 'counted by project') or diag $text;
