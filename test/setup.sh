@@ -33,6 +33,9 @@ find_missing() {
 	need libipc-run-perl perl -MIPC::Run -e 1
 	need python3-jsonschema /usr/bin/python3 -c "import jsonschema"
 	need python3-psycopg /usr/bin/python3 -c "import psycopg"
+	wish jq command -v jq
+	wish prometheus command -v promtool
+	wish prometheus-postgres-exporter command -v prometheus-postgres-exporter
 	if [ -n "${WITH_CLANG:-}" ]; then
 		need clang command -v clang
 	fi
@@ -78,6 +81,18 @@ case "$missing" in
 		$as_root mkdir -p "${dropin%/*}"
 		echo "create_main_cluster = false" | $as_root tee "$dropin" >/dev/null
 		trap '$as_root rm -f "$dropin"' EXIT
+	fi
+	;;
+esac
+
+# Nor are services wanted that a package brings, as prometheus does: the tests start their own.
+policy=/usr/sbin/policy-rc.d
+case "$missing" in
+*" prometheus"*)
+	if [ ! -e "$policy" ]; then
+		printf '#!/bin/sh\nexit 101\n' | $as_root tee "$policy" >/dev/null
+		$as_root chmod 755 "$policy"
+		trap '$as_root rm -f "$dropin" "$policy"' EXIT
 	fi
 	;;
 esac
