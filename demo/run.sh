@@ -166,11 +166,15 @@ sql -f "$demo/monitor.sql"
 say "the report of a quarter (demo/report.sql)"
 sql -v file="$dir/report.html" -f "$demo/report.sql"
 
+say "what was counted meanwhile (demo/observe.sql)"
+sql -v file="$dir/metrics.txt" -f "$demo/observe.sql"
+
 cat <<EOF
 ==> all is as expected, the balance is the one that the seed demands, and the alerts those of a window
     query; the server goes on running
 
     report:   $dir/report.html
+    metrics:  $dir/metrics.txt (doc/observe.md)
 
     connect:  $("$PG_CONFIG" --bindir)/psql -U postgres -h $(cluster_host "$dir") -d clinical
     stop:     make demo-stop      (stops and removes it)
