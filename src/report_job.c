@@ -179,8 +179,8 @@ cancel_job(Datum id)
 {
 	static ClinicalPlan plan = {
 		"UPDATE clinical.report_job AS j"
-		"   SET status = 'cancelled', ended_at = pg_catalog.clock_timestamp(), cancelled_at = pg_catalog.clock_timestamp(),"
-		"       cancelled_by = SESSION_USER, worker = NULL"
+		"   SET status = 'cancelled', ended_at = n.now, cancelled_at = n.now, cancelled_by = SESSION_USER, worker = NULL"
+		"  FROM (SELECT pg_catalog.clock_timestamp() AS now) n"
 		" WHERE j.id OPERATOR(pg_catalog.=) $1"
 		" RETURNING j.project_id, (SELECT p.code FROM clinical.project p WHERE p.id OPERATOR(pg_catalog.=) j.project_id)",
 		1, {UUIDOID}

@@ -395,8 +395,9 @@ static void
 note_failure(const Job *job, int sqlerrcode)
 {
 	static ClinicalPlan plan = {
-		"UPDATE clinical.report_job AS j SET status = $3, detail = $4, ended_at = pg_catalog.clock_timestamp(), worker = NULL,"
-		"       cancelled_at = CASE $3 WHEN 'cancelled' THEN pg_catalog.clock_timestamp() END"
+		"UPDATE clinical.report_job AS j SET status = $3, detail = $4, ended_at = n.now, worker = NULL,"
+		"       cancelled_at = CASE $3 WHEN 'cancelled' THEN n.now END"
+		"  FROM (SELECT pg_catalog.clock_timestamp() AS now) n"
 		" WHERE j.id OPERATOR(pg_catalog.=) $1 AND j.status OPERATOR(pg_catalog.=) 'running' AND j.attempts OPERATOR(pg_catalog.=) $2",
 		4, {UUIDOID, INT4OID, TEXTOID, TEXTOID}
 	};
