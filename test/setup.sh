@@ -33,6 +33,10 @@ find_missing() {
 	need libipc-run-perl perl -MIPC::Run -e 1
 	need python3-jsonschema /usr/bin/python3 -c "import jsonschema"
 	need python3-psycopg /usr/bin/python3 -c "import psycopg"
+	need libmicrohttpd-dev test -e /usr/include/microhttpd.h
+	need libjwt-dev test -e /usr/include/jwt.h
+	need libjansson-dev test -e /usr/include/jansson.h
+	need libpq-dev test -e /usr/include/postgresql/libpq-fe.h
 	if [ -n "${WITH_CLANG:-}" ]; then
 		need clang command -v clang
 	fi
