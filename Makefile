@@ -24,7 +24,7 @@ OBJS       = $(patsubst %.c,%.o,$(sort $(wildcard src/*.c)))
 
 # The install script is these files of sql/, in this order.
 SQL_MODULES = core access worker audit project patient instrument observation intake monitor summary report report_status \
-	report_alert report_compliance report_item report_render schedule observe observe_trace observe_metrics clinical
+	report_alert report_compliance report_item report_render schedule observe observe_trace observe_metrics http clinical
 INSTALL_SQL = sql/$(EXTENSION)--$(EXTVERSION).sql
 DATA        = $(sort $(wildcard sql/upgrade/*.sql))
 DATA_built  = $(INSTALL_SQL)
@@ -35,7 +35,7 @@ SCRIPTS     = bin/clinical-verify-audit
 # INSTANCE_OPTS: --temp-instance and --temp-config of test/run.sh; without them a running
 # server is tested.
 INSTANCE_OPTS  =
-REGRESS        = core worker project patient access audit instrument observation intake monitor summary report report_status report_compliance report_item report_render schedule observe observe_trace observe_metrics clinical
+REGRESS        = core worker project patient access audit instrument observation intake monitor summary report report_status report_compliance report_item report_render schedule observe observe_trace observe_metrics http clinical
 # An output directory of its own: in the top directory, pg_regress 15 would take sql/NAME.sql
 # for the test of that name.  It looks for expected/ there too, and the isolation program
 # nowhere else.
@@ -49,7 +49,14 @@ ifneq (,$(wildcard test/t/*.pl))
 TAP_TESTS      = 1
 PROVE_TESTS    = test/t/*.pl
 endif
-EXTRA_CLEAN    = $(TEST_OUTPUT)
+
+# The HTTP face, a program of its own; left out where its libraries are not there.
+GATEWAY         = src/gateway/clinical-gateway
+GATEWAY_OBJS    = $(patsubst %.c,%.o,$(sort $(wildcard src/gateway/*.c)))
+GATEWAY_LIBS    = -lmicrohttpd -ljwt -ljansson -lpthread
+GATEWAY_HEADERS = microhttpd.h jwt.h jansson.h libpq-fe.h
+
+EXTRA_CLEAN    = $(TEST_OUTPUT) $(GATEWAY) $(GATEWAY_OBJS)
 
 # Out of place because of PostgreSQL's own headers: -Wconversion -Wcast-qual -Wundef
 # -Wredundant-decls -Wpedantic.
@@ -87,6 +94,30 @@ else
 all install installdirs uninstall installcheck check clean distclean maintainer-clean $(OBJS):
 	$(error $(PG_CONFIG) finds no PostgreSQL development files (Debian: postgresql-server-dev-15 to -18); "make test" installs them)
 endif
+
+ifndef FUZZ
+ifeq (yes,$(shell for h in $(GATEWAY_HEADERS); do echo "\#include <$$h>"; done | $(CC) $(CPPFLAGS) -I$(includedir) -E -x c - >/dev/null 2>&1 && echo yes))
+all: $(GATEWAY)
+install: install-gateway
+uninstall: uninstall-gateway
+else
+all: no-gateway
+endif
+endif
+
+$(GATEWAY): $(GATEWAY_OBJS)
+	$(CC) $(CFLAGS) $(GATEWAY_OBJS) $(LDFLAGS) -L$(libdir) -lpq $(GATEWAY_LIBS) -o $@
+$(GATEWAY_OBJS): %.o: %.c $(wildcard src/gateway/*.h) clinical.control
+	$(CC) $(CFLAGS) $(CPPFLAGS) -I$(includedir) -c $< -o $@
+
+.PHONY: install-gateway uninstall-gateway no-gateway
+install-gateway: $(GATEWAY)
+	$(MKDIR_P) '$(DESTDIR)$(bindir)'
+	$(INSTALL_PROGRAM) $(GATEWAY) '$(DESTDIR)$(bindir)/'
+uninstall-gateway:
+	rm -f '$(DESTDIR)$(bindir)/$(notdir $(GATEWAY))'
+no-gateway:
+	@echo "clinical-gateway is left out, for want of $(GATEWAY_HEADERS) (Debian: libmicrohttpd-dev libjwt-dev libjansson-dev libpq-dev)"
 
 # Debian's PostgreSQL is built without dependency tracking, so PGXS does none.
 $(OBJS) $(OBJS:.o=.bc): $(wildcard src/*.h) clinical.control

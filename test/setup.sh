@@ -36,6 +36,10 @@ find_missing() {
 	wish jq command -v jq
 	wish prometheus command -v promtool
 	wish prometheus-postgres-exporter command -v prometheus-postgres-exporter
+	need libmicrohttpd-dev test -e /usr/include/microhttpd.h
+	need libjwt-dev test -e /usr/include/jwt.h
+	need libjansson-dev test -e /usr/include/jansson.h
+	need libpq-dev test -e /usr/include/postgresql/libpq-fe.h
 	if [ -n "${WITH_CLANG:-}" ]; then
 		need clang command -v clang
 	fi

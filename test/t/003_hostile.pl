@@ -154,6 +154,17 @@ SELECT clinical.run_schedule_elsewhere(2, '{"schedule": "monthly", "keep": "2 ye
 SELECT clinical.run_schedule(1, '2101-01-10 05:00+00'), clinical.run_schedule(2, '2101-01-10 05:00+00');
 SELECT s.job_id, s.project, s.next_due_at IS NOT NULL, s.problem FROM clinical.scheduled_job s;
 SELECT clinical.unschedule_report(1), clinical.unschedule_report(1);
+SELECT clinical.http_get_patient('P1'), clinical.http_get_patient(''), clinical.http_get_patient('nobody'), clinical.http_get_project('P');
+SELECT clinical.http_find_patients('P', NULL, '{}', '', '1'), clinical.http_find_patients('P', 'x', NULL, NULL, NULL), clinical.http_find_patients(NULL, NULL, '[', NULL, NULL);
+SELECT (clinical.http_create_project('{"name": "Http", "centerIds": [1], "code": "H/1"}')).headers, clinical.http_create_project('{"name": "Http", "centerIds": [1, 99], "code": "H2"}');
+SELECT clinical.http_create_project('{"name": "Other", "centerIds": [1], "code": "H/1"}'), clinical.http_create_project('[]'), clinical.http_create_project('{"x": 1}');
+SELECT clinical.http_submit('{"patientId": "P1", "reportData": {"a": 7}, "capturedAt": "2026-01-21T12:00:00Z"}', '"00000000-0000-4000-8000-000000000001"', '00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01');
+SELECT clinical.http_submit('[{"patientId": "P1", "reportData": {"a": 7}, "submissionId": "00000000-0000-4000-8000-000000000002"}, {"patientId": "P1", "actor": "me"}, 7]');
+SELECT (clinical.http_get_submission('P1', '00000000-0000-4000-8000-000000000001')).body OPERATOR(pg_catalog.->>) 'status', clinical.http_get_submission('P1', 'x');
+SELECT (clinical.http_request_report('P', '{"from": "2026-01-01", "to": "2026-07-01"}')).status, clinical.http_request_report('P', '{"from": "1", "to": "2026-07-01"}');
+SELECT clinical.http_get_report('00000000-0000-7000-8000-000000000000'), clinical.http_cancel_report('00000000-0000-7000-8000-000000000000');
+SELECT (clinical.http_make_report('P', '2026-01-01', '2026-07-01', '{"sections": ["status"]}', 'text/html')).headers, (clinical.http_make_report('P', '2026-01-01', '2026-07-01')).status;
+SELECT (clinical.http_list_alerts(NULL, '1')).body OPERATOR(pg_catalog.->) 'more', (clinical.http_acknowledge_alert(a.patient_id, a.id::pg_catalog.text)).status FROM clinical.alert a;
 SELECT * FROM clinical.check();
 SELECT * FROM clinical.health();
 SELECT clinical.stop_workers(), clinical.start_workers();

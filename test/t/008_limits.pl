@@ -71,7 +71,7 @@ BEGIN
             EXECUTE format('SELECT count(*) FROM %s(%s)', function::regproc, array_to_string(one.args, ', '));
             RAISE EXCEPTION USING ERRCODE = 'ZZZZZ';
         EXCEPTION WHEN OTHERS THEN
-            UPDATE call SET state = CASE SQLSTATE WHEN 'ZZZZZ' THEN '00000' ELSE SQLSTATE || ' ' || SQLERRM END WHERE ctid = one.ctid;
+            UPDATE call SET state = CASE SQLSTATE WHEN 'ZZZZZ' THEN '00000' ELSE SQLSTATE || ' ' || left(SQLERRM, 200) END WHERE ctid = one.ctid;
         END;
     END LOOP;
     RETURN QUERY SELECT c.changed, c.state, count(*), min(left(c.args::text, 200)) FROM call c GROUP BY 1, 2 ORDER BY 1, 2;
@@ -162,6 +162,29 @@ my %plain = (
 	'cancel_report(uuid)' => q{(SELECT clinical.request_report('P','[2026-01-01,2026-04-01)'))},
 	'purge_reports(interval)' => q{'1 year'},
 	(map { $_ => q{'{"header":{},"body":{}}'::jsonb} } 'report_html(jsonb)', 'report_rows(jsonb)'),
+	'http_problem(integer,text,text,jsonb)' => q{404, 'patient not found', 'P0002', NULL},
+	'http_error(text,text,text)' => q{'22023', 'patient id is required', NULL},
+	'http_number(text,text)' => q{'7', 'center'},
+	'http_day(text,text)' => q{'2026-02-01', 'from'},
+	'http_uuid(text,text)' => q{'00000000-0000-0000-0000-00000000000a', 'report id'},
+	'http_object(text,text[])' => q{'{"a":1}', '{a}'},
+	'http_text(jsonb,text)' => q{'{"a":"b"}', 'a'},
+	'http_quality(text,text[])' => q{'text/html', '{text/html}'},
+	(map { $_ => q{'text/html'} } 'http_wants_page(text)', 'http_segment(text)', 'http_page(text)', 'http_trace_parent(text)', 'http_submit_status(text)'),
+	'http_report_fault(jsonb)' => q{'{"patientId":"P1"}'},
+	'http_get_patient(text)' => q{'P1'},
+	'http_find_patients(text,text,text,text,text)' => q{'P', '1', '{}', '', '10'},
+	'http_create_project(text)' => q{'{"name":"N","centerIds":[1]}'},
+	'http_get_project(text)' => q{'P'},
+	'http_submit(text,text,text)' => q{'{"patientId":"P1","reportData":{"a":1}}', '00000000-0000-0000-0000-000000000001', NULL},
+	'http_submit_batch(jsonb,text)' => q{'[{"patientId":"P1","reportData":{"a":1}}]', NULL},
+	'http_get_submission(text,text)' => q{'P1', '00000000-0000-0000-0000-00000000000a'},
+	'http_request_report(text,text)' => q{'P', '{"from":"2026-01-01","to":"2026-04-01"}'},
+	'http_make_report(text,text,text,text,text)' => q{'P', '2026-01-01', '2026-04-01', '{"sections":["status"]}', 'text/html'},
+	'http_get_report(text,text)' => q{'00000000-0000-0000-0000-00000000000a', NULL},
+	'http_cancel_report(text)' => q{'00000000-0000-0000-0000-00000000000a'},
+	'http_list_alerts(text,text)' => q{'P', '10'},
+	'http_acknowledge_alert(text,text,text)' => q{'P1', (SELECT id FROM clinical.alert)::text, '{"comment":"c"}'},
 	# they want a report that is stored, pg_cron, or what only the extension calls them with
 	(map { $_ => undef } 'report_html(uuid)', 'report_rows(uuid)', 'report_lost(uuid,integer)', 'run_schedule(bigint,timestamp with time zone)', 'run_schedule_elsewhere(bigint,jsonb)',
 		'schedule_due(text,text,timestamp with time zone)', 'schedule_entry(bigint)', 'schedule_report(text,text,jsonb)', 'schedule_retention(text,interval)', 'unschedule_report(bigint)',

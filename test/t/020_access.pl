@@ -619,7 +619,7 @@ $node->safe_psql('postgres', "SET client_min_messages = warning; BEGIN;\n$fixtur
 # ---------------------------------------------------------------------------------------------
 # The matrix.
 is($node->safe_psql('postgres', q{SELECT relname FROM pg_class WHERE relnamespace = 'clinical'::regnamespace AND relkind NOT IN ('i', 'S', 'I') ORDER BY 1}),
-	join("\n", sort(keys %tables, keys %views, qw(submit_response description double_description entry_watch))), 'the model knows all tables and views');
+	join("\n", sort(keys %tables, keys %views, qw(submit_response http_response description double_description entry_watch))), 'the model knows all tables and views');
 # what is the server's alone: nobody else has any right to it
 is($node->safe_psql('postgres', q{SELECT relrowsecurity, relforcerowsecurity, (SELECT string_agg(polname, ',') FROM pg_policy WHERE polrelid = c.oid),
 	(SELECT count(*) FROM pg_roles r WHERE r.rolname LIKE 'clinical%' AND r.rolname <> 'clinical_owner' AND (has_any_column_privilege(r.oid, c.oid, 'SELECT, INSERT, UPDATE, REFERENCES') OR has_table_privilege(r.oid, c.oid, 'DELETE, TRUNCATE, TRIGGER')))
@@ -784,6 +784,14 @@ my %functions = (
 	(map { $_ => 'investigator data_manager' } 'withdraw_submission(text,uuid,text)', 'correct_observation(text,uuid,text,text)'),
 	'schedule_report(text,text,jsonb)' => "$readers statistician", 'schedule_retention(text,interval)' => 'admin', 'schedule_entry(bigint)' => '',
 	(map { $_ => $members } 'unschedule_report(bigint)', 'run_schedule(bigint,timestamp with time zone)', 'run_schedule_elsewhere(bigint,jsonb)', 'schedule_due(text,text,timestamp with time zone)'),
+	# routes: who may call what they call
+	(map { ("http_$_") => $everybody } 'problem(integer,text,text,jsonb)', 'error(text,text,text)', 'number(text,text)', 'day(text,text)', 'uuid(text,text)', 'object(text,text[])', 'text(jsonb,text)',
+		'quality(text,text[])', 'wants_page(text)', 'segment(text)', 'page(text)', 'report_fault(jsonb)', 'trace_parent(text)', 'submit_status(text)'),
+	(map { ("http_$_") => $readers } 'get_patient(text)', 'find_patients(text,text,text,text,text)', 'list_alerts(text,text)'),
+	'http_create_project(text)' => 'admin', 'http_get_project(text)' => $members, 'http_get_submission(text,text)' => "intake $readers",
+	(map { ("http_$_") => 'intake investigator data_manager' } 'submit(text,text,text)', 'submit_batch(jsonb,text)'),
+	(map { ("http_$_") => "$readers statistician" } 'request_report(text,text)', 'make_report(text,text,text,text,text)', 'get_report(text,text)'),
+	'http_cancel_report(text)' => $members, 'http_acknowledge_alert(text,text,text)' => 'investigator monitor',
 	'health()' => 'admin auditor', 'check()' => 'auditor', 'role_sees(oid,bigint,bigint)' => '',
 	(map { $_ . '()' => '' } qw(audit_ddl audit_guard audit_head audit_row audit_truncate center_check center_history enrollment_event_apply enrollment_event_check entry_excuse_check entry_schedule_check history_guard
 		submission_check alert_check intake_check staged_check monitor_changed monitor_corrected monitor_withdrawn monitor_excused monitor_rule_check monitor_rule_changed rule_evaluation_check queue_share_changed instrument_version_changed instrument_version_check project_instrument_check membership_changed membership_check
@@ -893,6 +901,18 @@ my @calls = (
 	[ 'unschedule_report(bigint)', 'unschedule_report(1)' ], [ 'run_schedule(bigint,timestamp with time zone)', 'run_schedule(1)' ],
 	[ 'run_schedule_elsewhere(bigint,jsonb)', q{run_schedule_elsewhere(1, '{"project": "PROJ-7001", "schedule": "quarterly"}')} ],
 	[ 'schedule_due(text,text,timestamp with time zone)', q{schedule_due('month', 'UTC', '2026-04-01')}, '00000' ],
+	[ 'http_get_patient(text)', q{http_get_patient('P')}, '00000' ],
+	[ 'http_find_patients(text,text,text,text,text)', q{http_find_patients('J', 'C', NULL, NULL, NULL)}, '00000' ],
+	[ 'http_create_project(text)', q{http_create_project('{"name": "x", "centerIds": [C]}')}, '00000' ],
+	[ 'http_get_project(text)', q{http_get_project('J')}, '00000' ],
+	[ 'http_submit(text,text,text)', q{http_submit('{"patientId": "P", "reportData": {"a": 1}, "submissionId": "00000000-0000-0000-0000-000000000009"}')}, '00000' ],
+	[ 'http_submit(text,text,text)', q{http_submit('[{"patientId": "P", "reportData": {"a": 1}, "submissionId": "00000000-0000-0000-0000-000000000009"}]')}, '00000' ],
+	[ 'http_get_submission(text,text)', q{http_get_submission('P', '00000000-0000-0000-0000-000000000001')}, '00000' ],
+	[ 'http_request_report(text,text)', q{http_request_report('J', '{"from": "2026-01-01", "to": "2026-07-01"}')}, '00000' ],
+	[ 'http_make_report(text,text,text,text,text)', q{http_make_report('J', '2026-01-01', '2026-07-01', '{"sections": ["status"]}')}, '00000' ],
+	(map { ([ 'http_get_report(text,text)', "http_get_report('$_')", '00000' ], [ 'http_cancel_report(text)', "http_cancel_report('$_')", '00000' ]) } sort keys %made),
+	[ 'http_list_alerts(text,text)', q{http_list_alerts('J', NULL)}, '00000' ],
+	[ 'http_acknowledge_alert(text,text,text)', q{http_acknowledge_alert('P', (SELECT id::text FROM test.alerted WHERE patient_id = 'P'))}, '00000' ],
 	[ 'shipped_instruments()', q{shipped_instruments()}, '00000' ],
 	[ 'validate_report(text,jsonb,text)', q{validate_report('INS-A', '{"a": 1}')} ],
 	[ 'report_is_valid(text,jsonb,text)', q{report_is_valid('INS-A', '{"a": 1}')} ],

@@ -1,0 +1,231 @@
+/*-------------------------------------------------------------------------
+ *
+ * gateway.h
+ *		clinical-gateway: what its files have in common.
+ *
+ * One thread waits for sockets: of clients, by way of libmicrohttpd, and of
+ * the connections to the server.  A request is one call of one function of
+ * the extension, in one transaction; nothing is kept between requests.
+ * Another thread sends cancel requests, as libpq waits for these.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef CLINICAL_GATEWAY_H
+#define CLINICAL_GATEWAY_H
+
+#include <libpq-fe.h>
+#include <microhttpd.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define lengthof(array) (sizeof(array) / sizeof((array)[0]))
+
+/* What a URI may have at most of segments, and of parameters */
+#define MAX_SEGMENTS 16
+#define MAX_PARAMETERS 16
+/* Arguments of a route's function, and variable segments of its path */
+#define MAX_ARGUMENTS 6
+/* Longest name of a role that PostgreSQL has, with its end */
+#define ROLE_LENGTH 64
+
+/* Settings: see config.c */
+typedef struct Config
+{
+	char	   *listen;
+	char	   *database;
+	char	   *tls_certificate;
+	char	   *tls_key;
+	char	   *jwt_algorithm;
+	char	   *jwt_key_file;
+	char	   *jwt_audience;
+	char	   *jwt_issuer;
+	char	   *role_claim;
+	char	   *role_map;
+	char	   *actor_claim;
+	char	   *anonymous_role;
+	int			jwt_leeway;
+	int			pool_size;
+	int			slow_size;
+	int			prepare;
+	int			max_waiting;
+	int			max_connections;
+	int			max_body;
+	int			max_header;
+	int			header_timeout;
+	int			body_timeout;
+	int			idle_timeout;
+	int			request_timeout;
+	int			slow_timeout;
+	int			stop_timeout;
+	int			access_log;
+} Config;
+
+extern Config config;
+
+/* Something whose readiness the loop waits for; the first member of what has it */
+typedef struct Source
+{
+	void		(*ready) (struct Source *source, uint32_t events);
+} Source;
+
+/* A piece of text in somebody else's memory; data NULL: none */
+typedef struct Slice
+{
+	const char *data;
+	size_t		length;
+} Slice;
+
+/* A URI in its parts, decoded */
+typedef struct Uri
+{
+	int			nsegments;
+	Slice		segments[MAX_SEGMENTS];
+	int			nparameters;
+	Slice		names[MAX_PARAMETERS];
+	Slice		values[MAX_PARAMETERS];
+} Uri;
+
+/* What a route is besides its call */
+typedef enum RouteKind
+{
+	ROUTE_READ,					/* its transaction is read-only */
+	ROUTE_WRITE,
+	ROUTE_SLOW,					/* may take long: it has some of the pool's connections only */
+	ROUTE_LIVE,					/* of the gateway itself */
+	ROUTE_READY
+} RouteKind;
+
+/*
+ * A route.  Arguments of its function: "/N" is the Nth variable segment,
+ * "?name" a parameter, "body" the body, everything else a header.
+ */
+typedef struct Route
+{
+	const char *method;
+	const char *path;
+	RouteKind	kind;
+	const char *function;
+	const char *arguments[MAX_ARGUMENTS];
+} Route;
+
+typedef struct Request Request;
+typedef struct Connection Connection;
+
+/* How far a request is */
+typedef enum RequestState
+{
+	REQUEST_NEW,
+	REQUEST_BODY,				/* the body is coming */
+	REQUEST_WAITING,			/* for a connection of the pool */
+	REQUEST_RUNNING,
+	REQUEST_ANSWERED,			/* the answer is there to be sent */
+	REQUEST_GONE				/* the client is */
+} RequestState;
+
+struct Request
+{
+	Source		source;			/* of the client's socket, while the request waits or runs */
+	struct MHD_Connection *mhd;
+	RequestState state;
+	char	   *text;			/* that uri points to */
+	bool		valid;			/* text is a URI */
+	Uri			uri;
+	const Route *route;
+	Slice		variables[MAX_ARGUMENTS];
+	const char *method;
+	char		role[ROLE_LENGTH];
+	char	   *actor;
+	char		trace[33];		/* id of the trace, or empty */
+	char	   *body;
+	size_t		length;
+	size_t		size;
+	bool		too_large;
+	double		begun;
+	double		deadline;		/* 0: none */
+	bool		late;			/* it was past */
+	bool		suspended;
+	Connection *connection;
+	Request    *next;			/* of those that wait, or of all */
+	Request    *all_next;
+	Request    *all_previous;
+	/* the answer */
+	unsigned int status;
+	PGresult   *result;			/* that content is in, or NULL */
+	const char *headers;		/* lines, or NULL */
+	const char *challenge;		/* of WWW-Authenticate, or NULL */
+	const char *retry_after;
+	const char *allow;
+	char		content_buffer[512];
+	const char *content;
+	size_t		content_length;
+	size_t		sent;
+};
+
+/* main.c */
+extern double now(void);
+extern bool watch(int fd, uint32_t events, Source *source);
+extern bool rewatch(int fd, uint32_t events, Source *source);
+extern void unwatch(int fd);
+extern bool stopping(void);
+
+/* config.c */
+extern void config_read(int argc, char **argv);
+
+/* log.c */
+extern void log_event(const char *level, const char *event, const char *format,...) __attribute__((format(printf, 3, 4)));
+extern void log_request(const Request *request);
+extern void log_flush(void);
+
+/* uri.c */
+extern bool uri_parse(char *text, Uri *uri);
+
+/* route.c */
+extern const Route routes[];
+extern const int nroutes;
+extern void route_init(void);
+extern const Route *route_find(Request *request, const char **allow);
+extern const char *route_statement(const Route *route);
+extern int	route_arguments(Request *request, Slice *arguments);
+extern bool route_knows(const Route *route, Slice parameter);
+
+/* auth.c */
+extern void auth_init(void);
+extern bool auth_check(Request *request);
+
+/* answer.c */
+extern void answer_problem(Request *request, unsigned int status, const char *code, const char *detail);
+extern void answer_busy(Request *request, const char *detail);
+extern void answer_text(Request *request, unsigned int status, const char *content);
+extern void answer_error(Request *request, const char *sqlstate, bool in_setup);
+extern void answer_result(Request *request, PGresult *result);
+extern enum MHD_Result answer_send(Request *request);
+
+/* http.c */
+extern int	http_start(void);
+extern void http_run(void);
+extern int	http_timeout(void);
+extern void http_tick(double at);
+extern void http_stop_listening(void);
+extern void http_stop(void);
+extern void http_answered(Request *request);
+extern int	http_requests(void);
+
+/* pool.c */
+extern void pool_start(void);
+extern bool pool_is_up(void);
+extern void pool_take(Request *request);
+extern void pool_leave(Request *request);
+extern void pool_tick(double at);
+extern void pool_cancelled(int number);
+extern void pool_stop(void);
+
+/* call.c */
+extern void call_begin(Connection *connection);
+extern bool call_continue(Connection *connection);
+
+/* cancel.c */
+extern void cancel_start(void);
+extern bool cancel_send(PGconn *pg, int number);
+
+#endif

@@ -1,0 +1,98 @@
+/*-------------------------------------------------------------------------
+ *
+ * log.c
+ *		The log: JSON, one object a line, on the standard output.  It has routes
+ *		and not paths, in which ids of patients are, and no tokens.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+#include "gateway.h"
+
+/* Print the time, as the first key. */
+static void
+put_time(void)
+{
+	struct timespec at;
+	struct tm	utc;
+
+	(void) clock_gettime(CLOCK_REALTIME, &at);
+	(void) gmtime_r(&at.tv_sec, &utc);
+	(void) printf("{\"time\":\"%04d-%02d-%02dT%02d:%02d:%02d.%03ldZ\"", utc.tm_year + 1900, utc.tm_mon + 1, utc.tm_mday,
+				  utc.tm_hour, utc.tm_min, utc.tm_sec, at.tv_nsec / 1000000);
+}
+
+/* Print a key with a string. */
+static void
+put_string(const char *key, const char *value)
+{
+	(void) printf(",\"%s\":\"", key);
+	for (; *value != '\0'; value++)
+	{
+		if (*value == '"' || *value == '\\')
+			(void) printf("\\%c", *value);
+		else if (*value == '\n' && value[1] == '\0')
+			break;				/* libpq's messages end so */
+		else if ((unsigned char) *value < 0x20)
+			(void) printf("\\u%04x", (unsigned) (unsigned char) *value);
+		else
+			(void) putchar(*value);
+	}
+	(void) putchar('"');
+}
+
+/* Log something about the gateway itself. */
+void
+log_event(const char *level, const char *event, const char *format,...)
+{
+	char		message[1024];
+	va_list		args;
+
+	va_start(args, format);
+	(void) vsnprintf(message, sizeof(message), format, args);
+	va_end(args);
+	put_time();
+	put_string("level", level);
+	put_string("event", event);
+	put_string("message", message);
+	(void) printf("}\n");
+	(void) fflush(stdout);
+}
+
+/* Log a request that is over. */
+void
+log_request(const Request *request)
+{
+	static const char *const methods[] = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"};
+	const char *method = "other";
+
+	if (!config.access_log)
+		return;
+	for (size_t i = 0; request->method != NULL && i < lengthof(methods); i++)
+	{
+		if (strcmp(request->method, methods[i]) == 0)
+			method = methods[i];
+	}
+	put_time();
+	put_string("event", "request");
+	put_string("method", method);
+	put_string("route", request->route ? request->route->path : "none");
+	(void) printf(",\"status\":%u,\"ms\":%.3f,\"received\":%zu,\"sent\":%zu", request->state == REQUEST_GONE && !request->late ? 499 : request->status,
+				  (now() - request->begun) * 1000, request->length, request->sent);
+	if (request->role[0] != '\0')
+		put_string("role", request->role);
+	if (request->trace[0] != '\0')
+		put_string("trace", request->trace);
+	(void) printf("}\n");
+}
+
+/* Have written what was logged. */
+void
+log_flush(void)
+{
+	(void) fflush(stdout);
+}
