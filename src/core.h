@@ -257,6 +257,7 @@ extern bool clinical_json_next(JsonbIterator **iterator, JsonbValue *key, JsonbV
 extern bool clinical_json_same(const JsonbValue *a, const JsonbValue *b);
 extern void clinical_json_value(Jsonb *document, JsonbValue *value);
 extern JsonbValue *clinical_json_get(const JsonbValue *object, const char *name, JsonbValue *buffer);
+extern double clinical_json_number(Jsonb *document, const char *name);
 extern bool clinical_json_is(const JsonbValue *value, const char *string);
 extern void clinical_json_key(JsonbParseState **state, const char *name);
 extern void clinical_json_put(JsonbParseState **state, const char *name, const JsonbValue *value);

@@ -12,7 +12,9 @@
 #include "postgres.h"
 
 #include "miscadmin.h"
+#include "utils/fmgrprotos.h"
 #include "utils/jsonb.h"
+#include "utils/numeric.h"
 
 #include "compat.h"
 #include "core.h"
@@ -278,4 +280,18 @@ clinical_changes(Jsonb *old_document, Jsonb *new_document)
 	pushJsonbValue(&state, WJB_BEGIN_ARRAY, NULL);
 	clinical_push_changes(&state, NULL, old_document, new_document);
 	return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_ARRAY, NULL));
+}
+
+/* A member of an object that is a number; 0 if there is none. */
+double
+clinical_json_number(Jsonb *document, const char *name)
+{
+	JsonbValue	object;
+	JsonbValue	buffer;
+	const JsonbValue *value;
+
+	clinical_json_value(document, &object);
+	value = clinical_json_get(&object, name, &buffer);
+	return value == NULL || value->type != jbvNumeric ? 0 :
+		DatumGetFloat8(DirectFunctionCall1(numeric_float8, NumericGetDatum(value->val.numeric)));
 }

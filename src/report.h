@@ -11,6 +11,7 @@
 #include "datatype/timestamp.h"
 #include "fmgr.h"
 #include "utils/date.h"
+#include "nodes/params.h"
 #include "nodes/pg_list.h"
 #include "utils/jsonb.h"
 #include "utils/uuid.h"
@@ -121,6 +122,9 @@ extern bool clinical_report_find_scope(ClinicalReportScope *scope);
 /* report_run.c: the engine; in SPI, with the snapshot that everything is read with */
 extern Jsonb *clinical_report_run(ClinicalReportScope *scope);
 extern const ClinicalReportTable *clinical_report_table(int number);
+
+/* report_estimate.c: does the planner know how much there is? */
+extern bool clinical_report_underestimated(ParamListInfo params, Jsonb *size);
 
 /* report_slot.c: which jobs are run, and by whom */
 extern int	clinical_max_report_workers;

@@ -127,20 +127,6 @@ clinical_report_progress_begin(const ClinicalReportScope *scope, const pg_uuid_t
 	clinical_progress_set(NUMBER_ID_LOW, halves[1]);
 }
 
-/* A member of the object that report_size gives. */
-static double
-member(Jsonb *size, const char *name)
-{
-	JsonbValue	object;
-	JsonbValue	buffer;
-	const JsonbValue *value;
-
-	clinical_json_value(size, &object);
-	value = clinical_json_get(&object, name, &buffer);
-	return value == NULL || value->type != jbvNumeric ? 0 :
-		DatumGetFloat8(DirectFunctionCall1(numeric_float8, NumericGetDatum(value->val.numeric)));
-}
-
 /* The rows are counted; what is to be done is this. */
 void
 clinical_report_progress_plan(List *tables, Jsonb *size)
@@ -149,9 +135,9 @@ clinical_report_progress_plan(List *tables, Jsonb *size)
 	double		work;
 	ListCell   *cell;
 
-	patients = member(size, "patients");
-	pass_rows[PASS_SUBMISSIONS] = member(size, "submissions");
-	pass_rows[PASS_OBSERVATIONS] = member(size, "observations");
+	patients = clinical_json_number(size, "patients");
+	pass_rows[PASS_SUBMISSIONS] = clinical_json_number(size, "submissions");
+	pass_rows[PASS_OBSERVATIONS] = clinical_json_number(size, "observations");
 	memset(first_reader, 0, sizeof(first_reader));
 	work = WORK_COUNTING * pass_rows[PASS_SUBMISSIONS];
 	clinical_progress_set(NUMBER_WORK_BEFORE, (uint64) work);

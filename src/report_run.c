@@ -71,6 +71,13 @@ static const char *const kind_names[] = {
 	[CLINICAL_REPORT_SECONDS] = "seconds", [CLINICAL_REPORT_FLAG] = "flag",
 };
 
+/* Pin a setting. */
+static void
+pin_setting(const char *name, const char *value)
+{
+	(void) set_config_option(name, value, PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+}
+
 /*
  * Settings by which the same question gives the same answer, whoever asks; until
  * AtEOXact_GUC, or an error.
@@ -92,7 +99,7 @@ pin_settings(void)
 	int			nest_level = NewGUCNestLevel();
 
 	for (int i = 0; i < (int) lengthof(settings); i++)
-		(void) set_config_option(settings[i][0], settings[i][1], PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+		pin_setting(settings[i][0], settings[i][1]);
 	return nest_level;
 }
 
@@ -399,6 +406,8 @@ make_document(Run *run)
 	clinical_step_report_phase("counting");
 	size = query(run->scope, "SELECT pg_catalog.to_jsonb(r) FROM clinical.report_size($1, $2) r", NULL);
 	clinical_report_progress_plan(plan_tables(run->scope), size);
+	if (clinical_report_underestimated(make_params(run->scope, NULL), size))
+		pin_setting("enable_nestloop", "off");
 	check_groups(run->scope);
 	if (run->scope->suppress_below > 0)
 		run->few = few_groups(run->scope);
