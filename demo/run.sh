@@ -1,7 +1,7 @@
 #!/bin/sh
 # run.sh: builds the extension, starts a private server in ./tmp_demo, loads a study, shows it,
-# checks it, sends its reports (intake.sh), and watches them by a rule.  The server goes on running.  Touches nothing outside
-# the checkout (but see private_dir in test/lib.sh).
+# checks it, sends its reports (intake.sh), watches them by a rule, and calls it over HTTP (gateway.sh).  The server goes
+# on running.  Touches nothing outside the checkout (but see private_dir in test/lib.sh).
 #
 #   demo/run.sh         a simulated study
 #   demo/run.sh stop    stops the server and removes it
@@ -13,6 +13,7 @@ set -eu
 top=$(cd "$(dirname "$0")/.." && pwd)
 . "$top/test/lib.sh"
 . "$top/demo/intake.sh"
+. "$top/demo/gateway.sh"
 link=$top/tmp_demo
 
 # Stops and removes the demo server; status 1 if there is none.
@@ -21,6 +22,7 @@ remove_demo() {
 	dir=$(readlink -f "$link")
 	# what we did not make we do not remove
 	[ -e "$dir/pg_config" ] || [ -z "$(ls -A "$dir" 2>/dev/null)" ] || die "$dir is not the demo's"
+	stop_gateway "$dir"
 	if [ -d "$dir/data" ]; then
 		own=$(as_user cat "$dir/pg_config" 2>/dev/null) || own=${PG_CONFIG:-}
 		(
@@ -169,12 +171,17 @@ sql -v file="$dir/report.html" -f "$demo/report.sql"
 say "what was counted meanwhile (demo/observe.sql)"
 sql -v file="$dir/metrics.txt" -f "$demo/observe.sql"
 
+say "patients and reports over HTTP (demo/gateway.sh)"
+url='(not built)'
+gateway
+
 cat <<EOF
 ==> all is as expected, the balance is the one that the seed demands, and the alerts those of a window
     query; the server goes on running
 
     report:   $dir/report.html
     metrics:  $dir/metrics.txt (doc/observe.md)
+    gateway:  $url (doc/http.md), its log $dir/gateway.log
 
     connect:  $("$PG_CONFIG" --bindir)/psql -U postgres -h $(cluster_host "$dir") -d clinical
     stop:     make demo-stop      (stops and removes it)

@@ -33,6 +33,8 @@ find_missing() {
 	need libipc-run-perl perl -MIPC::Run -e 1
 	need python3-jsonschema /usr/bin/python3 -c "import jsonschema"
 	need python3-psycopg /usr/bin/python3 -c "import psycopg"
+	need curl command -v curl
+	need openssl command -v openssl
 	wish jq command -v jq
 	wish prometheus command -v promtool
 	wish prometheus-postgres-exporter command -v prometheus-postgres-exporter
