@@ -38,6 +38,7 @@ find_missing() {
 	wish jq command -v jq
 	wish prometheus command -v promtool
 	wish prometheus-postgres-exporter command -v prometheus-postgres-exporter
+	wish nginx-light command -v nginx
 	need libmicrohttpd-dev test -e /usr/include/microhttpd.h
 	need libjwt-dev test -e /usr/include/jwt.h
 	need libjansson-dev test -e /usr/include/jansson.h
@@ -91,10 +92,10 @@ case "$missing" in
 	;;
 esac
 
-# Nor are services wanted that a package brings, as prometheus does: the tests start their own.
+# Nor are services wanted that a package brings, as prometheus and nginx do: the tests start their own.
 policy=/usr/sbin/policy-rc.d
 case "$missing" in
-*" prometheus"*)
+*" prometheus"* | *" nginx-light"*)
 	if [ ! -e "$policy" ]; then
 		printf '#!/bin/sh\nexit 101\n' | $as_root tee "$policy" >/dev/null
 		$as_root chmod 755 "$policy"
