@@ -25,7 +25,7 @@ my $end = 0;	# the last number that was accepted
 sub fill { my ($places, $name) = @_; room_for($places, $end + 1, $name); $end += $places }
 
 # Each kind of stop, with a full queue and a worker in the middle of it.
-slow_down($node, 'postgres', 0.002);
+slow_down($node, 'postgres', 0.03);
 for my $mode (qw(immediate fast smart))
 {
 	switch_workers($node, 'off');
