@@ -65,8 +65,8 @@ ok(!wait_until($node, 'postgres', "$waiters AND wait_event = 'transactionid'", 1
 is(status('KEPT'), 'queued', 'the evaluation does');
 rule($node, 'postgres', 'OTHER');
 ok(wait_until($node, 'postgres', q{SELECT e.status FROM clinical.rule_evaluation e JOIN clinical.monitor_rule r ON r.id = e.rule_id WHERE r.code = 'OTHER'}, 'done', 30), 'another rule is evaluated meanwhile');
-answers($canceller, 'ROLLBACK');
 $holder = hold();
+answers($canceller, 'ROLLBACK');
 ok(wait_until($node, 'postgres', q{SELECT e.status FROM clinical.rule_evaluation e JOIN clinical.monitor_rule r ON r.id = e.rule_id WHERE r.code = 'KEPT'}, 'running'), 'it begins');
 answers($canceller, q{BEGIN; SELECT status FROM clinical.cancel_rule_evaluation('KEPT')});
 answers($holder, 'ROLLBACK');
