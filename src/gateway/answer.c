@@ -34,6 +34,8 @@ status_title(unsigned int status)
 			return "Request Timeout";
 		case 413:
 			return "Content Too Large";
+		case 501:
+			return "Not Implemented";
 		case 503:
 			return "Service Unavailable";
 		case 504:
@@ -139,7 +141,7 @@ add_lines(struct MHD_Response *response, const char *lines)
 	while (*lines != '\0')
 	{
 		size_t		length = strcspn(lines, "\n");
-		char		line[1024];
+		char		line[8192];
 		char	   *value;
 
 		if (length < sizeof(line))

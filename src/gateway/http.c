@@ -210,9 +210,19 @@ says_too_large(const Request *request)
 	return length != NULL && strtoull(length, NULL, 10) > (unsigned long long) config.max_body;
 }
 
+/*
+ * A request is answered by its headers.  An answer that is sent before the body
+ * has come ends the connection; where there is none, it need not.
+ */
+static enum MHD_Result
+answer_early(Request *request)
+{
+	return head_has_body(request) ? answer_send(request) : MHD_YES;
+}
+
 /* The headers are there: what they say decides whether the rest is of interest. */
 static enum MHD_Result
-begin(Request *request)
+begin(Request *request, const char *version)
 {
 	Client	   *client = client_of(request->mhd);
 	bool		own;
@@ -222,11 +232,11 @@ begin(Request *request)
 	note_trace(request);
 	request->state = REQUEST_BODY;
 	request->deadline = now() + config.body_timeout;
-	if (!find_route(request))
-		return answer_send(request);
+	if (!head_check(request, version) || !find_route(request))
+		return answer_early(request);
 	own = request->route->function == NULL;
 	if (!own && !auth_check(request))
-		return answer_send(request);
+		return answer_early(request);
 	if (says_too_large(request))
 	{
 		answer_problem(request, 413, NULL, "the body is too large");
@@ -281,7 +291,9 @@ static enum MHD_Result
 serve(Request *request)
 {
 	request->deadline = 0;
-	if (request->too_large)
+	if (request->status != 0)
+		;						/* answered by its headers */
+	else if (request->too_large)
 		answer_problem(request, 413, NULL, "the body is too large");
 	else if (request->route->kind == ROUTE_LIVE)
 		answer_text(request, 200, "{\"status\":\"ok\"}");
@@ -310,14 +322,13 @@ request_continues(void *arg, struct MHD_Connection *mhd, const char *url, const 
 	(void) arg;
 	(void) mhd;
 	(void) url;
-	(void) version;
 	if (request == NULL)
 		return MHD_NO;			/* out of memory */
 	switch (request->state)
 	{
 		case REQUEST_NEW:
 			request->method = method;
-			return begin(request);
+			return begin(request, version);
 		case REQUEST_BODY:
 			if (*length > 0)
 			{
