@@ -545,8 +545,9 @@ int
 http_start(void)
 {
 	static Source source = {server_ready};
+	static char tls_versions[] = "NORMAL:-VERS-ALL:+VERS-TLS1.3:+VERS-TLS1.2";
 	unsigned int flags = MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG;
-	struct MHD_OptionItem tls[] = {{MHD_OPTION_END, 0, NULL}, {MHD_OPTION_END, 0, NULL}, {MHD_OPTION_END, 0, NULL}};
+	struct MHD_OptionItem tls[4] = {{MHD_OPTION_END, 0, NULL}};
 	int			port = -1;
 	int			fd = open_socket(&port);
 
@@ -557,6 +558,9 @@ http_start(void)
 		flags |= MHD_USE_TLS;
 		tls[0] = (struct MHD_OptionItem) {MHD_OPTION_HTTPS_MEM_CERT, 0, read_all(config.tls_certificate)};
 		tls[1] = (struct MHD_OptionItem) {MHD_OPTION_HTTPS_MEM_KEY, 0, read_all(config.tls_key)};
+		/* GnuTLS itself would take 1.0 */
+		tls[2] = (struct MHD_OptionItem) {MHD_OPTION_HTTPS_PRIORITIES, 0, tls_versions};
+		tls[3] = (struct MHD_OptionItem) {MHD_OPTION_END, 0, NULL};
 		if (tls[0].ptr_value == NULL || tls[1].ptr_value == NULL)
 			return -1;
 	}
