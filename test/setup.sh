@@ -35,6 +35,10 @@ find_missing() {
 	need python3-psycopg /usr/bin/python3 -c "import psycopg"
 	wish jq command -v jq
 	wish prometheus command -v promtool
+	wish curl command -v curl
+	wish openssl command -v openssl
+	wish wrk command -v wrk
+	wish pgbouncer test -x /usr/sbin/pgbouncer
 	wish prometheus-postgres-exporter command -v prometheus-postgres-exporter
 	need libmicrohttpd-dev test -e /usr/include/microhttpd.h
 	need libjwt-dev test -e /usr/include/jwt.h
@@ -89,10 +93,10 @@ case "$missing" in
 	;;
 esac
 
-# Nor are services wanted that a package brings, as prometheus does: the tests start their own.
+# Nor are services wanted that a package brings, as prometheus and pgbouncer do: the tests start their own.
 policy=/usr/sbin/policy-rc.d
 case "$missing" in
-*" prometheus"*)
+*" prometheus"* | *" pgbouncer"*)
 	if [ ! -e "$policy" ]; then
 		printf '#!/bin/sh\nexit 101\n' | $as_root tee "$policy" >/dev/null
 		$as_root chmod 755 "$policy"

@@ -20,6 +20,9 @@
 
 #include "gateway.h"
 
+/* Of a certificate with those that it is signed by, or of a key */
+#define MAX_FILE_BYTES 65536
+
 /* A connection of a client */
 typedef struct Client
 {
@@ -523,14 +526,15 @@ open_socket(int *port)
 	return fd;
 }
 
-/* All of a file, or NULL. */
+/* All of a file, or NULL: it cannot be read, is empty or too large. */
 static char *
 read_all(const char *path)
 {
 	FILE	   *file = fopen(path, "r");
-	char	   *text = calloc(1, 65536);
+	char	   *text = calloc(1, MAX_FILE_BYTES + 1);
+	size_t		length = file != NULL && text != NULL ? fread(text, 1, MAX_FILE_BYTES, file) : 0;
 
-	if (file == NULL || text == NULL || fread(text, 1, 65535, file) == 0)
+	if (length == 0 || length == MAX_FILE_BYTES)
 	{
 		free(text);
 		text = NULL;
@@ -546,8 +550,9 @@ http_start(void)
 {
 	static Source source = {server_ready};
 	static char tls_versions[] = "NORMAL:-VERS-ALL:+VERS-TLS1.3:+VERS-TLS1.2";
+	/* whose texts libmicrohttpd keeps */
+	static struct MHD_OptionItem tls[4] = {{MHD_OPTION_END, 0, NULL}};
 	unsigned int flags = MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG;
-	struct MHD_OptionItem tls[4] = {{MHD_OPTION_END, 0, NULL}};
 	int			port = -1;
 	int			fd = open_socket(&port);
 

@@ -69,7 +69,7 @@ sub answer_of_many
 	{
 		push @wrong, 'a 503 without Retry-After' unless ($answer->{headers}{'retry-after'} // '') =~ /^\d+$/;
 		$client->{again} = $client->{current};
-		$client->{not_before} = time + 0.2;
+		$client->{not_before} = time + 0.5 + rand 1;
 	}
 	else
 	{
@@ -79,7 +79,7 @@ sub answer_of_many
 	return;
 }
 my $begun = time;
-ok(run_clients($gateway->{port}, \@clients, 300, next => \&next_of_many, answered => \&answer_of_many, lost => sub { push @wrong, "client $_[0]{number}: lost its connection $_[1]" }), "$count clients have all their answers");
+ok(run_clients($gateway->{port}, \@clients, 600, next => \&next_of_many, answered => \&answer_of_many, lost => sub { push @wrong, "client $_[0]{number}: lost its connection $_[1]" }), "$count clients have all their answers");
 is_deeply([ @wrong[ 0 .. ($#wrong < 9 ? $#wrong : 9) ] ], [], 'each its own');
 is_deeply([ @told{ 200, 202, 404 } ], [ map { $_ * $count } 2, 2, 2 ], 'and all of them');
 is_deeply([ grep { !/^(200|202|404|503)$/ } keys %told ], [], 'with the status that belongs to it, or 503');
