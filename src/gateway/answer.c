@@ -100,7 +100,7 @@ answer_error(Request *request, const char *sqlstate, bool in_setup)
 	else if (is_class(sqlstate, "40") || strcmp(sqlstate, "55P03") == 0)
 		answer_busy(request, "another transaction was in the way");
 	else if (is_class(sqlstate, "53") || is_class(sqlstate, "57") || is_class(sqlstate, "08") || strcmp(sqlstate, "25006") == 0 ||
-			 strcmp(sqlstate, "55000") == 0 || strcmp(sqlstate, "26000") == 0)
+			 strcmp(sqlstate, "55000") == 0 || strcmp(sqlstate, "26000") == 0 || strcmp(sqlstate, "42P05") == 0)
 		answer_busy(request, "the server cannot do it now");
 	else
 		answer_problem(request, 500, NULL, "internal server error");
