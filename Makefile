@@ -6,9 +6,10 @@
 #   make test-versions   the same on the other PostgreSQL versions
 #   make test-upgrade    pg_upgrade from 15 to 17
 #   make test-faults     errors, cancels and crashes at points inside the code
+#   make test-sanitize   the tests of clinical-gateway with a build that has ASan and UBSan
 #   make soak            processes are killed a thousand times under load
 #   make fuzz            libFuzzer on the validator, on what reads definitions, and on the engine
-#                        of monitoring rules
+#                        of monitoring rules, and on what clinical-gateway reads itself
 #   make streak          that engine against its definition: STREAKS=10000000 histories, SEED=...
 #   make demo, make demo-stop, make bench
 
@@ -56,7 +57,15 @@ GATEWAY_OBJS    = $(patsubst %.c,%.o,$(sort $(wildcard src/gateway/*.c)))
 GATEWAY_LIBS    = -lmicrohttpd -ljwt -ljansson -lpthread
 GATEWAY_HEADERS = microhttpd.h jwt.h jansson.h libpq-fe.h
 
-EXTRA_CLEAN    = $(TEST_OUTPUT) $(GATEWAY) $(GATEWAY_OBJS)
+# The same for tests: an error of memory, undefined behaviour or a leak ends it, and is told.
+GATEWAY_SANITIZED = $(GATEWAY)-sanitize
+SANITIZERS        = -g -O1 -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer -U_FORTIFY_SOURCE
+
+# What it reads itself, for libFuzzer: the parts that need no client and no server.
+GATEWAY_FUZZ      = test/fuzz/gateway_fuzz
+GATEWAY_FUZZ_SRCS = test/fuzz/gateway_fuzz.c src/gateway/uri.c src/gateway/route.c $(wildcard src/gateway/jwks.c)
+
+EXTRA_CLEAN    = $(TEST_OUTPUT) $(GATEWAY) $(GATEWAY_OBJS) $(GATEWAY_SANITIZED) $(GATEWAY_FUZZ)
 
 # Out of place because of PostgreSQL's own headers: -Wconversion -Wcast-qual -Wundef
 # -Wredundant-decls -Wpedantic.
@@ -95,6 +104,9 @@ all install installdirs uninstall installcheck check clean distclean maintainer-
 	$(error $(PG_CONFIG) finds no PostgreSQL development files (Debian: postgresql-server-dev-15 to -18); "make test" installs them)
 endif
 
+ifdef SANITIZE
+all: $(GATEWAY_SANITIZED)
+endif
 ifndef FUZZ
 ifeq (yes,$(shell for h in $(GATEWAY_HEADERS); do echo "\#include <$$h>"; done | $(CC) $(CPPFLAGS) -I$(includedir) -E -x c - >/dev/null 2>&1 && echo yes))
 all: $(GATEWAY)
@@ -110,7 +122,16 @@ $(GATEWAY): $(GATEWAY_OBJS)
 $(GATEWAY_OBJS): %.o: %.c $(wildcard src/gateway/*.h) clinical.control
 	$(CC) $(CFLAGS) $(CPPFLAGS) -I$(includedir) -c $< -o $@
 
-.PHONY: install-gateway uninstall-gateway no-gateway
+$(GATEWAY_SANITIZED): $(wildcard src/gateway/*.[ch]) clinical.control
+	$(CC) $(WARNINGS) $(CPPFLAGS) $(SANITIZERS) -I$(includedir) $(sort $(wildcard src/gateway/*.c)) $(LDFLAGS) -L$(libdir) -lpq $(GATEWAY_LIBS) -o $@
+
+$(GATEWAY_FUZZ): $(GATEWAY_FUZZ_SRCS) $(wildcard src/gateway/*.[ch]) clinical.control
+	clang $(CPPFLAGS) -g -O1 -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all -U_FORTIFY_SOURCE -I$(includedir) -Isrc/gateway \
+		$(GATEWAY_FUZZ_SRCS) -L$(libdir) -lpq $(GATEWAY_LIBS) -lcrypto -o $@
+
+.PHONY: install-gateway uninstall-gateway no-gateway gateway-sanitize gateway-fuzz
+gateway-fuzz: $(GATEWAY_FUZZ)
+gateway-sanitize: $(GATEWAY_SANITIZED)
 install-gateway: $(GATEWAY)
 	$(MKDIR_P) '$(DESTDIR)$(bindir)'
 	$(INSTALL_PROGRAM) $(GATEWAY) '$(DESTDIR)$(bindir)/'
@@ -130,7 +151,7 @@ $(TEST_OUTPUT):
 	ln -s ../expected $@/expected
 
 # For people and CI: these need no PostgreSQL to begin with.
-.PHONY: demo demo-stop test test-versions test-upgrade test-faults soak fuzz streak bench
+.PHONY: demo demo-stop test test-versions test-upgrade test-faults test-sanitize soak fuzz streak bench
 
 demo:
 	@DATA='$(DEMO_DATA)' demo/run.sh
@@ -144,11 +165,14 @@ test-upgrade:
 	@test/upgrade.sh
 test-faults:
 	@FAULTS=1 test/run.sh test/t/040_faults.pl test/t/014_worker_pool.pl test/t/059_intake_races.pl test/t/066_monitor_races.pl
+test-sanitize:
+	@SANITIZE=1 test/run.sh $$(grep -l '^use Gateway;' test/t/*.pl)
 soak:
 	@CLINICAL_KILL_CYCLES=$${CLINICAL_KILL_CYCLES:-1000} test/run.sh test/t/050_intake_kill.pl
 fuzz:
 	@test/fuzz/run.sh
 	@test/streak/fuzz.sh
+	@test/fuzz/gateway.sh
 streak:
 	@test/streak/run.sh
 bench:

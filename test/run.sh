@@ -8,6 +8,7 @@
 #
 #   PG_CONFIG=...         another PostgreSQL than that of Debian's package "postgresql"
 #   FAULTS=1              builds with the points of src/core_fault.c, for test/t/040_faults.pl and 014, 059 and 066
+#   SANITIZE=1            builds clinical-gateway with ASan and UBSan, too, and tests that one
 #   W=...                 the scratch directory (new or empty); else one below TMPDIR or /var/tmp
 #   CLINICAL_SHARED=...   the folder with real data (default: ../shared, if there); TAP tests on
 #                         real data skip without.  All CLINICAL_* variables reach the tests.
@@ -115,13 +116,14 @@ else
 	say "no folder ../shared that the tests' user can read: tests on real data skip"
 fi
 TEMP_CONFIG=$SCRATCH/stage.conf
+[ -z "${SANITIZE:-}" ] || export CLINICAL_GATEWAY=src/gateway/clinical-gateway-sanitize
 # the second line is for npm, where it needs a proxy
 PASS_ENV="PG_TEST_EXTRA PG_TEST_TIMEOUT_DEFAULT
 	NODE_EXTRA_CA_CERTS HTTPS_PROXY https_proxy NO_PROXY no_proxy
 	$(env | sed -n 's/^\(CLINICAL_[A-Z0-9_]*\)=.*/\1/p')"
 
 say "build with $("$PG_CONFIG" --version)"
-stage_build "$top" "$SCRATCH" WERROR=1 COPT=-DUSE_ASSERT_CHECKING ${FAULTS:+FAULTS=1} || {
+stage_build "$top" "$SCRATCH" WERROR=1 COPT=-DUSE_ASSERT_CHECKING ${FAULTS:+FAULTS=1} ${SANITIZE:+SANITIZE=1} || {
 	failed=1
 	finish
 }

@@ -37,6 +37,8 @@ find_missing() {
 	need openssl command -v openssl
 	wish jq command -v jq
 	wish prometheus command -v promtool
+	wish wrk command -v wrk
+	wish pgbouncer test -x /usr/sbin/pgbouncer
 	wish prometheus-postgres-exporter command -v prometheus-postgres-exporter
 	wish nginx-light command -v nginx
 	need libmicrohttpd-dev test -e /usr/include/microhttpd.h
@@ -92,10 +94,10 @@ case "$missing" in
 	;;
 esac
 
-# Nor are services wanted that a package brings, as prometheus and nginx do: the tests start their own.
+# Nor are services wanted that a package brings, as prometheus, pgbouncer and nginx do: the tests start their own.
 policy=/usr/sbin/policy-rc.d
 case "$missing" in
-*" prometheus"* | *" nginx-light"*)
+*" prometheus"* | *" pgbouncer"* | *" nginx-light"*)
 	if [ ! -e "$policy" ]; then
 		printf '#!/bin/sh\nexit 101\n' | $as_root tee "$policy" >/dev/null
 		$as_root chmod 755 "$policy"

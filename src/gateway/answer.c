@@ -34,6 +34,8 @@ status_title(unsigned int status)
 			return "Request Timeout";
 		case 413:
 			return "Content Too Large";
+		case 501:
+			return "Not Implemented";
 		case 503:
 			return "Service Unavailable";
 		case 504:
@@ -98,7 +100,7 @@ answer_error(Request *request, const char *sqlstate, bool in_setup)
 	else if (is_class(sqlstate, "40") || strcmp(sqlstate, "55P03") == 0)
 		answer_busy(request, "another transaction was in the way");
 	else if (is_class(sqlstate, "53") || is_class(sqlstate, "57") || is_class(sqlstate, "08") || strcmp(sqlstate, "25006") == 0 ||
-			 strcmp(sqlstate, "55000") == 0 || strcmp(sqlstate, "26000") == 0)
+			 strcmp(sqlstate, "55000") == 0 || strcmp(sqlstate, "26000") == 0 || strcmp(sqlstate, "42P05") == 0)
 		answer_busy(request, "the server cannot do it now");
 	else
 		answer_problem(request, 500, NULL, "internal server error");
@@ -139,7 +141,7 @@ add_lines(struct MHD_Response *response, const char *lines)
 	while (*lines != '\0')
 	{
 		size_t		length = strcspn(lines, "\n");
-		char		line[1024];
+		char		line[8192];
 		char	   *value;
 
 		if (length < sizeof(line))

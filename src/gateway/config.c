@@ -85,6 +85,7 @@ set(Setting *setting, const char *value, int source)
 
 		if (copy == NULL)
 			refuse(setting->name, "out of memory");
+		free(*(char **) setting->value);
 		*(char **) setting->value = copy;
 		return;
 	}

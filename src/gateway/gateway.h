@@ -180,6 +180,10 @@ extern void log_flush(void);
 /* uri.c */
 extern bool uri_parse(char *text, Uri *uri);
 
+/* head.c */
+extern bool head_check(Request *request, const char *version);
+extern bool head_has_body(const Request *request);
+
 /* route.c */
 extern const Route routes[];
 extern const int nroutes;

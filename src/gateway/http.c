@@ -20,6 +20,9 @@
 
 #include "gateway.h"
 
+/* Of a certificate with those that it is signed by, or of a key */
+#define MAX_FILE_BYTES 65536
+
 /* A connection of a client */
 typedef struct Client
 {
@@ -210,9 +213,19 @@ says_too_large(const Request *request)
 	return length != NULL && strtoull(length, NULL, 10) > (unsigned long long) config.max_body;
 }
 
+/*
+ * A request is answered by its headers.  An answer that is sent before the body
+ * has come ends the connection; where there is none, it need not.
+ */
+static enum MHD_Result
+answer_early(Request *request)
+{
+	return head_has_body(request) ? answer_send(request) : MHD_YES;
+}
+
 /* The headers are there: what they say decides whether the rest is of interest. */
 static enum MHD_Result
-begin(Request *request)
+begin(Request *request, const char *version)
 {
 	Client	   *client = client_of(request->mhd);
 	bool		own;
@@ -222,11 +235,11 @@ begin(Request *request)
 	note_trace(request);
 	request->state = REQUEST_BODY;
 	request->deadline = now() + config.body_timeout;
-	if (!find_route(request))
-		return answer_send(request);
+	if (!head_check(request, version) || !find_route(request))
+		return answer_early(request);
 	own = request->route->function == NULL;
 	if (!own && !auth_check(request))
-		return answer_send(request);
+		return answer_early(request);
 	if (says_too_large(request))
 	{
 		answer_problem(request, 413, NULL, "the body is too large");
@@ -281,7 +294,9 @@ static enum MHD_Result
 serve(Request *request)
 {
 	request->deadline = 0;
-	if (request->too_large)
+	if (request->status != 0)
+		;						/* answered by its headers */
+	else if (request->too_large)
 		answer_problem(request, 413, NULL, "the body is too large");
 	else if (request->route->kind == ROUTE_LIVE)
 		answer_text(request, 200, "{\"status\":\"ok\"}");
@@ -310,14 +325,13 @@ request_continues(void *arg, struct MHD_Connection *mhd, const char *url, const 
 	(void) arg;
 	(void) mhd;
 	(void) url;
-	(void) version;
 	if (request == NULL)
 		return MHD_NO;			/* out of memory */
 	switch (request->state)
 	{
 		case REQUEST_NEW:
 			request->method = method;
-			return begin(request);
+			return begin(request, version);
 		case REQUEST_BODY:
 			if (*length > 0)
 			{
@@ -512,14 +526,15 @@ open_socket(int *port)
 	return fd;
 }
 
-/* All of a file, or NULL. */
+/* All of a file, or NULL: it cannot be read, is empty or too large. */
 static char *
 read_all(const char *path)
 {
 	FILE	   *file = fopen(path, "r");
-	char	   *text = calloc(1, 65536);
+	char	   *text = calloc(1, MAX_FILE_BYTES + 1);
+	size_t		length = file != NULL && text != NULL ? fread(text, 1, MAX_FILE_BYTES, file) : 0;
 
-	if (file == NULL || text == NULL || fread(text, 1, 65535, file) == 0)
+	if (length == 0 || length == MAX_FILE_BYTES)
 	{
 		free(text);
 		text = NULL;
@@ -534,8 +549,10 @@ int
 http_start(void)
 {
 	static Source source = {server_ready};
+	static char tls_versions[] = "NORMAL:-VERS-ALL:+VERS-TLS1.3:+VERS-TLS1.2";
+	/* whose texts libmicrohttpd keeps */
+	static struct MHD_OptionItem tls[4] = {{MHD_OPTION_END, 0, NULL}};
 	unsigned int flags = MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG;
-	struct MHD_OptionItem tls[] = {{MHD_OPTION_END, 0, NULL}, {MHD_OPTION_END, 0, NULL}, {MHD_OPTION_END, 0, NULL}};
 	int			port = -1;
 	int			fd = open_socket(&port);
 
@@ -546,6 +563,9 @@ http_start(void)
 		flags |= MHD_USE_TLS;
 		tls[0] = (struct MHD_OptionItem) {MHD_OPTION_HTTPS_MEM_CERT, 0, read_all(config.tls_certificate)};
 		tls[1] = (struct MHD_OptionItem) {MHD_OPTION_HTTPS_MEM_KEY, 0, read_all(config.tls_key)};
+		/* GnuTLS itself would take 1.0 */
+		tls[2] = (struct MHD_OptionItem) {MHD_OPTION_HTTPS_PRIORITIES, 0, tls_versions};
+		tls[3] = (struct MHD_OptionItem) {MHD_OPTION_END, 0, NULL};
 		if (tls[0].ptr_value == NULL || tls[1].ptr_value == NULL)
 			return -1;
 	}

@@ -38,7 +38,7 @@ static char *
 make_statement(const Route *route)
 {
 	static const char *const begin = "SELECT r.status,"
-		" (SELECT pg_catalog.string_agg(pg_catalog.concat(h.key, ': ', h.value), E'\\n') FROM pg_catalog.jsonb_each_text(r.headers) h),"
+		" (SELECT pg_catalog.string_agg(pg_catalog.translate(pg_catalog.concat(h.key, ': ', h.value), E'\\r\\n', ''), E'\\n') FROM pg_catalog.jsonb_each_text(r.headers) h),"
 		" COALESCE(r.content, r.body::pg_catalog.text) FROM clinical.";
 	char	   *text = malloc(1024);
 	int			length;

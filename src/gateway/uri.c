@@ -7,6 +7,7 @@
  *-------------------------------------------------------------------------
  */
 #include <string.h>
+#include <strings.h>
 
 #include "gateway.h"
 
@@ -94,6 +95,15 @@ parse_query(char *text, char *end, Uri *uri)
 	return true;
 }
 
+/* Step over the scheme and the authority that a client may put before the path (RFC 9112, 3.2.2). */
+static char *
+skip_authority(char *text)
+{
+	size_t		scheme = strncasecmp(text, "http://", 7) == 0 ? 7 : strncasecmp(text, "https://", 8) == 0 ? 8 : 0;
+
+	return scheme > 0 ? text + scheme + strcspn(text + scheme, "/?") : text;
+}
+
 /* The parts of a URI; they point into text, which is changed.  False: it is none. */
 bool
 uri_parse(char *text, Uri *uri)
@@ -102,6 +112,7 @@ uri_parse(char *text, Uri *uri)
 	char	   *question = strchr(text, '?');
 
 	memset(uri, 0, sizeof(*uri));
+	text = skip_authority(text);
 	return parse_path(text, question ? question : end, uri) &&
 		(question == NULL || parse_query(question + 1, end, uri));
 }

@@ -16,9 +16,22 @@ use Time::HiRes qw(time);
 
 our @EXPORT = qw($PROGRAM $SECRET gateway_node start_gateway stop_gateway gateway_log log_lines token hs256 ask raw wait_for json);
 
-# Where the build has it, and the secret of its tokens.
-our $PROGRAM = 'src/gateway/clinical-gateway';
+# Where the build has it, or another build of it, and the secret of its tokens.
+our $PROGRAM = $ENV{CLINICAL_GATEWAY} // 'src/gateway/clinical-gateway';
 our $SECRET = 'a secret of the tests that has more than 32 bytes';
+
+# What a build with sanitizers has to say is on the standard error of one of these.
+my @started;
+$ENV{ASAN_OPTIONS} //= 'detect_leaks=1:detect_stack_use_after_return=1:strict_string_checks=1';
+$ENV{UBSAN_OPTIONS} //= 'print_stacktrace=1';
+END
+{
+	for my $said (grep { /Sanitizer|runtime error/ } map { ${ $_->{errors} } } @started)
+	{
+		diag $said;
+		$? = 1;
+	}
+}
 
 sub json { return JSON::PP->new->canonical->allow_nonref->decode($_[0]) }
 
@@ -73,6 +86,7 @@ sub start_gateway
 	my $errors = '';
 	my %gateway = (log => $log, errors => \$errors,
 		run => IPC::Run::start([ $PROGRAM, map { "--$_=$all{$_}" } sort keys %all ], '<', \'', '>', $log, '2>', \$errors));
+	push @started, \%gateway;
 	$gateway{port} = wait_for(sub { $gateway{run}->pump_nb; my $said = -e $log ? slurp_file($log) : ''; $said =~ /listening on port (\d+)/ ? $1 : $gateway{run}->pumpable ? 0 : -1 }, 10);
 	return \%gateway if $gateway{port} < 1;
 	$gateway{pid} = $gateway{run}{KIDS}[0]{PID};
