@@ -53,10 +53,12 @@ endif
 # The HTTP face, a program of its own; left out where its libraries are not there.
 GATEWAY         = src/gateway/clinical-gateway
 GATEWAY_OBJS    = $(patsubst %.c,%.o,$(sort $(wildcard src/gateway/*.c)))
-GATEWAY_LIBS    = -lmicrohttpd -ljwt -ljansson -lpthread
-GATEWAY_HEADERS = microhttpd.h jwt.h jansson.h libpq-fe.h
+GATEWAY_LIBS    = -lmicrohttpd -ljwt -ljansson -lcrypto -lpthread
+GATEWAY_HEADERS = microhttpd.h jwt.h jansson.h openssl/core_names.h libpq-fe.h
+# What it serves as /openapi.json, as bytes that the compiler reads.
+GATEWAY_OPENAPI = src/gateway/openapi.inc
 
-EXTRA_CLEAN    = $(TEST_OUTPUT) $(GATEWAY) $(GATEWAY_OBJS)
+EXTRA_CLEAN    = $(TEST_OUTPUT) $(GATEWAY) $(GATEWAY_OBJS) $(GATEWAY_OPENAPI)
 
 # Out of place because of PostgreSQL's own headers: -Wconversion -Wcast-qual -Wundef
 # -Wredundant-decls -Wpedantic.
@@ -110,6 +112,11 @@ $(GATEWAY): $(GATEWAY_OBJS)
 $(GATEWAY_OBJS): %.o: %.c $(wildcard src/gateway/*.h) clinical.control
 	$(CC) $(CFLAGS) $(CPPFLAGS) -I$(includedir) -c $< -o $@
 
+src/gateway/openapi.o: $(GATEWAY_OPENAPI)
+$(GATEWAY_OPENAPI): doc/openapi.json
+	od -An -v -tx1 $< | sed 's/ *\([0-9a-f][0-9a-f]\)/0x\1,/g' > $@.tmp
+	mv $@.tmp $@
+
 .PHONY: install-gateway uninstall-gateway no-gateway
 install-gateway: $(GATEWAY)
 	$(MKDIR_P) '$(DESTDIR)$(bindir)'
@@ -117,7 +124,7 @@ install-gateway: $(GATEWAY)
 uninstall-gateway:
 	rm -f '$(DESTDIR)$(bindir)/$(notdir $(GATEWAY))'
 no-gateway:
-	@echo "clinical-gateway is left out, for want of $(GATEWAY_HEADERS) (Debian: libmicrohttpd-dev libjwt-dev libjansson-dev libpq-dev)"
+	@echo "clinical-gateway is left out, for want of $(GATEWAY_HEADERS) (Debian: libmicrohttpd-dev libjwt-dev libjansson-dev libssl-dev libpq-dev)"
 
 # Debian's PostgreSQL is built without dependency tracking, so PGXS does none.
 $(OBJS) $(OBJS:.o=.bc): $(wildcard src/*.h) clinical.control
