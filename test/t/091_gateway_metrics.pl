@@ -220,7 +220,7 @@ sub resolved
 my (%has, %says);
 for (slurp_file('src/gateway/route.c') =~ /^\t(\{"[A-Z]+", "\/.*\})/mg)
 {
-	my ($method, $path, $arguments) = /^\{"([A-Z]+)", "([^"]+)", \w+, [^{]*\{(.*)\}\}$/ or die "no route: $_";
+	my ($method, $path, $arguments) = /^\{"([A-Z]+)", "([^"]+)", \w+, [^{]*\{([^}]*)\}(?:, \w+)?\}$/ or die "no route: $_";
 	my @variables = map { "path $_" } $path =~ /\{(\w+)\}/g;
 	my @takes = map { m,^/(\d),  ? $variables[$1] : /^\?(.*)/ ? "query $1" : $_ eq 'body' ? 'body' : $_ eq 'Accept' ? 'Accept' : "header $_" } $arguments =~ /"([^"]+)"/g;
 	$has{"$method $path"} = join ', ', sort @takes;
