@@ -110,7 +110,6 @@ is_deeply([ @{ figures(\%after, @figures) }{@figures} ], [ 2, 0, 1, 0, 1, 0, 0, 
 ok(!exists $after{clinical_intake_received_total}, 'so there are none');
 cmp_ok($after{clinical_gateway_client_connections}, '>=', 4, 'connections of clients');
 cmp_ok($after{clinical_gateway_client_connections}, '<=', 8, 'which are those that are open');
-my $begun = time;
 select undef, undef, undef, 0.3;
 $_->close for @sockets;
 ok(wait_for(sub { $node->safe_psql('postgres', $running) eq '0' }, 10), 'the clients go');
@@ -126,10 +125,12 @@ is($after{ requests(qw(GET /api/v1/projects/{code} 499)) }, 3, 'as those whose c
 is(stop_gateway($busy), 0, 'it stops');
 
 # metrics wait for a connection for a short time only
-my $single = start_gateway($node, pool_size => 1, request_timeout => 1, slow_timeout => 60, metrics_role => 'prometheus');
+my $single = start_gateway($node, pool_size => 1, request_timeout => 60, slow_timeout => 120, metrics_role => 'prometheus');
 my $socket = connect_to($single, "GET /api/v1/projects/S%2F1/report?from=2026-01-01&to=2026-04-01 HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer " . token('nurse') . "\r\n\r\n");
 ok(wait_for(sub { $node->safe_psql('postgres', $running) eq '1' }, 10), 'the only connection is taken');
-($r, %after) = metrics($single);
+my $begun = time;
+($r, %after) = metrics($single, timeout => 100);
+cmp_ok(time - $begun, '<', 40, 'metrics come soon');
 is($after{clinical_gateway_extension_metrics_success}, 0, 'those of the extension are not waited for');
 is($after{'clinical_gateway_pool_connections{state="busy"}'}, 1, 'and the gateway\'s own are there');
 $socket->close;
@@ -180,15 +181,19 @@ for my $role ('nobody', 'stranger', 'none')
 	stop_gateway($other);
 }
 my $wrong = start_gateway($node, metrics => 'perhaps', unready => 1);
-eval { $wrong->{run}->finish };
+$wrong->{run}->signal('TERM') if $wrong->{port} > 0;
+$wrong->{run}->finish;
+is($wrong->{run}->result, 2, 'it does not start');
 like(${ $wrong->{errors} }, qr/metrics: must be loopback, all or off/, 'another setting is none');
 
 # the server goes, and comes back
 $node->stop('fast');
 ok(wait_for(sub { ask($gateway, 'GET', '/readyz')->{status} == 503 }, 5), 'there is no server');
 is(ask($gateway, 'GET', '/api/v1/patient/near', as => 'nurse')->{status}, 503, 'so patients are not');
+metrics($gateway);
 ($r, %after) = metrics($gateway);
 is_exposition($r, 'without a server');
+is(scalar(() = gateway_log($gateway) =~ /the extension gives no metrics/g), 1, 'the log has it once');
 is_deeply([ @after{ 'clinical_gateway_extension_metrics_success', 'clinical_gateway_pool_rejected_total{reason="no_connection"}', 'clinical_gateway_pool_connections{state="idle"}', 'clinical_gateway_pool_reconnects_total' } ],
 	[ 0, 1, 0, 0 ], 'but the gateway\'s own metrics are');
 is($after{'clinical_gateway_pool_connections{state="down"}'} + $after{'clinical_gateway_pool_connections{state="connecting"}'}, 4, 'which say that no connection is');

@@ -158,6 +158,15 @@ for my $algorithm (qw(RS256 ES256 HS256))
 	is(stop_gateway($gateway), 0, "$algorithm: it stops");
 }
 
+# How it ended, which it should do at once.
+sub ended
+{
+	my ($gateway) = @_;
+	$gateway->{run}->signal('TERM') if $gateway->{port} > 0;
+	$gateway->{run}->finish;
+	return $gateway->{run}->result;
+}
+
 # --- what is not in order: the gateway does not start --------------------------------------------------
 my ($rsa, $ec, $oct) = map { new_key($_, 'a')->{jwk} } qw(RS256 ES256 HS256);
 my $flipped = $ec->{y} =~ s/^(.)/$1 eq 'A' ? 'B' : 'A'/re;
@@ -185,8 +194,7 @@ for my $case (@cases)
 	my ($name, $text, $why, $algorithm) = @$case;
 	put($set, $text);
 	my $gateway = start_gateway($node, jwt_algorithm => $algorithm // 'RS256', jwt_key_file => '', jwt_jwks_file => $set, unready => 1);
-	$gateway->{run}->finish;
-	is($gateway->{run}->result, 1, "$name: it does not start");
+	is(ended($gateway), 1, "$name: it does not start");
 	like(gateway_log($gateway), $why, "$name: and says why");
 }
 put($set, set_of($oct));
@@ -196,8 +204,7 @@ for my $case ([ 'a file that is not there', qr/jwt_jwks_file cannot be read/, jw
 {
 	my ($name, $why, @settings) = @$case;
 	my $gateway = start_gateway($node, @settings, unready => 1);
-	$gateway->{run}->finish;
-	is($gateway->{run}->result, 1, "$name: it does not start");
+	is(ended($gateway), 1, "$name: it does not start");
 	like(gateway_log($gateway), $why, "$name: and says why");
 }
 
