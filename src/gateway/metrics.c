@@ -20,7 +20,7 @@
 static const char *const methods[] = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "other"};
 
 /* The last one is for all others */
-static const unsigned int statuses[] = {200, 201, 202, 207, 400, 401, 403, 404, 405, 408, 409, 410, 413, 422, 499, 500, 503, 504, 0};
+static const unsigned int statuses[] = {200, 201, 202, 207, 400, 401, 403, 404, 405, 408, 409, 410, 413, 422, 499, 500, 501, 503, 504, 0};
 
 /* Upper bounds of the histogram, in seconds */
 static const double bounds[] = {0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300};
