@@ -54,8 +54,10 @@ endif
 # The HTTP face, a program of its own; left out where its libraries are not there.
 GATEWAY         = src/gateway/clinical-gateway
 GATEWAY_OBJS    = $(patsubst %.c,%.o,$(sort $(wildcard src/gateway/*.c)))
-GATEWAY_LIBS    = -lmicrohttpd -ljwt -ljansson -lpthread
-GATEWAY_HEADERS = microhttpd.h jwt.h jansson.h libpq-fe.h
+GATEWAY_LIBS    = -lmicrohttpd -ljwt -ljansson -lcrypto -lpthread
+GATEWAY_HEADERS = microhttpd.h jwt.h jansson.h openssl/core_names.h libpq-fe.h
+# What it serves as /openapi.json, as bytes that the compiler reads.
+GATEWAY_OPENAPI = src/gateway/openapi.inc
 
 # The same for tests: an error of memory, undefined behaviour or a leak ends it, and is told.
 GATEWAY_SANITIZED = $(GATEWAY)-sanitize
@@ -65,7 +67,7 @@ SANITIZERS        = -g -O1 -fsanitize=address,undefined -fno-sanitize-recover=al
 GATEWAY_FUZZ      = test/fuzz/gateway_fuzz
 GATEWAY_FUZZ_SRCS = test/fuzz/gateway_fuzz.c src/gateway/uri.c src/gateway/route.c $(wildcard src/gateway/jwks.c)
 
-EXTRA_CLEAN    = $(TEST_OUTPUT) $(GATEWAY) $(GATEWAY_OBJS) $(GATEWAY_SANITIZED) $(GATEWAY_FUZZ)
+EXTRA_CLEAN    = $(TEST_OUTPUT) $(GATEWAY) $(GATEWAY_OBJS) $(GATEWAY_SANITIZED) $(GATEWAY_FUZZ) $(GATEWAY_OPENAPI)
 
 # Out of place because of PostgreSQL's own headers: -Wconversion -Wcast-qual -Wundef
 # -Wredundant-decls -Wpedantic.
@@ -122,7 +124,12 @@ $(GATEWAY): $(GATEWAY_OBJS)
 $(GATEWAY_OBJS): %.o: %.c $(wildcard src/gateway/*.h) clinical.control
 	$(CC) $(CFLAGS) $(CPPFLAGS) -I$(includedir) -c $< -o $@
 
-$(GATEWAY_SANITIZED): $(wildcard src/gateway/*.[ch]) clinical.control
+src/gateway/openapi.o: $(GATEWAY_OPENAPI)
+$(GATEWAY_OPENAPI): doc/openapi.json
+	od -An -v -tx1 $< | sed 's/ *\([0-9a-f][0-9a-f]\)/0x\1,/g' > $@.tmp
+	mv $@.tmp $@
+
+$(GATEWAY_SANITIZED): $(GATEWAY_OPENAPI) $(wildcard src/gateway/*.[ch]) clinical.control
 	$(CC) $(WARNINGS) $(CPPFLAGS) $(SANITIZERS) -I$(includedir) $(sort $(wildcard src/gateway/*.c)) $(LDFLAGS) -L$(libdir) -lpq $(GATEWAY_LIBS) -o $@
 
 $(GATEWAY_FUZZ): $(GATEWAY_FUZZ_SRCS) $(wildcard src/gateway/*.[ch]) clinical.control
@@ -138,7 +145,7 @@ install-gateway: $(GATEWAY)
 uninstall-gateway:
 	rm -f '$(DESTDIR)$(bindir)/$(notdir $(GATEWAY))'
 no-gateway:
-	@echo "clinical-gateway is left out, for want of $(GATEWAY_HEADERS) (Debian: libmicrohttpd-dev libjwt-dev libjansson-dev libpq-dev)"
+	@echo "clinical-gateway is left out, for want of $(GATEWAY_HEADERS) (Debian: libmicrohttpd-dev libjwt-dev libjansson-dev libssl-dev libpq-dev)"
 
 # Debian's PostgreSQL is built without dependency tracking, so PGXS does none.
 $(OBJS) $(OBJS:.o=.bc): $(wildcard src/*.h) clinical.control

@@ -665,6 +665,16 @@ $$;
 COMMENT ON FUNCTION clinical.http_acknowledge_alert(text, text, text) IS
 'POST /api/v1/patients/{patient_id}/alerts/{alert_id}/acknowledge: body: an object of comment, or nothing; 200 with the alert''s status; 400, 403, 404; 409 it is in no state to be acknowledged. SQLSTATE: those that doc/http.md does not map.';
 
+-- --- metrics -------------------------------------------------------------------------------------
+
+CREATE FUNCTION clinical.http_metrics() RETURNS clinical.http_response
+    LANGUAGE sql VOLATILE PARALLEL UNSAFE
+AS $$
+    SELECT ROW(200, '{"Content-Type": "text/plain; version=0.0.4; charset=utf-8"}'::pg_catalog.jsonb, NULL, clinical.metrics_text())::clinical.http_response
+$$;
+COMMENT ON FUNCTION clinical.http_metrics() IS
+'GET /metrics, of which the gateway itself gives the first part: 200 with what metrics_text gives. SQLSTATE: 55000 clinical is not in shared_preload_libraries; 53400 there are more databases than clinical.max_databases.';
+
 -- --- access --------------------------------------------------------------------------------------
 
 -- A route is for those who may call what it calls.
@@ -703,3 +713,4 @@ GRANT EXECUTE ON FUNCTION clinical.http_cancel_report(text)
 GRANT EXECUTE ON FUNCTION clinical.http_list_alerts(text, text)
     TO clinical_investigator, clinical_monitor, clinical_data_manager, clinical_auditor;
 GRANT EXECUTE ON FUNCTION clinical.http_acknowledge_alert(text, text, text) TO clinical_monitor, clinical_investigator;
+GRANT EXECUTE ON FUNCTION clinical.http_metrics() TO clinical_admin, clinical_auditor, pg_monitor;

@@ -102,7 +102,7 @@ private_dir() (
 copy_tree() {
 	as_user mkdir -p "$2" &&
 		tar -C "$1" --exclude=./.git --exclude='./tmp_*' --exclude='./sql/clinical--*.sql' \
-			--exclude='*.o' --exclude='*.bc' --exclude='*.so' --exclude=./src/gateway/clinical-gateway --exclude=./src/gateway/clinical-gateway-sanitize --exclude=./results \
+			--exclude='*.o' --exclude='*.bc' --exclude='*.so' --exclude=./src/gateway/clinical-gateway --exclude=./src/gateway/clinical-gateway-sanitize --exclude='*.inc' --exclude=./results \
 			--exclude=./output_iso --exclude='./regression.*' -cf - . |
 		as_user tar -C "$2" -xf -
 }

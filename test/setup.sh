@@ -44,6 +44,7 @@ find_missing() {
 	need libmicrohttpd-dev test -e /usr/include/microhttpd.h
 	need libjwt-dev test -e /usr/include/jwt.h
 	need libjansson-dev test -e /usr/include/jansson.h
+	need libssl-dev test -e /usr/include/openssl/core_names.h
 	need libpq-dev test -e /usr/include/postgresql/libpq-fe.h
 	if [ -n "${WITH_CLANG:-}" ]; then
 		need clang command -v clang

@@ -16,69 +16,18 @@
 
 #include "gateway.h"
 
-#define MAX_KEY_BYTES 65536
-/* A shorter secret can be found by trying (RFC 7518, 3.2) */
-#define MIN_SECRET_BYTES 32
-
 static const char bad_token[] = "Bearer error=\"invalid_token\"";
-
-static unsigned char *key;
-static int	key_length;
-static jwt_alg_t algorithm;
-
-/* End the program, as it cannot start. */
-static void
-cannot_start(const char *why)
-{
-	log_event("error", "start", "%s", why);
-	exit(1);
-}
-
-/* Read the key, all of its file. */
-static void
-read_key(const char *path)
-{
-	FILE	   *file = fopen(path, "rb");
-	size_t		length;
-
-	key = malloc(MAX_KEY_BYTES);
-	if (file == NULL || key == NULL)
-		cannot_start("the file jwt_key_file cannot be read");
-	length = fread(key, 1, MAX_KEY_BYTES, file);
-	if (ferror(file) || length == 0 || length == MAX_KEY_BYTES)
-		cannot_start("the file jwt_key_file cannot be read, is empty or too large");
-	(void) fclose(file);
-	/* a line break at its end is an editor's */
-	if (algorithm == JWT_ALG_HS256 && key[length - 1] == '\n')
-		length--;
-	if (algorithm == JWT_ALG_HS256 && length < MIN_SECRET_BYTES)
-		cannot_start("the secret in jwt_key_file must have 32 bytes at least");
-	if (algorithm != JWT_ALG_HS256 && memmem(key, length, "-----BEGIN PUBLIC KEY-----", 26) == NULL)
-		cannot_start("the file jwt_key_file must have a public key in PEM");
-	key_length = (int) length;
-}
 
 /* Prepare to check tokens, if there are to be any. */
 void
 auth_init(void)
 {
-	if (*config.jwt_key_file == '\0')
+	keys_init();
+	if (!keys_known() && *config.anonymous_role == '\0')
 	{
-		if (*config.anonymous_role == '\0')
-			cannot_start("neither jwt_key_file nor anonymous_role is set: nobody could do anything");
-		return;
+		log_event("error", "start", "neither jwt_key_file, jwt_jwks_file nor anonymous_role is set: nobody could do anything");
+		exit(1);
 	}
-	if (strcmp(config.jwt_algorithm, "HS256") == 0)
-		algorithm = JWT_ALG_HS256;
-	else if (strcmp(config.jwt_algorithm, "RS256") == 0)
-		algorithm = JWT_ALG_RS256;
-	else if (strcmp(config.jwt_algorithm, "ES256") == 0)
-		algorithm = JWT_ALG_ES256;
-	else
-		cannot_start("jwt_algorithm must be HS256, RS256 or ES256");
-	if (*config.jwt_audience == '\0')
-		cannot_start("jwt_audience is not set: tokens for others would be taken");
-	read_key(config.jwt_key_file);
 }
 
 /* A claim that is a time, or otherwise if it is missing.  False: it is something else. */
@@ -219,8 +168,11 @@ verified_claims(const char *token)
 {
 	jwt_t	   *jwt = NULL;
 	json_t	   *claims = NULL;
+	Slice		key;
 
-	if (jwt_decode(&jwt, token, key, key_length) == 0 && jwt_get_alg(jwt) == algorithm)
+	if (!keys_choose(token, &key))
+		return NULL;
+	if (jwt_decode(&jwt, token, (const unsigned char *) key.data, (int) key.length) == 0 && jwt_get_alg(jwt) == jwt_str_alg(config.jwt_algorithm))
 	{
 		char	   *text = jwt_get_grants_json(jwt, NULL);
 
@@ -255,7 +207,7 @@ auth_check(Request *request)
 
 	if (header == NULL)
 		return take_anonymous(request);
-	if (*config.jwt_key_file != '\0' && strncasecmp(header, "Bearer ", 7) == 0)
+	if (keys_known() && strncasecmp(header, "Bearer ", 7) == 0)
 		claims = verified_claims(header + 7 + strspn(header + 7, " "));
 	if (claims == NULL)
 	{

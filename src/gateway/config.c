@@ -38,12 +38,15 @@ static Setting settings[] = {
 	TEXT(tls_key, "", "file with its key"),
 	TEXT(jwt_algorithm, "RS256", "HS256, RS256 or ES256; tokens of other algorithms are refused"),
 	TEXT(jwt_key_file, "", "file with the public key (PEM), or the secret of HS256; empty: no tokens are taken"),
+	TEXT(jwt_jwks_file, "", "file with the keys in a JWK Set, instead; SIGHUP has it read again"),
 	TEXT(jwt_audience, "", "what the claim aud must have"),
 	TEXT(jwt_issuer, "", "what the claim iss must be; empty: anything"),
 	TEXT(role_claim, "role", "the claim that gives the role; dots lead into objects"),
 	TEXT(role_map, "", "value=role,value=role: roles of the claim's values; empty: the value is the role"),
 	TEXT(actor_claim, "sub", "the claim that becomes clinical.actor"),
 	TEXT(anonymous_role, "", "the role of requests without a token; empty: they are refused"),
+	TEXT(metrics, "loopback", "who may read /metrics: loopback (clients of this machine), all, or off"),
+	TEXT(metrics_role, "", "the role that reads the metrics of the extension; empty: those of the gateway only"),
 	NUMBER(jwt_leeway, 30, 0, 600, "seconds that clocks may differ"),
 	NUMBER(pool_size, 16, 1, 1000, "connections to the server"),
 	NUMBER(slow_size, 0, 0, 1000, "how many of them reports that are made at once may have; 0: half"),
@@ -228,6 +231,10 @@ check(void)
 		refuse("tls_certificate", "goes with tls_key");
 	if (strlen(config.anonymous_role) >= ROLE_LENGTH)
 		refuse("anonymous_role", "is too long for a role");
+	if (strlen(config.metrics_role) >= ROLE_LENGTH)
+		refuse("metrics_role", "is too long for a role");
+	if (strcmp(config.metrics, "loopback") != 0 && strcmp(config.metrics, "all") != 0 && strcmp(config.metrics, "off") != 0)
+		refuse("metrics", "must be loopback, all or off");
 }
 
 /* Read all settings. */

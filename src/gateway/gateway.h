@@ -38,12 +38,15 @@ typedef struct Config
 	char	   *tls_key;
 	char	   *jwt_algorithm;
 	char	   *jwt_key_file;
+	char	   *jwt_jwks_file;
 	char	   *jwt_audience;
 	char	   *jwt_issuer;
 	char	   *role_claim;
 	char	   *role_map;
 	char	   *actor_claim;
 	char	   *anonymous_role;
+	char	   *metrics;
+	char	   *metrics_role;
 	int			jwt_leeway;
 	int			pool_size;
 	int			slow_size;
@@ -93,7 +96,9 @@ typedef enum RouteKind
 	ROUTE_WRITE,
 	ROUTE_SLOW,					/* may take long: it has some of the pool's connections only */
 	ROUTE_LIVE,					/* of the gateway itself */
-	ROUTE_READY
+	ROUTE_READY,
+	ROUTE_METRICS,				/* what the gateway counts, and the extension */
+	ROUTE_OPENAPI
 } RouteKind;
 
 /*
@@ -174,6 +179,8 @@ extern void config_read(int argc, char **argv);
 
 /* log.c */
 extern void log_event(const char *level, const char *event, const char *format,...) __attribute__((format(printf, 3, 4)));
+extern const char *log_method(const Request *request);
+extern unsigned int log_status(const Request *request);
 extern void log_request(const Request *request);
 extern void log_flush(void);
 
@@ -197,6 +204,22 @@ extern bool route_knows(const Route *route, Slice parameter);
 extern void auth_init(void);
 extern bool auth_check(Request *request);
 
+/* jwks.c */
+extern void keys_init(void);
+extern void keys_reload(void);
+extern bool keys_known(void);
+extern bool keys_choose(const char *token, Slice *key);
+
+/* metrics.c */
+extern void metrics_start(void);
+extern bool metrics_check(Request *request);
+extern void metrics_serve(Request *request);
+extern void metrics_answer(Request *request);
+extern void metrics_count(const Request *request);
+
+/* openapi.c */
+extern void openapi_answer(Request *request);
+
 /* answer.c */
 extern void answer_problem(Request *request, unsigned int status, const char *code, const char *detail);
 extern void answer_busy(Request *request, const char *detail);
@@ -214,6 +237,7 @@ extern void http_stop_listening(void);
 extern void http_stop(void);
 extern void http_answered(Request *request);
 extern int	http_requests(void);
+extern int	http_clients(void);
 
 /* pool.c */
 extern void pool_start(void);

@@ -22,6 +22,8 @@
 
 /* Of a certificate with those that it is signed by, or of a key */
 #define MAX_FILE_BYTES 65536
+/* Seconds until metrics are given without those of the extension */
+#define METRICS_TIMEOUT 5
 
 /* A connection of a client */
 typedef struct Client
@@ -149,6 +151,7 @@ request_ends(void *arg, struct MHD_Connection *mhd, void **context, enum MHD_Req
 	if (why != MHD_REQUEST_TERMINATED_COMPLETED_OK && request->state != REQUEST_ANSWERED)
 		request->state = REQUEST_GONE;
 	log_request(request);
+	metrics_count(request);
 	free_request(request);
 	*context = NULL;
 }
@@ -238,7 +241,7 @@ begin(Request *request, const char *version)
 	if (!head_check(request, version) || !find_route(request))
 		return answer_early(request);
 	own = request->route->function == NULL;
-	if (!own && !auth_check(request))
+	if (request->route->kind == ROUTE_METRICS ? !metrics_check(request) : !own && !auth_check(request))
 		return answer_early(request);
 	if (says_too_large(request))
 	{
@@ -272,6 +275,15 @@ take_body(Request *request, const char *data, size_t length)
 	return MHD_YES;
 }
 
+/* Seconds that the server has to answer.  Who reads metrics waits for seconds only. */
+static int
+answer_timeout(const Route *route)
+{
+	if (route->kind == ROUTE_METRICS && config.request_timeout > METRICS_TIMEOUT)
+		return METRICS_TIMEOUT;
+	return route->kind == ROUTE_SLOW ? config.slow_timeout : config.request_timeout;
+}
+
 /* Wait for the answer of the server, and for the client's going away. */
 static enum MHD_Result
 wait_for_answer(Request *request)
@@ -283,7 +295,7 @@ wait_for_answer(Request *request)
 		answer_busy(request, "out of memory");
 		return answer_send(request);
 	}
-	request->deadline = now() + (request->route->kind == ROUTE_SLOW ? config.slow_timeout : config.request_timeout);
+	request->deadline = now() + answer_timeout(request->route);
 	request->suspended = true;
 	MHD_suspend_connection(request->mhd);
 	return MHD_YES;
@@ -307,6 +319,10 @@ serve(Request *request)
 		else
 			answer_busy(request, stopping() ? "the gateway is being stopped" : "the server could not be reached");
 	}
+	else if (request->route->kind == ROUTE_OPENAPI)
+		openapi_answer(request);
+	else if (request->route->kind == ROUTE_METRICS)
+		metrics_serve(request);
 	else
 		pool_take(request);
 	if (request->state == REQUEST_WAITING || request->state == REQUEST_RUNNING)
@@ -367,6 +383,8 @@ resume(Request *request)
 void
 http_answered(Request *request)
 {
+	if (request->route->kind == ROUTE_METRICS)
+		metrics_answer(request);
 	request->state = REQUEST_ANSWERED;
 	request->deadline = 0;
 	resume(request);
@@ -444,6 +462,13 @@ int
 http_requests(void)
 {
 	return nrequests;
+}
+
+/* How many connections of clients there are. */
+int
+http_clients(void)
+{
+	return (int) MHD_get_daemon_info(server, MHD_DAEMON_INFO_CURRENT_CONNECTIONS)->num_connections;
 }
 
 /* Let libmicrohttpd do what is to be done. */

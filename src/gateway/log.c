@@ -63,25 +63,38 @@ log_event(const char *level, const char *event, const char *format,...)
 	(void) fflush(stdout);
 }
 
+/* The method of a request, if it is a known one: clients could send anything. */
+const char *
+log_method(const Request *request)
+{
+	static const char *const methods[] = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"};
+
+	for (size_t i = 0; request->method != NULL && i < lengthof(methods); i++)
+	{
+		if (strcmp(request->method, methods[i]) == 0)
+			return methods[i];
+	}
+	return "other";
+}
+
+/* The status of a request that is over; 499: its client had gone. */
+unsigned int
+log_status(const Request *request)
+{
+	return request->state == REQUEST_GONE && !request->late ? 499 : request->status;
+}
+
 /* Log a request that is over. */
 void
 log_request(const Request *request)
 {
-	static const char *const methods[] = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"};
-	const char *method = "other";
-
 	if (!config.access_log)
 		return;
-	for (size_t i = 0; request->method != NULL && i < lengthof(methods); i++)
-	{
-		if (strcmp(request->method, methods[i]) == 0)
-			method = methods[i];
-	}
 	put_time();
 	put_string("event", "request");
-	put_string("method", method);
+	put_string("method", log_method(request));
 	put_string("route", request->route ? request->route->path : "none");
-	(void) printf(",\"status\":%u,\"ms\":%.3f,\"received\":%zu,\"sent\":%zu", request->state == REQUEST_GONE && !request->late ? 499 : request->status,
+	(void) printf(",\"status\":%u,\"ms\":%.3f,\"received\":%zu,\"sent\":%zu", log_status(request),
 				  (now() - request->begun) * 1000, request->length, request->sent);
 	if (request->role[0] != '\0')
 		put_string("role", request->role);

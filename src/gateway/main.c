@@ -66,7 +66,10 @@ stopping(void)
 	return stop_at != 0;
 }
 
-/* A signal has come: stop, when the requests that are there are answered; at the second one, at once. */
+/*
+ * A signal has come.  SIGHUP: read the keys again.  All others: stop, when the
+ * requests that are there are answered; at the second one, at once.
+ */
 static void
 take_signal(Source *source, uint32_t events)
 {
@@ -76,6 +79,11 @@ take_signal(Source *source, uint32_t events)
 	(void) events;
 	if (read(signals, &info, sizeof(info)) != sizeof(info))
 		return;
+	if (info.ssi_signo == SIGHUP)
+	{
+		keys_reload();
+		return;
+	}
 	if (stopping())
 	{
 		stop_at = now();
@@ -86,7 +94,7 @@ take_signal(Source *source, uint32_t events)
 	http_stop_listening();
 }
 
-/* Take SIGTERM and SIGINT by the loop, and no SIGPIPE. */
+/* Take SIGTERM, SIGINT and SIGHUP by the loop, and no SIGPIPE. */
 static bool
 watch_signals(void)
 {
@@ -97,6 +105,7 @@ watch_signals(void)
 	(void) sigemptyset(&set);
 	(void) sigaddset(&set, SIGTERM);
 	(void) sigaddset(&set, SIGINT);
+	(void) sigaddset(&set, SIGHUP);
 	if (sigprocmask(SIG_BLOCK, &set, NULL) != 0)
 		return false;
 	signals = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
@@ -159,6 +168,7 @@ main(int argc, char **argv)
 	srandom((unsigned int) getpid() ^ (unsigned int) time(NULL));
 	auth_init();
 	route_init();
+	metrics_start();
 	raise_limit();
 	loop = epoll_create1(EPOLL_CLOEXEC);
 	if (loop < 0 || !watch_signals())

@@ -35,6 +35,8 @@ static int	waiting;
 /* For a connection, in order: those whose route is slow have a queue of their own */
 static Queue queue;
 static Queue slow_queue;
+/* What is counted: the rest of the figures is as it is */
+static PoolFigures counted;
 
 static void connection_ready(Source *source, uint32_t events);
 
@@ -203,6 +205,8 @@ connected(Connection *connection)
 	}
 	if (connection->failures > 0)
 		log_event("info", "connection", "connected");
+	counted.reconnects += connection->was_up;
+	connection->was_up = true;
 	connection->failures = 0;
 	connection->state = IS_IDLE;
 	connection->finished = false;
@@ -378,6 +382,11 @@ pool_take(Request *request)
 		answer_busy(request, "too many requests are waiting");
 	if (request->status != 0)
 	{
+		/* metrics are given all the same */
+		if (request->route->kind != ROUTE_METRICS && up == 0)
+			counted.no_connection++;
+		else if (request->route->kind != ROUTE_METRICS)
+			counted.queue_full++;
 		request->state = REQUEST_ANSWERED;
 		return;
 	}
@@ -412,6 +421,7 @@ pool_leave(Request *request)
 	}
 	connection->request = NULL;
 	request->connection = NULL;
+	counted.cancelled++;
 	if (!connection->cancelling)
 		cancel(connection);
 }
@@ -452,6 +462,18 @@ pool_tick(double at)
 		else if (connection->state == IS_BUSY && connection->cancel_again != 0 && at >= connection->cancel_again)
 			cancel(connection);
 	}
+}
+
+/* What the pool is doing, and what was counted. */
+void
+pool_figures(PoolFigures *figures)
+{
+	*figures = counted;
+	for (int i = 0; i < config.pool_size; i++)
+		figures->connections[connections[i].state]++;
+	for (const Request *request = slow_queue.first; request != NULL; request = request->next)
+		figures->slow_waiting++;
+	figures->waiting = waiting - figures->slow_waiting;
 }
 
 /* Can requests be served? */

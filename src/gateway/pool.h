@@ -41,6 +41,7 @@ struct Connection
 	uint32_t	events;			/* that are waited for */
 	double		since;			/* connecting since, or down until */
 	int			failures;		/* in a row */
+	bool		was_up;			/* it was made before */
 	char		role[ROLE_LENGTH];	/* of the last call */
 	bool		setup_prepared[2];	/* for writing, for reading */
 	bool		prepared[MAX_ROUTES];
@@ -60,6 +61,19 @@ struct Connection
 	double		cancel_again;	/* when the next one is due; 0: never */
 };
 
+/* What is told of the pool: connections by their state, and what was counted since the start */
+typedef struct PoolFigures
+{
+	int			connections[IS_BUSY + 1];
+	int			waiting;
+	int			slow_waiting;
+	uint64_t	no_connection;
+	uint64_t	queue_full;
+	uint64_t	reconnects;
+	uint64_t	cancelled;
+} PoolFigures;
+
+extern void pool_figures(PoolFigures *figures);
 extern bool pool_set_events(Connection *connection, uint32_t events);
 
 #endif

@@ -25,7 +25,9 @@ const Route routes[] = {
 	{"GET", "/api/v1/alerts", ROUTE_READ, "http_list_alerts", {"?project", "?limit"}},
 	{"POST", "/api/v1/patients/{patient}/alerts/{id}/acknowledge", ROUTE_WRITE, "http_acknowledge_alert", {"/0", "/1", "body"}},
 	{"GET", "/healthz", ROUTE_LIVE, NULL, {NULL}},
-	{"GET", "/readyz", ROUTE_READY, NULL, {NULL}}
+	{"GET", "/readyz", ROUTE_READY, NULL, {NULL}},
+	{"GET", "/metrics", ROUTE_METRICS, "http_metrics", {NULL}},
+	{"GET", "/openapi.json", ROUTE_OPENAPI, NULL, {NULL}}
 };
 const int	nroutes = lengthof(routes);
 

@@ -87,7 +87,8 @@ sub start_gateway
 	my %gateway = (log => $log, errors => \$errors,
 		run => IPC::Run::start([ $PROGRAM, map { "--$_=$all{$_}" } sort keys %all ], '<', \'', '>', $log, '2>', \$errors));
 	push @started, \%gateway;
-	$gateway{port} = wait_for(sub { $gateway{run}->pump_nb; my $said = -e $log ? slurp_file($log) : ''; $said =~ /listening on port (\d+)/ ? $1 : $gateway{run}->pumpable ? 0 : -1 }, 10);
+	# one that ends at once may have done so before it is looked at, which pump_nb takes for an error
+	$gateway{port} = wait_for(sub { eval { $gateway{run}->pump_nb }; my $said = -e $log ? slurp_file($log) : ''; $said =~ /listening on port (\d+)/ ? $1 : $gateway{run}->pumpable ? 0 : -1 }, 10);
 	return \%gateway if $gateway{port} < 1;
 	$gateway{pid} = $gateway{run}{KIDS}[0]{PID};
 	wait_for(sub { my $r = ask(\%gateway, 'GET', '/readyz'); $r->{status} == 200 }, 10) unless $unready;

@@ -35,7 +35,8 @@ INSERT INTO test.watched VALUES
     ('clinical'), ('clinical.intake_counts()'), ('clinical.stat_intake'), ('clinical.worker_states()'), ('clinical.stat_worker'),
     ('clinical.stat_times()'), ('clinical.stat_processing'), ('clinical.stat_projects()'), ('clinical.stat_intake_project'),
     ('clinical.stat_alert'), ('clinical.stat_report'), ('clinical.take_spans(integer)'), ('clinical.span_counts()'),
-    ('clinical.stat_span'), ('clinical.health()'), ('clinical.metric_histogram(text)'), ('clinical.metric_samples()'), ('clinical.metrics_text()');
+    ('clinical.stat_span'), ('clinical.health()'), ('clinical.metric_histogram(text)'), ('clinical.metric_samples()'), ('clinical.metrics_text()'),
+    ('clinical.http_metrics()');
 -- Functions that anybody may call.
 CREATE TABLE test.public_function (name text);
 

@@ -193,6 +193,15 @@ SELECT status, headers, body #> '{header,period}' AS period FROM clinical.http_g
 SELECT status, headers ->> 'Content-Type' AS type, body IS NULL AS page, substr(content, 1, 15) AS begins FROM clinical.http_get_report(:'report', 'text/html,*/*;q=0.5');
 SELECT test.http('regress_http_far', format('http_get_report(%L)', :'report')) AS of_other_centers;
 
+-- === metrics: for who may read them ===
+CREATE ROLE regress_http_watch IN ROLE pg_monitor;
+SET ROLE regress_http_watch;
+SELECT status, headers, body IS NULL AS text, content LIKE '# HELP clinical_intake_received_total %' AS metrics FROM clinical.http_metrics();
+RESET ROLE;
+SELECT test.http(role, 'http_metrics()') AS answer, role FROM unnest('{regress_http_nurse,regress_http_phone,regress_http_none}'::text[]) role;
+SELECT role FROM unnest('{regress_http_admin}'::text[]) role WHERE test.http(role, 'http_metrics()') LIKE '200 %';
+DROP ROLE regress_http_watch;
+
 -- === what is none of the caller's stays an error ===
 SELECT p.proname FROM pg_proc p JOIN pg_language l ON l.oid = p.prolang
  WHERE pronamespace = 'clinical'::regnamespace AND lanname = 'plpgsql' AND prosrc ~ 'WHEN OTHERS' AND prosrc !~ 'answer.status IS NULL THEN\s+RAISE;';
