@@ -676,7 +676,7 @@ BEGIN
     IF last_event_id ~ '^[0-9]{1,18}(-[0-9]{1,18}){3}-[01]$' THEN
         was := string_to_array(last_event_id, '-')::bigint[];
         -- neither long ago, nor of another server
-        lost := was[1] < moment - 7 * 86400 * second OR was[2] > moment + 60 * second OR was[3] > upcoming OR was[4] NOT BETWEEN upcoming - (1 << 30) AND oldest;
+        lost := was[1] NOT BETWEEN moment - 7 * 86400 * second AND moment OR was[2] > moment + 60 * second OR was[3] > upcoming OR was[4] NOT BETWEEN upcoming - (1 << 30) AND oldest;
     END IF;
     IF NOT lost AND was IS NOT NULL THEN
         SELECT array_agg(e.event ORDER BY e.place)

@@ -321,9 +321,18 @@ ok(!$reader->{ended} && !$reader->{closed}, 'and no other');
 # more at once than are told one by one
 my $few = open_stream($narrow);
 $id = $few->{id};
+my $old = IntakeSession::session($node, 'postgres');
+IntakeSession::answers($old, 'BEGIN; SELECT pg_current_xact_id()');
 burst(1, 700, '2026-09-01T10:00:00Z');
 ok(processed(), 'there are many alerts');
-is(said(open_stream($narrow, last => $id)), 'resync', 'who was away for too many is told to read the list');
+my $away = open_stream($narrow, last => $id);
+is(said($away), 'resync', 'who was away for too many is told to read the list');
+is(said(open_stream($narrow, last => $away->{id})), '', 'once');
+IntakeSession::answers($old, 'COMMIT');
+IntakeSession::end_session($old);
+$away = open_stream($narrow, last => $away->{id});
+is(said($away), 'resync', 'and again when what was going on then is over');
+is(said(open_stream($narrow, last => $away->{id})), '', 'and no more');
 is(stop_gateway($narrow), 0, 'it stops');
 
 # --- without a server ------------------------------------------------------------------------------------------------------
