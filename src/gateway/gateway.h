@@ -235,9 +235,11 @@ extern void pool_stop(void);
 extern void stream_join(Request *request);
 extern void stream_leave(Request *request);
 extern struct MHD_Response *stream_response(Request *request);
-extern void stream_look(void);
 extern void stream_tick(double at);
 extern void stream_stop(void);
+
+/* look.c */
+extern void stream_look(void);
 
 /* listen.c */
 extern void listen_tick(double at);
