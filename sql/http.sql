@@ -603,6 +603,17 @@ COMMENT ON FUNCTION clinical.http_make_report(text, text, text, text, text) IS
 
 -- --- alerts --------------------------------------------------------------------------------------
 
+CREATE FUNCTION clinical.http_alert(alert clinical.alert_worklist) RETURNS jsonb
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+AS $$
+    SELECT pg_catalog.jsonb_build_object('project', alert.project, 'centerID', alert.center_id, 'siteID', alert.site_id, 'patientId', alert.patient_id,
+        'alertId', alert.alert_id, 'rule', alert.rule, 'severity', alert.severity, 'grade', alert.grade, 'status', alert.status,
+        'basisChanged', alert.basis_changed, 'escalationLevel', alert.escalation_level, 'onset', alert.onset, 'triggerDay', alert.trigger_day,
+        'lastDay', alert.last_day, 'outDays', alert.out_days, 'openedAt', alert.opened_at, 'overdueSince', alert.overdue_since, 'readings', alert.readings)
+$$;
+COMMENT ON FUNCTION clinical.http_alert(clinical.alert_worklist) IS
+'An alert as the routes give it. SQLSTATE: none of its own.';
+
 CREATE FUNCTION clinical.http_list_alerts(project text, page_size text) RETURNS clinical.http_response
     LANGUAGE plpgsql STABLE PARALLEL UNSAFE
     SET search_path = pg_catalog, pg_temp
@@ -616,14 +627,10 @@ BEGIN
     IF size NOT BETWEEN 1 AND 1000 THEN
         RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value', MESSAGE = 'limit must be from 1 to 1000';
     END IF;
-    SELECT jsonb_agg(jsonb_build_object('project', w.project, 'centerID', w.center_id, 'siteID', w.site_id, 'patientId', w.patient_id, 'alertId', w.alert_id,
-                                        'rule', w.rule, 'severity', w.severity, 'grade', w.grade, 'status', w.status, 'basisChanged', w.basis_changed,
-                                        'escalationLevel', w.escalation_level, 'onset', w.onset, 'triggerDay', w.trigger_day, 'lastDay', w.last_day,
-                                        'outDays', w.out_days, 'openedAt', w.opened_at, 'overdueSince', w.overdue_since, 'readings', w.readings)
-                     ORDER BY w.place)
+    SELECT jsonb_agg(clinical.http_alert(w.alert) ORDER BY w.place)
       INTO alerts
-      FROM (SELECT a.*, row_number() OVER () AS place FROM (
-                SELECT l.* FROM clinical.alert_worklist l
+      FROM (SELECT a.alert, row_number() OVER () AS place FROM (
+                SELECT l AS alert FROM clinical.alert_worklist l
                  WHERE http_list_alerts.project IS NULL OR l.project = http_list_alerts.project LIMIT size + 1) a) w;
     RETURN ROW(200, NULL, jsonb_build_object('alerts', coalesce(alerts - size::integer, '[]'),
                                              'more', coalesce(jsonb_array_length(alerts) > size, false)), NULL)::clinical.http_response;
@@ -637,6 +644,95 @@ END
 $$;
 COMMENT ON FUNCTION clinical.http_list_alerts(text, text) IS
 'GET /api/v1/alerts?project=&limit=: 200 with alerts, those of alert_worklist in its order, the most urgent first, and more: whether there are more than limit; 400, 403. page_size: limit, NULL: 100. SQLSTATE: those that doc/http.md does not map.';
+
+-- What has happened since is found by the moment at which it was recorded, which is earlier than that of its commit.
+CREATE INDEX alert_event_time_idx ON clinical.alert_event (recorded_at);
+
+CREATE FUNCTION clinical.http_stream_alerts(project text, last_event_id text) RETURNS clinical.http_response
+    LANGUAGE plpgsql STABLE PARALLEL UNSAFE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    most constant integer := 500;
+    second constant bigint := 1000000;
+    -- what is told is what this snapshot sees and an earlier one did not
+    snapshot constant pg_snapshot := pg_current_snapshot();
+    oldest constant bigint := pg_snapshot_xmin(snapshot)::text::bigint;
+    upcoming constant bigint := pg_snapshot_xmax(snapshot)::text::bigint;
+    moment constant bigint := extract(epoch FROM now()) * second;
+    -- where it goes on: [1] nothing recorded earlier is still to come; [2], [3] a moment, and the transactions
+    -- that had begun by then: when all of these are over, [1] becomes that moment; [4] transactions before this one
+    -- are told of; [5] something before [1] may come after all, until those are over
+    was bigint[];
+    since bigint := moment - CASE WHEN oldest = upcoming THEN 10 ELSE 86400 END * second;
+    mark bigint := moment;
+    mark_xid bigint := upcoming;
+    unsure bigint := 0;
+    lost boolean := last_event_id <> '';
+    events clinical.alert_event[];
+    content text;
+    answer clinical.http_response;
+BEGIN
+    IF last_event_id ~ '^[0-9]{1,18}(-[0-9]{1,18}){3}-[01]$' THEN
+        was := string_to_array(last_event_id, '-')::bigint[];
+        -- neither long ago, nor of another server
+        lost := was[1] NOT BETWEEN moment - 7 * 86400 * second AND moment OR was[2] > moment + 60 * second OR was[3] > upcoming OR was[4] NOT BETWEEN upcoming - (1 << 30) AND oldest;
+    END IF;
+    IF NOT lost AND was IS NOT NULL THEN
+        SELECT array_agg(e.event ORDER BY e.place)
+          INTO events
+          FROM (SELECT v AS event, row_number() OVER () AS place
+                  FROM (SELECT e.*
+                          FROM clinical.alert_event e
+                         WHERE e.recorded_at >= 'epoch'::timestamptz + was[1] * interval '1 microsecond'
+                           AND ((e.xmin::text::bigint - was[4]) & 4294967295) < 2147483648
+                           AND (http_stream_alerts.project IS NULL
+                                OR EXISTS (SELECT FROM clinical.alert a JOIN clinical.project j ON j.id = a.project_id
+                                            WHERE a.patient_id = e.patient_id AND a.id = e.alert_id AND j.code = http_stream_alerts.project))
+                         ORDER BY e.recorded_at, e.patient_id, e.alert_id, e.event_no LIMIT most + 1) v) e;
+        lost := cardinality(events) > most OR (was[5] = 1 AND oldest >= was[3]);
+        -- so many while an old transaction goes on would be told again each time
+        IF cardinality(events) > most AND oldest < upcoming THEN
+            since := moment - second;
+            unsure := 1;
+        ELSIF oldest >= was[3] THEN
+            since := CASE WHEN oldest = upcoming THEN moment ELSE was[2] END - 10 * second;
+        ELSE
+            since := was[1];
+            mark := was[2];
+            mark_xid := was[3];
+            unsure := was[5];
+        END IF;
+    END IF;
+    IF lost THEN
+        content := E'event: resync\ndata: {}\n\n';
+    ELSE
+        SELECT string_agg(format(E': %s %s\nevent: alert\ndata: %s\n\n', e.alert_id, e.event_no,
+                                 clinical.http_alert(coalesce(w.alert, ROW(j.code, p.center_id, c.site_id, a.patient_id, a.id, r.code, a.severity, a.grade,
+                                     a.status, a.basis_changed, a.escalation_level, a.onset, a.trigger_day, a.last_day, a.out_days, a.opened_at, NULL, NULL)::clinical.alert_worklist))
+                                 || jsonb_build_object('event', e.kind, 'eventNo', e.event_no, 'recordedAt', e.recorded_at)), '' ORDER BY e.ordinality)
+          INTO content
+          FROM unnest(events) WITH ORDINALITY e
+          JOIN clinical.alert a ON a.patient_id = e.patient_id AND a.id = e.alert_id
+          JOIN clinical.patient p ON p.id = a.patient_id
+          JOIN clinical.center c ON c.id = p.center_id
+          JOIN clinical.project j ON j.id = a.project_id
+          JOIN clinical.monitor_rule r ON r.id = a.rule_id
+          -- the worklist is read by the alert, not as a whole
+          LEFT JOIN LATERAL (SELECT l AS alert FROM clinical.alert_worklist l WHERE l.patient_id = e.patient_id AND l.alert_id = e.alert_id OFFSET 0) w ON true;
+    END IF;
+    RETURN ROW(200, '{"Content-Type": "text/event-stream", "X-Accel-Buffering": "no"}', NULL,
+               concat(content, 'id: ', concat_ws('-', since, mark, mark_xid, oldest, unsure), E'\n\n'))::clinical.http_response;
+EXCEPTION WHEN OTHERS THEN
+    answer := clinical.http_error(SQLSTATE, SQLERRM);
+    IF answer.status IS NULL THEN
+        RAISE;
+    END IF;
+    RETURN answer;
+END
+$$;
+COMMENT ON FUNCTION clinical.http_stream_alerts(text, text) IS
+'GET /api/v1/alerts/stream?project=: 200 with what happened to alerts since last_event_id, the header Last-Event-ID, as server-sent events: an event alert for each, with the alert as it is now and event, eventNo, recordedAt; or an event resync: that is too much, or cannot be told; then an id, from which to go on. No last_event_id, or an empty one: from now on. What one id has told may be told again, and nothing is left out. 400, 403. SQLSTATE: those that doc/http.md does not map.';
 
 CREATE FUNCTION clinical.http_acknowledge_alert(patient_id text, alert_id text, body text DEFAULT NULL) RETURNS clinical.http_response
     LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
@@ -710,7 +806,7 @@ GRANT EXECUTE ON FUNCTION clinical.http_request_report(text, text), clinical.htt
     TO clinical_investigator, clinical_monitor, clinical_data_manager, clinical_statistician, clinical_auditor;
 GRANT EXECUTE ON FUNCTION clinical.http_cancel_report(text)
     TO clinical_admin, clinical_investigator, clinical_monitor, clinical_data_manager, clinical_statistician, clinical_auditor;
-GRANT EXECUTE ON FUNCTION clinical.http_list_alerts(text, text)
+GRANT EXECUTE ON FUNCTION clinical.http_list_alerts(text, text), clinical.http_stream_alerts(text, text), clinical.http_alert(clinical.alert_worklist)
     TO clinical_investigator, clinical_monitor, clinical_data_manager, clinical_auditor;
 GRANT EXECUTE ON FUNCTION clinical.http_acknowledge_alert(text, text, text) TO clinical_monitor, clinical_investigator;
 GRANT EXECUTE ON FUNCTION clinical.http_metrics() TO clinical_admin, clinical_auditor, pg_monitor;

@@ -183,19 +183,23 @@ add_headers(struct MHD_Response *response, const Request *request)
 enum MHD_Result
 answer_send(Request *request)
 {
-	struct MHD_Response *response;
+	struct MHD_Response *response = stream_response(request);
+	bool		streams = response != NULL;
 	enum MHD_Result done;
 
-	if (request->result != NULL)
+	if (!streams && request->result != NULL)
 		response = MHD_create_response_from_buffer_with_free_callback_cls(request->content_length, (void *) (uintptr_t) request->content,
 																		  free_result, request->result);
-	else
+	else if (!streams)
 		response = MHD_create_response_from_buffer(request->content_length, (void *) (uintptr_t) request->content, MHD_RESPMEM_MUST_COPY);
 	if (response == NULL)
 		return MHD_NO;
-	request->sent = request->content_length;
 	add_headers(response, request);
-	request->result = NULL;
+	if (!streams)
+	{
+		request->sent = request->content_length;
+		request->result = NULL;
+	}
 	done = MHD_queue_response(request->mhd, request->status, response);
 	MHD_destroy_response(response);
 	return done;

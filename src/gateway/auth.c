@@ -150,6 +150,7 @@ take_claims(Request *request, const json_t *claims)
 		answer_problem(request, 403, NULL, "the token names no role");
 		return false;
 	}
+	request->expires = now() + json_number_value(json_object_get(claims, "exp")) + config.jwt_leeway - (double) time(NULL);
 	if (actor != NULL && (request->actor = strdup(actor)) == NULL)
 	{
 		answer_busy(request, "out of memory");

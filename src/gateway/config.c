@@ -34,6 +34,7 @@ typedef struct Setting
 static Setting settings[] = {
 	TEXT(listen, "127.0.0.1:8080", "address and port; [::]:8080 for all of IPv6 and IPv4"),
 	TEXT(database, "", "libpq connection string, of a role that is NOINHERIT"),
+	TEXT(listen_database, "", "the same, for LISTEN, past a pgbouncer in transaction mode; empty: database"),
 	TEXT(tls_certificate, "", "file with the certificate (PEM); empty: no TLS"),
 	TEXT(tls_key, "", "file with its key"),
 	TEXT(jwt_algorithm, "RS256", "HS256, RS256 or ES256; tokens of other algorithms are refused"),
@@ -61,6 +62,9 @@ static Setting settings[] = {
 	NUMBER(request_timeout, 30, 1, 86400, "seconds in which the server must have answered"),
 	NUMBER(slow_timeout, 600, 1, 86400, "the same for reports that are made at once"),
 	NUMBER(stop_timeout, 30, 0, 3600, "seconds that requests have to end when the gateway is stopped"),
+	NUMBER(max_streams, 1000, 0, 100000, "streams of alerts; further ones are answered 503"),
+	NUMBER(stream_keepalive, 15, 1, 3600, "seconds between two signs of life of a stream"),
+	NUMBER(stream_buffer, 262144, 1024, 1073741823, "bytes that a stream may be behind before it is ended"),
 	NUMBER(access_log, 1, 0, 1, "a line of the log for each request")
 };
 

@@ -34,6 +34,7 @@ typedef struct Config
 {
 	char	   *listen;
 	char	   *database;
+	char	   *listen_database;
 	char	   *tls_certificate;
 	char	   *tls_key;
 	char	   *jwt_algorithm;
@@ -61,6 +62,9 @@ typedef struct Config
 	int			request_timeout;
 	int			slow_timeout;
 	int			stop_timeout;
+	int			max_streams;
+	int			stream_keepalive;
+	int			stream_buffer;
 	int			access_log;
 } Config;
 
@@ -112,10 +116,12 @@ typedef struct Route
 	RouteKind	kind;
 	const char *function;
 	const char *arguments[MAX_ARGUMENTS];
+	bool		stream;			/* its answer goes on: see stream.c */
 } Route;
 
 typedef struct Request Request;
 typedef struct Connection Connection;
+typedef struct Stream Stream;
 
 /* How far a request is */
 typedef enum RequestState
@@ -147,6 +153,7 @@ struct Request
 	size_t		size;
 	bool		too_large;
 	double		begun;
+	double		expires;		/* the token does; 0: never */
 	double		deadline;		/* 0: none */
 	bool		late;			/* it was past */
 	bool		suspended;
@@ -154,6 +161,9 @@ struct Request
 	Request    *next;			/* of those that wait, or of all */
 	Request    *all_next;
 	Request    *all_previous;
+	Stream	   *stream;			/* what it has become, or is to become */
+	void		(*answered) (Request *request); /* of one that is no client's */
+	Slice		last_event;		/* the same: in place of a header */
 	/* the answer */
 	unsigned int status;
 	PGresult   *result;			/* that content is in, or NULL */
@@ -165,6 +175,7 @@ struct Request
 	const char *content;
 	size_t		content_length;
 	size_t		sent;
+	const char *ended;			/* why its stream ended */
 };
 
 /* main.c */
@@ -247,6 +258,20 @@ extern void pool_leave(Request *request);
 extern void pool_tick(double at);
 extern void pool_cancelled(int number);
 extern void pool_stop(void);
+
+/* stream.c */
+extern void stream_join(Request *request);
+extern void stream_leave(Request *request);
+extern struct MHD_Response *stream_response(Request *request);
+extern void stream_tick(double at);
+extern void stream_stop(void);
+
+/* look.c */
+extern void stream_look(void);
+
+/* listen.c */
+extern void listen_tick(double at);
+extern void listen_stop(void);
 
 /* call.c */
 extern void call_begin(Connection *connection);

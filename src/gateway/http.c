@@ -148,6 +148,7 @@ request_ends(void *arg, struct MHD_Connection *mhd, void **context, enum MHD_Req
 		return;
 	if (request->state == REQUEST_WAITING || request->state == REQUEST_RUNNING)
 		pool_leave(request);
+	stream_leave(request);
 	if (why != MHD_REQUEST_TERMINATED_COMPLETED_OK && request->state != REQUEST_ANSWERED)
 		request->state = REQUEST_GONE;
 	log_request(request);
@@ -323,6 +324,8 @@ serve(Request *request)
 		openapi_answer(request);
 	else if (request->route->kind == ROUTE_METRICS)
 		metrics_serve(request);
+	else if (request->route->stream)
+		stream_join(request);
 	else
 		pool_take(request);
 	if (request->state == REQUEST_WAITING || request->state == REQUEST_RUNNING)
@@ -387,7 +390,10 @@ http_answered(Request *request)
 		metrics_answer(request);
 	request->state = REQUEST_ANSWERED;
 	request->deadline = 0;
-	resume(request);
+	if (request->answered != NULL)
+		request->answered(request);
+	else
+		resume(request);
 }
 
 /* The client of a request that waits has gone, or sends no more: nobody reads the answer. */
@@ -631,6 +637,7 @@ http_stop_listening(void)
 void
 http_stop(void)
 {
+	stream_stop();
 	for (Request *request = requests; request != NULL; request = request->all_next)
 	{
 		if (request->state == REQUEST_WAITING || request->state == REQUEST_RUNNING)

@@ -96,6 +96,8 @@ log_request(const Request *request)
 	put_string("route", request->route ? request->route->path : "none");
 	(void) printf(",\"status\":%u,\"ms\":%.3f,\"received\":%zu,\"sent\":%zu", log_status(request),
 				  (now() - request->begun) * 1000, request->length, request->sent);
+	if (request->ended != NULL)
+		put_string("ended", request->ended);
 	if (request->role[0] != '\0')
 		put_string("role", request->role);
 	if (request->trace[0] != '\0')

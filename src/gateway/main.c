@@ -151,6 +151,7 @@ serve(void)
 		{
 			pool_tick(at);
 			http_tick(at);
+			stream_tick(at);
 			next_tick = at + TICK;
 		}
 		http_run();

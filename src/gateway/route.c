@@ -23,6 +23,7 @@ const Route routes[] = {
 	{"GET", "/api/v1/reports/{id}", ROUTE_READ, "http_get_report", {"/0", "Accept"}},
 	{"DELETE", "/api/v1/reports/{id}", ROUTE_WRITE, "http_cancel_report", {"/0"}},
 	{"GET", "/api/v1/alerts", ROUTE_READ, "http_list_alerts", {"?project", "?limit"}},
+	{"GET", "/api/v1/alerts/stream", ROUTE_READ, "http_stream_alerts", {"?project", "Last-Event-ID"}, true},
 	{"POST", "/api/v1/patients/{patient}/alerts/{id}/acknowledge", ROUTE_WRITE, "http_acknowledge_alert", {"/0", "/1", "body"}},
 	{"GET", "/healthz", ROUTE_LIVE, NULL, {NULL}},
 	{"GET", "/readyz", ROUTE_READY, NULL, {NULL}},
@@ -172,8 +173,11 @@ parameter(const Request *request, const char *name)
 static Slice
 header(const Request *request, const char *name)
 {
-	Slice		value = {MHD_lookup_connection_value(request->mhd, MHD_HEADER_KIND, name), 0};
+	Slice		value = request->last_event;
 
+	if (request->mhd == NULL)
+		return value;
+	value.data = MHD_lookup_connection_value(request->mhd, MHD_HEADER_KIND, name);
 	if (value.data != NULL)
 		value.length = strlen(value.data);
 	return value;

@@ -162,6 +162,30 @@ RESET ROLE;
 SELECT test.http('regress_http_nurse', format('http_acknowledge_alert(%L, %L, %L)', 'http-1', :'alert', ''));
 SELECT kind, reason FROM clinical.alert_event WHERE patient_id = 'http-1' AND alert_id = :'alert' AND kind = 'acknowledged';
 
+-- === what happens to alerts, as events ===
+SELECT concat_ws('-', m - 3600000000, m, 3, 3, 0) AS hour, format('%s-%s-%s-%s-0', m, m, x, x) AS now
+  FROM (SELECT (extract(epoch FROM now()) * 1000000)::bigint AS m, pg_snapshot_xmin(pg_current_snapshot())::text AS x) v \gset
+CREATE FUNCTION test.without_clock(content text) RETURNS text LANGUAGE sql AS $$
+    SELECT regexp_replace(regexp_replace(regexp_replace(regexp_replace(content, '[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}', 'ID', 'g'),
+                          'id: \d+-\d+-\d+-\d+-0\n', E'id: NOW\n'), '"(recordedAt|openedAt)": "[^"]+"', '"\1": T', 'g'), '"centerID": \d+', '"centerID": N', 'g')
+$$;
+SET ROLE regress_http_nurse;
+SELECT status, headers, test.without_clock(content) FROM clinical.http_stream_alerts('HT/TP é', :'hour');
+SELECT status, headers, test.without_clock(content) FROM clinical.http_stream_alerts('HT/TP é', :'now');
+SELECT status, headers, test.without_clock(content) FROM clinical.http_stream_alerts('none', :'hour');
+-- none, and such as cannot be gone on from: the last one says that something may have been missed
+SELECT left(last, 1) AS last, s.content ~ '^event: resync\ndata: {}\n\nid: [-0-9]+-0\n\n$' AS resync, s.content ~ '^id: [-0-9]+-0\n\n$' AS nothing
+  FROM unnest(ARRAY[NULL, '', 'x', :'now' || '0', '1-1-1-1-0', '-', repeat('9', 1000), regexp_replace(:'now', '^\d+', '9' || repeat('0', 15)), regexp_replace(:'now', '0$', '1')])
+       WITH ORDINALITY l (last, place), clinical.http_stream_alerts('HT/TP é', last) s ORDER BY place;
+-- the alert of an event has the keys of the list
+SELECT k FROM clinical.http_stream_alerts('HT/TP é', :'hour') s, jsonb_object_keys(substring(s.content FROM 'data: (.*?)\n\n')::jsonb) k
+EXCEPT SELECT k FROM jsonb_object_keys(clinical.http_alert(NULL)) k ORDER BY 1;
+RESET ROLE;
+SET ROLE regress_http_far;
+SELECT status, headers, test.without_clock(content) FROM clinical.http_stream_alerts(NULL, :'hour');
+RESET ROLE;
+SELECT test.http(role, 'http_stream_alerts(NULL, NULL)'), role FROM unnest('{regress_http_phone,regress_http_admin,regress_http_none}'::text[]) role;
+
 -- === reports of projects ===
 SELECT test.http(role, format('http_make_report(%s)', args)) AS answer, role, args
   FROM (VALUES ('regress_http_phone', $$'HT/TP é', '2026-01-01', '2026-04-01'$$), ('regress_http_nurse', $$'none', '2026-01-01', '2026-04-01'$$), ('regress_http_nurse', $$'HT/TP é', NULL, '2026-04-01'$$),

@@ -166,6 +166,7 @@ SELECT (clinical.http_request_report('P', '{"from": "2026-01-01", "to": "2026-07
 SELECT clinical.http_get_report('00000000-0000-7000-8000-000000000000'), clinical.http_cancel_report('00000000-0000-7000-8000-000000000000');
 SELECT (clinical.http_make_report('P', '2026-01-01', '2026-07-01', '{"sections": ["status"]}', 'text/html')).headers, (clinical.http_make_report('P', '2026-01-01', '2026-07-01')).status;
 SELECT (clinical.http_metrics()).status;
+SELECT (clinical.http_stream_alerts('P', pg_catalog.concat_ws('-', m OPERATOR(pg_catalog.-) 3600000000, m, 3, 3, 0))).content OPERATOR(pg_catalog.~) 'opened' FROM (SELECT (extract(epoch FROM pg_catalog.now()) OPERATOR(pg_catalog.*) 1000000)::pg_catalog.int8 AS m) x;
 SELECT (clinical.http_list_alerts(NULL, '1')).body OPERATOR(pg_catalog.->) 'more', (clinical.http_acknowledge_alert(a.patient_id, a.id::pg_catalog.text)).status FROM clinical.alert a;
 SELECT * FROM clinical.check();
 SELECT * FROM clinical.health();

@@ -184,6 +184,8 @@ my %plain = (
 	'http_get_report(text,text)' => q{'00000000-0000-0000-0000-00000000000a', NULL},
 	'http_cancel_report(text)' => q{'00000000-0000-0000-0000-00000000000a'},
 	'http_list_alerts(text,text)' => q{'P', '10'},
+	'http_alert(clinical.alert_worklist)' => undef,
+	'http_stream_alerts(text,text)' => q{'P', (SELECT concat_ws('-',(extract(epoch FROM now())*1000000)::bigint-3600000000,(extract(epoch FROM now())*1000000)::bigint,3,3,0))},
 	'http_acknowledge_alert(text,text,text)' => q{'P1', (SELECT id FROM clinical.alert)::text, '{"comment":"c"}'},
 	# they want a report that is stored, pg_cron, or what only the extension calls them with
 	(map { $_ => undef } 'report_html(uuid)', 'report_rows(uuid)', 'report_lost(uuid,integer)', 'run_schedule(bigint,timestamp with time zone)', 'run_schedule_elsewhere(bigint,jsonb)',

@@ -787,7 +787,7 @@ my %functions = (
 	# routes: who may call what they call
 	(map { ("http_$_") => $everybody } 'problem(integer,text,text,jsonb)', 'error(text,text,text)', 'number(text,text)', 'day(text,text)', 'uuid(text,text)', 'object(text,text[])', 'text(jsonb,text)',
 		'quality(text,text[])', 'wants_page(text)', 'segment(text)', 'page(text)', 'report_fault(jsonb)', 'trace_parent(text)', 'submit_status(text)'),
-	(map { ("http_$_") => $readers } 'get_patient(text)', 'find_patients(text,text,text,text,text)', 'list_alerts(text,text)'),
+	(map { ("http_$_") => $readers } 'get_patient(text)', 'find_patients(text,text,text,text,text)', 'list_alerts(text,text)', 'stream_alerts(text,text)', 'alert(clinical.alert_worklist)'),
 	'http_create_project(text)' => 'admin', 'http_get_project(text)' => $members, 'http_get_submission(text,text)' => "intake $readers",
 	(map { ("http_$_") => 'intake investigator data_manager' } 'submit(text,text,text)', 'submit_batch(jsonb,text)'),
 	(map { ("http_$_") => "$readers statistician" } 'request_report(text,text)', 'make_report(text,text,text,text,text)', 'get_report(text,text)'),
@@ -912,6 +912,8 @@ my @calls = (
 	[ 'http_make_report(text,text,text,text,text)', q{http_make_report('J', '2026-01-01', '2026-07-01', '{"sections": ["status"]}')}, '00000' ],
 	(map { ([ 'http_get_report(text,text)', "http_get_report('$_')", '00000' ], [ 'http_cancel_report(text)', "http_cancel_report('$_')", '00000' ]) } sort keys %made),
 	[ 'http_list_alerts(text,text)', q{http_list_alerts('J', NULL)}, '00000' ],
+	# what has happened in the last hour; without the id to go on from, which is another one each time
+	[ 'http_stream_alerts(text,text)', q{http_stream_alerts('J', (SELECT concat_ws('-', m - 3600000000, m, 3, 3, 0) FROM (SELECT (extract(epoch FROM now()) * 1000000)::bigint AS m) x)) g, LATERAL (SELECT substring(g.content FROM '^(.*)id: ')) }, '00000' ],
 	[ 'http_acknowledge_alert(text,text,text)', q{http_acknowledge_alert('P', (SELECT id::text FROM test.alerted WHERE patient_id = 'P'))}, '00000' ],
 	[ 'shipped_instruments()', q{shipped_instruments()}, '00000' ],
 	[ 'validate_report(text,jsonb,text)', q{validate_report('INS-A', '{"a": 1}')} ],
