@@ -198,7 +198,12 @@ $node->safe_psql('postgres', "CREATE DATABASE $_"), $node->safe_psql($_, 'CREATE
 is(value_of('SELECT count(*) FROM clinical.stat_processing', 'd'), 2, 'there is an entry for one more');
 is(sqlstate($node, 'e', 'SELECT * FROM clinical.stat_processing'), '53400', 'one too many says so');
 is(sqlstate($node, 'e', 'SELECT clinical.stat_reset()'), '53400', 'as does what sets it back');
+my $patient = session($node, 'e');
+answers($patient, "SELECT clinical.stat_reset(); SELECT count(clinical.create_center('C' || g)) FROM generate_series(1, 3) g");
+like($patient->{error}, qr/^ERROR:  53400: /, 'one too many in a session that goes on');
 $node->safe_psql('postgres', 'DROP DATABASE a');
+is(answers($patient, 'SELECT count(*) FROM clinical.stat_processing'), 2, 'until its next statement finds the entry of one that is gone');
+end_session($patient);
 is(value_of('SELECT count(*) FROM clinical.stat_processing', 'e'), 2, 'it takes the entry of one that is gone');
 is(value_of('SELECT count(*) FROM clinical.stat_projects()', 'e'), 0, 'with nothing in it');
 is(value_of('SELECT received FROM clinical.stat_intake', $_), 1, "the others are as they were: $_") for qw(b c);
