@@ -78,6 +78,7 @@ CREATE FUNCTION clinical.metric_samples(OUT metric text, OUT labels jsonb, OUT v
       FROM (SELECT count(*) FILTER (WHERE w.state = 'running') AS running,
                    max(w.restarts) AS restarts FROM clinical.stat_worker w) w,
            LATERAL (VALUES ('clinical_workers_running', w.running), ('clinical_worker_restarts_total', coalesce(w.restarts, 0))) AS s (metric, number)
+     WHERE NOT pg_is_in_recovery()
     UNION ALL
     SELECT s.metric, '{}', s.number
       FROM clinical.stat_span p,

@@ -233,6 +233,7 @@ my $standby = PostgreSQL::Test::Cluster->new('standby');
 $standby->init_from_backup($node, 'base', has_streaming => 1);
 $standby->start;
 is($standby->safe_psql('b', 'SELECT measure, reports FROM clinical.stat_processing; SELECT count(*) FROM clinical.stat_projects(); SELECT received FROM clinical.stat_intake; SELECT clinical.stat_reset()'), "waiting|0\nprocessing|0\n0\n\n", 'a standby has counted nothing');
+is($standby->safe_psql('b', q{SELECT count(*) FROM clinical.metric_samples() WHERE metric ~ '^clinical_(intake|queue|batches|worker)'; SELECT count(*) FROM clinical.metric_samples() WHERE metric ~ '^clinical_(report|audit|health)'}) =~ s/\n[1-9]\d*\z/\nsome/r, "0\nsome", 'nor does it say that it lacks workers');
 $standby->stop;
 $standby->start;
 is($standby->safe_psql('b', 'SELECT sum(reports) FROM clinical.stat_processing'), 0, 'and starts again');
