@@ -12,6 +12,12 @@ CREATE FUNCTION clinical.metric_samples(OUT metric text, OUT labels jsonb, OUT v
     LANGUAGE sql VOLATILE STRICT PARALLEL UNSAFE SECURITY DEFINER ROWS 200
     SET search_path = pg_catalog, pg_temp
     AS $$
+    WITH counted AS MATERIALIZED (
+        -- a code that looks like a name of what is no project, in any number of parentheses, is given one more
+        SELECT c.*, CASE WHEN c.kind <> 'project' THEN concat('(', c.kind, ')')
+                         WHEN c.project ~ '^\(+(other|unknown)\)$' THEN concat('(', c.project)
+                         ELSE c.project END AS label
+          FROM clinical.stat_projects() c)
     SELECT s.metric, s.labels, s.value::double precision
       FROM clinical.stat_intake i,
            LATERAL (VALUES
@@ -30,8 +36,8 @@ CREATE FUNCTION clinical.metric_samples(OUT metric text, OUT labels jsonb, OUT v
                ('clinical_batches_total', '{"outcome": "failed"}', i.batches_failed)) AS s (metric, labels, value)
      WHERE i.capacity IS NOT NULL
     UNION ALL
-    SELECT s.metric, jsonb_build_object('project', coalesce(p.project, concat('(', p.kind, ')')), s.label, s.word), s.number
-      FROM clinical.stat_intake_project p,
+    SELECT s.metric, jsonb_build_object('project', p.label, s.label, s.word), s.number
+      FROM counted p,
            LATERAL (VALUES ('clinical_reports_processed_total', 'outcome', 'accepted', p.accepted),
                            ('clinical_reports_processed_total', 'outcome', 'duplicate', p.duplicate),
                            ('clinical_reports_processed_total', 'outcome', 'conflict', p.conflict),
@@ -51,8 +57,8 @@ CREATE FUNCTION clinical.metric_samples(OUT metric text, OUT labels jsonb, OUT v
                     UNION ALL
                     SELECT concat('clinical_report_', w.measure, '_seconds_count'), '{}', h.count) AS s
     UNION ALL
-    SELECT s.metric, jsonb_build_object('project', coalesce(a.project, concat('(', a.kind, ')')), s.label, s.word), s.number
-      FROM clinical.stat_alert a,
+    SELECT s.metric, jsonb_build_object('project', a.label, s.label, s.word), s.number
+      FROM counted a,
            LATERAL (VALUES ('clinical_alerts_opened_total', 'severity', 'info', a.opened_info),
                            ('clinical_alerts_opened_total', 'severity', 'warning', a.opened_warning),
                            ('clinical_alerts_opened_total', 'severity', 'serious', a.opened_serious),
@@ -62,8 +68,8 @@ CREATE FUNCTION clinical.metric_samples(OUT metric text, OUT labels jsonb, OUT v
                            ('clinical_alerts_changed_total', 'change', 'retracted', a.retracted),
                            ('clinical_alerts_changed_total', 'change', 'escalated', a.escalated)) AS s (metric, label, word, number)
     UNION ALL
-    SELECT 'clinical_project_reports_total', jsonb_build_object('project', coalesce(r.project, concat('(', r.kind, ')')), 'outcome', s.outcome), s.number
-      FROM clinical.stat_report r,
+    SELECT 'clinical_project_reports_total', jsonb_build_object('project', r.label, 'outcome', s.outcome), s.number
+      FROM counted r,
            LATERAL (VALUES ('done', r.done), ('failed', r.failed), ('cancelled_request', r.cancelled_request),
                            ('cancelled_time_limit', r.cancelled_time_limit), ('cancelled_client_gone', r.cancelled_client_gone),
                            ('ended', r.ended)) AS s (outcome, number)
@@ -72,6 +78,12 @@ CREATE FUNCTION clinical.metric_samples(OUT metric text, OUT labels jsonb, OUT v
       FROM (SELECT count(*) FILTER (WHERE w.state = 'running') AS running,
                    max(w.restarts) AS restarts FROM clinical.stat_worker w) w,
            LATERAL (VALUES ('clinical_workers_running', w.running), ('clinical_worker_restarts_total', coalesce(w.restarts, 0))) AS s (metric, number)
+     WHERE NOT pg_is_in_recovery()
+    UNION ALL
+    SELECT s.metric, '{}', s.number
+      FROM clinical.stat_span p,
+           LATERAL (VALUES ('clinical_spans_waiting', p.waiting), ('clinical_spans_recorded_total', p.recorded),
+                           ('clinical_spans_lost_total', p.lost)) AS s (metric, number)
     UNION ALL
     SELECT 'clinical_audit_unsealed_seconds', '{}', coalesce(max(extract(epoch FROM clock_timestamp() - u.recorded_at)), 0)
       FROM (SELECT max(b.block_no) AS block_no FROM clinical.audit_block b) m
@@ -109,8 +121,11 @@ CREATE FUNCTION clinical.metrics_text() RETURNS text
         (17, 'clinical_alerts_opened_total', 'counter', 'Alerts opened, by project and severity.'),
         (18, 'clinical_alerts_changed_total', 'counter', 'What became of alerts, by project.'),
         (19, 'clinical_project_reports_total', 'counter', 'Reports of projects, by how they ended.'),
-        (20, 'clinical_audit_unsealed_seconds', 'gauge', 'Age of the oldest audit record that is not sealed.'),
-        (21, 'clinical_health_problems', 'gauge', 'Findings of clinical.health().')),
+        (20, 'clinical_spans_waiting', 'gauge', 'Spans of the database that wait to be taken.'),
+        (21, 'clinical_spans_recorded_total', 'counter', 'Spans recorded in all databases of the server.'),
+        (22, 'clinical_spans_lost_total', 'counter', 'Spans, of all databases, that nobody took in time.'),
+        (23, 'clinical_audit_unsealed_seconds', 'gauge', 'Age of the oldest audit record that is not sealed.'),
+        (24, 'clinical_health_problems', 'gauge', 'Findings of clinical.health().')),
     sample AS (
         SELECT regexp_replace(m.metric, '_seconds_(bucket|sum|count)$', '_seconds') AS name, m.position,
                concat(m.metric,

@@ -77,6 +77,7 @@ extern void clinical_log_init(void);
 extern bool clinical_logs_values(void);
 extern char *clinical_telling_settings(void);
 extern void clinical_log_facts(const char *message, const char *facts);
+extern void clinical_log_failed(MemoryContext context, uint32 holdoff);
 
 /* core_plan.c: statements that are prepared once a session */
 

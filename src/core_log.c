@@ -166,10 +166,24 @@ named(const char *kind, const char *name)
 }
 
 /*
+ * In PG_CATCH: a line could not be written.  Outside of a transaction, as after a
+ * commit, that is no error; what was before it is restored.
+ */
+void
+clinical_log_failed(MemoryContext context, uint32 holdoff)
+{
+	if (IsTransactionState())
+		PG_RE_THROW();
+	MemoryContextSwitchTo(context);
+	FlushErrorState();
+	/* the error has let go of all that held interrupts off */
+	InterruptHoldoffCount = holdoff;
+}
+
+/*
  * Write a line that goes through as it is.  Nothing else may get in between: no
  * callback that adds what its function works on, no cancel request, whose own line
- * would go through as well.  Outside of a transaction, as after a commit, a line
- * that cannot be written is no error.
+ * would go through as well.
  */
 static void
 log_as_is(int sqlerrcode, const char *message, const char *detail)
@@ -192,12 +206,7 @@ log_as_is(int sqlerrcode, const char *message, const char *detail)
 	{
 		in_hook = false;
 		error_context_stack = contexts;
-		if (IsTransactionState())
-			PG_RE_THROW();
-		MemoryContextSwitchTo(context);
-		FlushErrorState();
-		/* the error has let go of all that held interrupts off */
-		InterruptHoldoffCount = holdoff;
+		clinical_log_failed(context, holdoff);
 	}
 	PG_END_TRY();
 	in_hook = false;

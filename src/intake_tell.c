@@ -13,6 +13,8 @@
  */
 #include "postgres.h"
 
+#include "access/xact.h"
+#include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
 #include "utils/timestamp.h"
@@ -105,23 +107,36 @@ has_room(ClinicalBacklog *backlog, int quota)
 	return places_taken(backlog, quota) * 10 < (uint64) limit * 9;
 }
 
-/* Tell what is the matter, and leave the state that it has then, also if that fails. */
+/* Leave the state that it has from now on. */
+static void
+leave_state(ClinicalFull *full, uint32 state)
+{
+	pg_write_barrier();
+	pg_atomic_write_u32(&full->state, state);
+}
+
+/*
+ * Tell what is the matter, and leave the state that it has then, also if that fails:
+ * after a commit that is no error.
+ */
 static pg_noinline void
 tell_and_leave(ClinicalFull *full, uint32 state, ClinicalLogEvent event, const char *facts)
 {
+	MemoryContext context = CurrentMemoryContext;
+	uint32		holdoff = InterruptHoldoffCount;
+
 	PG_TRY();
 	{
 		clinical_event(event, "%s%s", full->project, facts);
 	}
 	PG_CATCH();
 	{
-		pg_write_barrier();
-		pg_atomic_write_u32(&full->state, state);
-		PG_RE_THROW();
+		if (IsTransactionState())
+			leave_state(full, state);
+		clinical_log_failed(context, holdoff);
 	}
 	PG_END_TRY();
-	pg_write_barrier();
-	pg_atomic_write_u32(&full->state, state);
+	leave_state(full, state);
 }
 
 /*

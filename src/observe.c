@@ -221,14 +221,21 @@ take_over(void)
 	return taken;
 }
 
-/* This database's entry; NULL: there is none, and nothing is counted. */
+/*
+ * This database's entry; NULL: there is none, and nothing is counted.  Where there
+ * is none a statement looks for one once: not for each number, nor again where it
+ * fails, when catalogs are not to be read any more.
+ */
 ClinicalEntry *
 clinical_entry(void)
 {
 	static ClinicalEntry *entry = NULL;
+	static TimestampTz in_vain = 0;
 
 	if (likely(entry != NULL) || shared == NULL || !OidIsValid(MyDatabaseId))
 		return entry;
+	if (in_vain == GetCurrentStatementStartTimestamp())
+		return NULL;
 	LWLockAcquire(clinical_entries_lock, LW_EXCLUSIVE);
 	entry = find_entry(MyDatabaseId);
 	if (entry == NULL)
@@ -239,7 +246,10 @@ clinical_entry(void)
 	}
 	LWLockRelease(clinical_entries_lock);
 	if (entry == NULL && IsTransactionState())
+	{
 		entry = take_over();
+		in_vain = GetCurrentStatementStartTimestamp();
+	}
 	return entry;
 }
 

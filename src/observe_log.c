@@ -283,6 +283,7 @@ write_line(ClinicalLogEvent event, const char *facts)
 {
 	uint64		left_out = pg_atomic_exchange_u64(&rates[event].left_out, 0);
 
+	CLINICAL_FAULT("event_written");
 	if (left_out > 0)
 		facts = psprintf("%s left_out=" UINT64_FORMAT, facts, left_out);
 	clinical_log_facts(psprintf("CLINICAL-%s %s", events[event].code, events[event].words), facts);
@@ -441,9 +442,9 @@ savepoint_ends(SubXactEvent event, SubTransactionId mine, SubTransactionId paren
 	free_level(level);
 }
 
-/* Tell all that waited. */
+/* Tell the lines that waited. */
 static void
-tell_all(const Level *level)
+tell_lines(const Level *level)
 {
 	ListCell   *cell;
 
@@ -456,6 +457,24 @@ tell_all(const Level *level)
 		else
 			leave_out(line->event, 1);
 	}
+}
+
+/* Tell all that waited.  After the commit an error would be the end of the server: what cannot be told is lost. */
+static void
+tell_all(const Level *level)
+{
+	MemoryContext context = CurrentMemoryContext;
+	uint32		holdoff = InterruptHoldoffCount;
+
+	PG_TRY();
+	{
+		tell_lines(level);
+	}
+	PG_CATCH();
+	{
+		clinical_log_failed(context, holdoff);
+	}
+	PG_END_TRY();
 	for (int event = 0; event < CLINICAL_NEVENTS; event++)
 		leave_out((ClinicalLogEvent) event, level->left_out[event]);
 }

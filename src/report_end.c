@@ -163,8 +163,9 @@ clinical_report_begin(const ClinicalReportScope *scope, const ClinicalReportOrde
 	strlcpy(note.project, scope->project_code, sizeof(note.project));
 	strlcpy(note.role, order->role, sizeof(note.role));
 	strlcpy(note.trace, clinical_event_trace(PointerGetDatum(order->trace_parent)), sizeof(note.trace));
-	/* where its end will be counted is found now */
+	/* where its end will be counted, and the name of the database, are found now */
 	(void) clinical_counted(CLINICAL_COUNT_REPORT_DONE);
+	clinical_event_know_database();
 	note.began_at = GetCurrentTimestamp();
 	note.under_way = true;
 }

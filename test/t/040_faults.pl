@@ -89,7 +89,7 @@ my %reach = (
 	instrument_compiled => q{SELECT clinical.report_is_valid('used', '{"a": 1}')});
 # in the workers, where a trail begins its next generation, and where reports are processed, whose errors
 # are no errors of the caller
-my %elsewhere = map { $_ => 1 } qw(stage_put stage_find drain_marked drain_taken drain_judged drain_stored drain_observed drain_monitored rule_compiled rule_evaluated alerts_end worker_begun worker_commit worker_committed seal_done audit_generation report_claimed report_computed
+my %elsewhere = map { $_ => 1 } qw(stage_put stage_find drain_marked drain_taken drain_judged drain_stored drain_observed drain_monitored rule_compiled rule_evaluated alerts_end worker_begun worker_commit worker_committed seal_done audit_generation report_claimed report_computed event_written
   further_start further_attached);
 my %points = map { $_ => 1 } map { slurp_file($_) =~ /CLINICAL_FAULT\("(\w+)"\)/g } glob 'src/*.c';
 is(join(' ', sort keys %points), join(' ', sort keys %reach, keys %elsewhere), 'every point is known');
@@ -167,6 +167,31 @@ for my $point (qw(stage_put stage_find drain_taken))
 	is($node->safe_psql('postgres', "SELECT clinical.process_reports(); $balance"), sprintf("3\n%d|0|0", $accepted += 3), "$point: it goes on");
 }
 sound('after processing');
+
+# After the commit nothing may fail: a line of the log that cannot be written is lost, and nothing else; nor does
+# the session mind.
+my $lines = -s $node->logfile;
+my $lost = q{SET clinical.fault = 'event_written:error'; SELECT clinical.process_reports(); SET clinical.fault = ''};
+my $whole = 'SET statement_timeout = 100; SELECT pg_sleep(600)';
+$node->safe_psql('postgres', q{SELECT clinical.submit_report('nobody', '{"a": 1}')});
+my ($status, $told, $error) = $node->psql('postgres', "$lost; SELECT count(*) FROM clinical.quarantine; $whole");
+is($told, "1\n1", 'a report in quarantine, whose line cannot be written');
+like($error, qr/^psql:[^\n]*canceling statement due to statement timeout\s*\z/, 'which is all, and the session can be cancelled');
+# the queue is full, and has room again
+$node->safe_psql('postgres', q{ALTER SYSTEM SET clinical.queue_capacity = 1});
+$node->safe_psql('postgres', q{SELECT pg_reload_conf()});
+soon(q{SELECT current_setting('clinical.queue_capacity') = '1'});
+my $two = q{SELECT string_agg((clinical.submit_report('P40', '{"a": 1}')).outcome, ' ') FROM generate_series(1, 2)};
+is($node->safe_psql('postgres', $two), 'queued busy', 'a queue that is full');
+($status, $told, $error) = $node->psql('postgres', "$lost; $whole");
+is($told, 1, 'has room again, which cannot be told');
+like($error, qr/^psql:[^\n]*canceling statement due to statement timeout\s*\z/, 'which is all');
+is($node->safe_psql('postgres', "$two; SELECT clinical.process_reports()"), "queued busy\n1", 'and full, and has room again');
+my $rest = slurp_file($node->logfile, $lines);
+is(join(' ', $rest =~ /(CLINICAL-\w+|PANIC)/g), 'CLINICAL-I03 CLINICAL-I03 CLINICAL-I04', 'what could be written is told');
+$node->safe_psql('postgres', q{ALTER SYSTEM RESET clinical.queue_capacity});
+$node->safe_psql('postgres', q{SELECT pg_reload_conf()});
+sound('after lines that could not be written');
 
 # The first record of a trail that goes on elsewhere.
 $node->safe_psql('postgres', 'CREATE DATABASE other TEMPLATE postgres');

@@ -5,6 +5,7 @@ use strict;
 use warnings;
 use FindBin;
 use lib "$FindBin::RealBin/../perl";
+use IntakeSession;
 use IPC::Run ();
 use JSON::PP qw(decode_json);
 use PostgreSQL::Test::Cluster;
@@ -12,8 +13,6 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 use Time::HiRes qw(time);
 
-# Codes that other tests see: those of project reports.
-my %elsewhere = map { $_ => 1 } qw(R01 R02);
 my ($canary, $reading) = ('CANARY7e1c', 739125173);
 my $trace = '4bf92f3577b34da6a3ce929d0e0e4736';
 my $parent = "00-$trace-00f067aa0ba902b7-01";
@@ -264,20 +263,44 @@ is(scalar(events_with('I02', 1, submission_id => '00000000-0000-4000-8000-000000
 is(total('I02'), $before + 2, 'and off in between');
 unlike($error, qr/CLINICAL-/, 'clients get none of it');
 
+# R02: reports that fail, since somebody has locked what they read; R01: jobs that are cancelled before they begin
+my $holder = session($node, 'postgres');
+answers($holder, 'BEGIN; LOCK TABLE clinical.monitor_rule_version IN ACCESS EXCLUSIVE MODE');
+my $making = "clinical.generate_report('$project', '[2026-01-01,2026-07-01)')";
+$node->safe_psql('postgres', qq{
+DO \$\$ BEGIN
+    PERFORM set_config('lock_timeout', '1ms', true);
+    FOR i IN 1 .. 25 LOOP
+        BEGIN
+            PERFORM $making;
+        EXCEPTION WHEN lock_not_available THEN NULL;
+        END;
+    END LOOP;
+END \$\$});
+end_session($holder);
+$node->safe_psql('postgres', "SELECT clinical.cancel_report(clinical.request_report('$project', '[2026-01-01,2026-07-01)')); " x 25);
+my ($gone) = events_with('R02', 1);
+is_deeply([ map { $gone->{facts}{$_} } qw(database project sqlstate way phase) ], [ 'postgres', $project, '55P03', 'direct', 'counting' ], 'a report that failed');
+($gone) = events_with('R01', 1);
+is(join(' ', sort keys %{ $gone->{facts} }), 'cause database project report_id way', 'and one that was cancelled');
+is_deeply([ @{ $gone->{facts} }{qw(database project cause way)} ], [ 'postgres', $project, 'cancel_request', 'job' ], 'whose, and how');
+is($node->safe_psql('postgres', "SELECT failed || ' ' || cancelled_request FROM clinical.stat_report WHERE kind = 'project'"), '25 25', 'they are counted');
+
 # many: ten lines a minute, and the others are counted
 $before = total('I02');
 submit("$canary-many", qq({"a": $reading, "t": "$canary"}), 500);
 workers('start');
 drained();
-my $told = 0;
+my $told = '';
+my $all_told = join ' ', $before + 500, 25, 25;
 for (1 .. 300)
 {
-	last if ($told = total('I02')) >= $before + 500;
+	last if ($told = join ' ', map { total($_) } qw(I02 R01 R02)) eq $all_told;
 	# a worker that is woken looks whether the minute is over
 	submit("$canary-8", '{"a": 1}', 1);
 	select undef, undef, undef, 0.5;
 }
-is($told, $before + 500, '500 reports in quarantine: lines and those left out add up');
+is($told, $all_told, '500 reports in quarantine, and 50 that were not made: lines and those left out add up');
 # the first second of a minute may have the end of the one before
 my %lines;
 $lines{"$_->{code} " . substr($_->{line}{timestamp}, 0, 16)}++ for grep { $_->{line}{timestamp} !~ /^.{17}00/ } events();
@@ -291,7 +314,7 @@ my ($section) = slurp_file('doc/observe.md') =~ /^## Log lines\n(.*?)(?=^## |\z)
 my %documented = map { $_ => 1 } $section =~ /^\| `([A-Z]\d\d)` \|/mg;
 is_deeply([ sort keys %documented ], [ sort keys %source ], 'the document lists the codes, and no others');
 my %seen = map { $_->{code} => $_->{words} } events();
-is_deeply([ sort grep { !$elsewhere{$_} } keys %source ], [ sort grep { !$elsewhere{$_} } keys %seen ], 'each of them was seen');
+is_deeply([ sort keys %source ], [ sort keys %seen ], 'each of them was seen');
 is_deeply([ grep { $seen{$_} ne $source{$_} } sort keys %seen ], [], 'in the same words');
 is(scalar(grep { !%{ $_->{facts} } } events()), 0, 'all facts could be read');
 my %reasons = map { $_ => 1 } slurp_file('src/worker_main.c') =~ /^end_reason\(int code\)\n(.*?)^\}/ms ? $1 =~ /"(\w+)"/g : ();

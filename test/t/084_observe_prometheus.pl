@@ -26,11 +26,14 @@ $node->start;
 $node->safe_psql('postgres', q{
 CREATE EXTENSION clinical;
 SELECT clinical.create_center('Center', 'S-1', 'UTC');
-SELECT clinical.create_project_with_centers('Project', '{1}', 'P-1', 'UTC'), clinical.create_project_with_centers('Quote', '{1}', 'P"\2', 'UTC');
+SELECT clinical.create_project_with_centers('Project', '{1}', 'P-1', 'UTC'), clinical.create_project_with_centers('Quote', '{1}', 'P"\2', 'UTC'),
+       clinical.create_project_with_centers('Named as what is no project', '{1}', '(unknown)', 'UTC'), clinical.create_project_with_centers('And so', '{1}', '((unknown)', 'UTC');
 SELECT clinical.create_instrument('{"code": "diary", "version": "1", "items": [{"code": "n", "type": "integer"}]}');
-SELECT clinical.use_instrument(p, 'diary', true) FROM unnest('{P-1,"P\"\\\\2"}'::text[]) p;
+SELECT clinical.use_instrument(p, 'diary', true) FROM unnest('{P-1,"P\"\\\\2",(unknown),((unknown)}'::text[]) p;
 SELECT clinical.enroll_patient('CANARY1', 'CANARYNAME', '1950-01-01', 'P-1', 1, effective_on => '2026-01-10'),
-       clinical.enroll_patient('CANARY2', 'CANARYNAME', '1950-01-01', 'P"\2', 1, effective_on => '2026-01-10');
+       clinical.enroll_patient('CANARY2', 'CANARYNAME', '1950-01-01', 'P"\2', 1, effective_on => '2026-01-10'),
+       clinical.enroll_patient('CANARY3', 'CANARYNAME', '1950-01-01', '(unknown)', 1, effective_on => '2026-01-10'),
+       clinical.enroll_patient('CANARY4', 'CANARYNAME', '1950-01-01', '((unknown)', 1, effective_on => '2026-01-10');
 SELECT clinical.create_rule('{"code": "HIGH", "project": "P-1", "kind": "threshold", "severity": "serious", "items": [{"item": "n", "range": "[0,10]"}]}');
 CREATE ROLE metrics LOGIN IN ROLE pg_monitor});
 
@@ -44,6 +47,11 @@ sub report
 report('CANARY1', 1 .. 12);
 report('CANARY2', 3, 2.5);
 report('CANARY9', 1);
+report('CANARY3', 1 .. 3);
+report('CANARY4', 1 .. 4);
+# of a trace
+$node->safe_psql('postgres', q{SELECT outcome FROM clinical.submit_report('CANARY9', '{"n": 2}', trace_parent => '00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01')});
+drained($node, 'postgres', 'a report of a trace');
 $node->safe_psql('postgres', q{SELECT clinical.generate_report('P-1', '[2026-01-01,2026-04-01)', '{"sections": ["status"]}')});
 
 # metrics_text(), as a role that may do nothing else.
@@ -54,6 +62,12 @@ is($told, '', 'and it has nothing to say');
 unlike($text, qr/CANARY/, 'no patient');
 like($text, qr/^clinical_reports_processed_total\{outcome="accepted",project="P-1"\} 12$/m, 'counted by project') or diag $text;
 like($text, qr/^clinical_reports_processed_total\{outcome="quarantined",project="P\\"\\\\2"\} 1$/m, 'a code with a quotation mark and a backslash');
+like($text, qr/^clinical_reports_processed_total\{outcome="$_->[0]",project="$_->[1]"\} $_->[2]$/m, "$_->[1] is not taken for another") for [ 'quarantined', '\(unknown\)', 2 ], [ 'accepted', '\(unknown\)', 0 ], [ 'accepted', '\(\(unknown\)', 3 ], [ 'accepted', '\(\(\(unknown\)', 4 ];
+my @names = map { /^(clinical_\S+(?:\{.*\})?) \S+$/ ? $1 : () } split /\n/, $text;
+my %times;
+$times{$_}++ for @names;
+is(join(' ', grep { $times{$_} > 1 } sort keys %times), '', 'no series comes twice');
+like($text, qr/^clinical_spans_waiting 3\n.*^clinical_spans_recorded_total 3\n.*^clinical_spans_lost_total 0$/ms, 'spans');
 like($text, qr/^clinical_alerts_opened_total\{project="P-1",severity="serious"\} 1$/m, 'alerts');
 like($text, qr/^clinical_project_reports_total\{outcome="done",project="P-1"\} 1$/m, 'reports');
 my ($code) = $node->psql('postgres', 'SELECT count(*) FROM clinical.patient', extra_params => [ '-U', 'metrics' ]);
@@ -130,8 +144,8 @@ my $accepted = 'clinical_reports_processed_total{project="P-1",outcome="accepted
 is(value_becomes($accepted, 12), 12, 'Prometheus has them');
 report('CANARY1', 1 .. 3);
 is(value_becomes($accepted, 15), 15, 'and what comes later');
-is(value_becomes('clinical_report_waiting_seconds_count', 18), 18, 'a histogram');
-is(value_becomes('clinical_report_waiting_seconds_bucket{le="+Inf"}', 18), 18, 'and its buckets');
+is(value_becomes('clinical_report_waiting_seconds_count', 26), 26, 'a histogram');
+is(value_becomes('clinical_report_waiting_seconds_bucket{le="+Inf"}', 26), 26, 'and its buckets');
 
 # The queue fills up, and the alert of it is pending.
 $node->safe_psql('postgres', q{SELECT clinical.stop_workers()});
@@ -176,6 +190,7 @@ fires('ClinicalOldestReportWaits', 10, 1, 'clinical_queue_oldest_seconds' => '40
 fires('ClinicalOldestReportWaits', 10, 0, 'clinical_queue_oldest_seconds' => '200x20');
 fires('ClinicalQuarantineRate', 50, 1, 'clinical_reports_processed_total{project="P",outcome="quarantined"}' => '0+10x60', 'clinical_reports_processed_total{project="P",outcome="accepted"}' => '0+90x60');
 fires('ClinicalQuarantineRate', 50, 0, 'clinical_reports_processed_total{project="P",outcome="quarantined"}' => '0+1x60', 'clinical_reports_processed_total{project="P",outcome="accepted"}' => '0+90x60');
+fires('ClinicalQuarantineRate', 30, 0, 'clinical_reports_processed_total{project="(unknown)",outcome="quarantined"}' => '0x5 2x60');
 fires('ClinicalNoWorker', 5, 1, 'clinical_workers_running' => '0x20');
 fires('ClinicalNoWorker', 5, 0, 'clinical_workers_running' => '1x20');
 fires('ClinicalWorkerRestarts', 15, 1, 'clinical_worker_restarts_total' => '0+1x20');
