@@ -242,7 +242,6 @@ for my $path (sort keys %{ $document->{paths} })
 	}
 }
 # this route has no row until the gateway has server-sent events
-delete $says{'GET /api/v1/alerts/stream'} unless $has{'GET /api/v1/alerts/stream'};
 is_deeply(\%says, \%has, 'each route is in it, with its method and parameters, and no other');
 for my $operation (map { values %$_ } values %{ $document->{paths} })
 {
