@@ -29,8 +29,8 @@ sub problems
 sub told
 {
 	my ($pattern, $name) = @_;
-	my $rows;
-	for (1 .. 300)
+	my ($rows, $end) = ('', time + 60);
+	while (time < $end)
 	{
 		$rows = problems();
 		last if $rows =~ /\Af\|$pattern\.\z/;
