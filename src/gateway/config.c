@@ -186,6 +186,24 @@ read_file(const char *path)
 	(void) fclose(file);
 }
 
+/* All of a file that a setting names, with a null character after it; NULL: it cannot be read, is empty, or has most bytes. */
+char *
+config_read_file(const char *path, size_t most, size_t *length)
+{
+	FILE	   *file = fopen(path, "rb");
+	char	   *text = calloc(1, most + 1);
+
+	*length = file != NULL && text != NULL ? fread(text, 1, most, file) : 0;
+	if (*length == 0 || *length == most || ferror(file))
+	{
+		free(text);
+		text = NULL;
+	}
+	if (file != NULL)
+		(void) fclose(file);
+	return text;
+}
+
 /* Take what the environment has: CLINICAL_GATEWAY_ and a name in capitals. */
 static void
 read_environment(void)

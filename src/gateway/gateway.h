@@ -105,6 +105,14 @@ typedef enum RouteKind
 	ROUTE_OPENAPI
 } RouteKind;
 
+/* What a route has to do with the streams of alerts */
+typedef enum RouteAlerts
+{
+	ALERTS_NONE,
+	ALERTS_STREAMED,			/* its answer goes on: see stream.c */
+	ALERTS_CHANGED				/* listeners are not told of what it does: the streams look */
+} RouteAlerts;
+
 /*
  * A route.  Arguments of its function: "/N" is the Nth variable segment,
  * "?name" a parameter, "body" the body, everything else a header.
@@ -116,7 +124,7 @@ typedef struct Route
 	RouteKind	kind;
 	const char *function;
 	const char *arguments[MAX_ARGUMENTS];
-	bool		stream;			/* its answer goes on: see stream.c */
+	RouteAlerts alerts;
 } Route;
 
 typedef struct Request Request;
@@ -178,6 +186,17 @@ struct Request
 	const char *ended;			/* why its stream ended */
 };
 
+/* connect.c */
+
+/* Seconds in which a connection has to be made */
+#define CONNECT_TIMEOUT 10.0
+
+extern PGconn *connect_start(const char *database);
+extern bool connect_watch(PGconn *pg, int *fd, uint32_t *events, uint32_t wanted, Source *source);
+extern bool connect_is_superuser(const PGconn *pg);
+extern bool connect_tells(int failures);
+extern double connect_again_at(int failures);
+
 /* main.c */
 extern double now(void);
 extern bool watch(int fd, uint32_t events, Source *source);
@@ -187,10 +206,16 @@ extern bool stopping(void);
 
 /* config.c */
 extern void config_read(int argc, char **argv);
+extern char *config_read_file(const char *path, size_t most, size_t *length);
 
 /* log.c */
+
+/* Methods that are known, and the name of all others, by number */
+#define NMETHODS 8
+extern const char *const log_methods[NMETHODS];
+
 extern void log_event(const char *level, const char *event, const char *format,...) __attribute__((format(printf, 3, 4)));
-extern const char *log_method(const Request *request);
+extern size_t log_method(const Request *request);
 extern unsigned int log_status(const Request *request);
 extern void log_request(const Request *request);
 extern void log_flush(void);

@@ -324,7 +324,7 @@ serve(Request *request)
 		openapi_answer(request);
 	else if (request->route->kind == ROUTE_METRICS)
 		metrics_serve(request);
-	else if (request->route->stream)
+	else if (request->route->alerts == ALERTS_STREAMED)
 		stream_join(request);
 	else
 		pool_take(request);
@@ -557,24 +557,6 @@ open_socket(int *port)
 	return fd;
 }
 
-/* All of a file, or NULL: it cannot be read, is empty or too large. */
-static char *
-read_all(const char *path)
-{
-	FILE	   *file = fopen(path, "r");
-	char	   *text = calloc(1, MAX_FILE_BYTES + 1);
-	size_t		length = file != NULL && text != NULL ? fread(text, 1, MAX_FILE_BYTES, file) : 0;
-
-	if (length == 0 || length == MAX_FILE_BYTES)
-	{
-		free(text);
-		text = NULL;
-	}
-	if (file != NULL)
-		(void) fclose(file);
-	return text;
-}
-
 /* Start to listen; the port, or -1. */
 int
 http_start(void)
@@ -591,9 +573,11 @@ http_start(void)
 		return -1;
 	if (*config.tls_certificate != '\0')
 	{
+		size_t		length;
+
 		flags |= MHD_USE_TLS;
-		tls[0] = (struct MHD_OptionItem) {MHD_OPTION_HTTPS_MEM_CERT, 0, read_all(config.tls_certificate)};
-		tls[1] = (struct MHD_OptionItem) {MHD_OPTION_HTTPS_MEM_KEY, 0, read_all(config.tls_key)};
+		tls[0] = (struct MHD_OptionItem) {MHD_OPTION_HTTPS_MEM_CERT, 0, config_read_file(config.tls_certificate, MAX_FILE_BYTES, &length)};
+		tls[1] = (struct MHD_OptionItem) {MHD_OPTION_HTTPS_MEM_KEY, 0, config_read_file(config.tls_key, MAX_FILE_BYTES, &length)};
 		/* GnuTLS itself would take 1.0 */
 		tls[2] = (struct MHD_OptionItem) {MHD_OPTION_HTTPS_PRIORITIES, 0, tls_versions};
 		tls[3] = (struct MHD_OptionItem) {MHD_OPTION_END, 0, NULL};

@@ -327,20 +327,13 @@ static const char *
 read_keys(void)
 {
 	bool		is_set = *config.jwt_jwks_file != '\0';
-	FILE	   *file = fopen(is_set ? config.jwt_jwks_file : config.jwt_key_file, "rb");
-	char	   *text = malloc(MAX_FILE_BYTES);
+	size_t		length;
+	char	   *text = config_read_file(is_set ? config.jwt_jwks_file : config.jwt_key_file, MAX_FILE_BYTES, &length);
 	Keys	   *keys = calloc(1, sizeof(Keys));
 	const char *wrong = "cannot be read, is empty or too large";
-	size_t		length = 0;
 
-	if (file != NULL && text != NULL && keys != NULL)
-	{
-		length = fread(text, 1, MAX_FILE_BYTES, file);
-		if (!ferror(file) && length > 0 && length < MAX_FILE_BYTES)
-			wrong = is_set ? read_set(text, length, keys) : read_one(text, length, keys);
-	}
-	if (file != NULL)
-		(void) fclose(file);
+	if (text != NULL && keys != NULL)
+		wrong = is_set ? read_set(text, length, keys) : read_one(text, length, keys);
 	if (text != NULL)
 		OPENSSL_cleanse(text, length);
 	free(text);

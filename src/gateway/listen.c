@@ -13,11 +13,6 @@
 
 #include "gateway.h"
 
-/* Seconds: to be listening in; the first and the longest wait after a failure */
-#define CONNECT_TIMEOUT 10.0
-#define FIRST_WAIT 0.1
-#define LONGEST_WAIT 5.0
-
 typedef enum ListenerState
 {
 	IS_DOWN,
@@ -36,35 +31,23 @@ static uint32_t waits_for;
 static double since;			/* connecting since, or down until */
 static int	failures;			/* in a row */
 
-/* Wait for other events of the socket, which may be another one by now. */
+/* Wait for other events of the socket. */
 static bool
 set_events(uint32_t events)
 {
-	int			socket = PQsocket(pg);
-	bool		same = socket == fd && waits_for != 0;
-
-	if (socket < 0 || !(same ? rewatch(socket, events, &source) : watch(socket, events, &source)))
-		return false;
-	fd = socket;
-	waits_for = events;
-	return true;
+	return connect_watch(pg, &fd, &waits_for, events, &source);
 }
 
 /* Close the connection, say why, but not each time, and wait before it is made again. */
 static void
 bring_down(const char *why)
 {
-	double		wait = FIRST_WAIT;
-
-	if (failures < 3 || failures % 100 == 0)
+	if (connect_tells(failures))
 		log_event("error", "listen", "%s", why);
 	if (fd >= 0)
 		unwatch(fd);
 	PQfinish(pg);
-	for (int i = 0; i < failures && wait < LONGEST_WAIT; i++)
-		wait *= 2;
-	failures++;
-	since = now() + (wait > LONGEST_WAIT ? LONGEST_WAIT : wait) * (0.5 + 0.5 * (double) (random() % 1000) / 1000);
+	since = connect_again_at(failures++);
 	state = IS_DOWN;
 	pg = NULL;
 	fd = -1;
@@ -75,23 +58,18 @@ bring_down(const char *why)
 static void
 connect_begin(void)
 {
-	static const char *const keywords[] = {"fallback_application_name", "dbname", "client_encoding", NULL};
-	const char *values[] = {"clinical-gateway", *config.listen_database != '\0' ? config.listen_database : config.database, "UTF8", NULL};
-
 	state = IS_CONNECTING;
 	since = now();
-	pg = PQconnectStartParams(keywords, values, 1);
+	pg = connect_start(*config.listen_database != '\0' ? config.listen_database : config.database);
 	if (pg == NULL || PQstatus(pg) == CONNECTION_BAD || !set_events(EPOLLOUT))
 		bring_down("the connection to listen on cannot be made");
 }
 
-/* It is connected: listen.  As the pool, it does not go on as a role that could do anything. */
+/* It is connected: listen. */
 static void
 connected(void)
 {
-	const char *superuser = PQparameterStatus(pg, "is_superuser");
-
-	if (superuser != NULL && strcmp(superuser, "on") == 0)
+	if (connect_is_superuser(pg))
 		bring_down("the role of the gateway must not be a superuser");
 	else if (PQsetnonblocking(pg, 1) != 0 || PQsendQuery(pg, "LISTEN clinical_alert") != 1 || PQflush(pg) < 0 || !set_events(EPOLLIN))
 		bring_down("the connection to listen on was lost");

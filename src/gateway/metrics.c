@@ -17,8 +17,6 @@
 
 #include "pool.h"
 
-static const char *const methods[] = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "other"};
-
 /* The last one is for all others */
 static const unsigned int statuses[] = {200, 201, 202, 207, 400, 401, 403, 404, 405, 408, 409, 410, 413, 422, 499, 500, 501, 503, 504, 0};
 
@@ -33,7 +31,7 @@ typedef struct Histogram
 } Histogram;
 
 /* The last route is that of requests that have none */
-static uint64_t requests[MAX_ROUTES + 1][lengthof(methods)][lengthof(statuses)];
+static uint64_t requests[MAX_ROUTES + 1][NMETHODS][lengthof(statuses)];
 static Histogram histograms[MAX_ROUTES];
 static time_t started;
 static bool extension_failed;
@@ -50,18 +48,14 @@ void
 metrics_count(const Request *request)
 {
 	int			route = request->route ? (int) (request->route - routes) : nroutes;
-	const char *name = log_method(request);
 	unsigned int status = log_status(request);
-	size_t		method = 0;
 	size_t		place = 0;
 	double		seconds = now() - request->begun;
 	size_t		bucket = 0;
 
-	while (method < lengthof(methods) - 1 && strcmp(methods[method], name) != 0)
-		method++;
 	while (place < lengthof(statuses) - 1 && statuses[place] != status)
 		place++;
-	requests[route][method][place]++;
+	requests[route][log_method(request)][place]++;
 	if (route == nroutes)
 		return;
 	while (bucket < lengthof(bounds) && seconds > bounds[bucket])
@@ -99,7 +93,7 @@ put_requests(FILE *out)
 	put_family(out, "requests_total", "counter", "Requests that are over, by method, route and status (499: the client had gone).");
 	for (int i = 0; i <= nroutes; i++)
 	{
-		for (size_t j = 0; j < lengthof(methods); j++)
+		for (size_t j = 0; j < NMETHODS; j++)
 		{
 			for (size_t k = 0; k < lengthof(statuses); k++)
 			{
@@ -109,7 +103,7 @@ put_requests(FILE *out)
 					continue;
 				if (statuses[k] != 0)
 					(void) snprintf(status, sizeof(status), "%u", statuses[k]);
-				(void) fprintf(out, "clinical_gateway_requests_total{method=\"%s\",route=\"%s\",status=\"%s\"} %llu\n", methods[j],
+				(void) fprintf(out, "clinical_gateway_requests_total{method=\"%s\",route=\"%s\",status=\"%s\"} %llu\n", log_methods[j],
 							   i < nroutes ? routes[i].path : "none", status, (unsigned long long) requests[i][j][k]);
 			}
 		}

@@ -17,9 +17,6 @@
 #include "pool.h"
 
 /* Seconds: to connect in; the first and the longest wait after a failure; until a cancel request is sent again */
-#define CONNECT_TIMEOUT 10.0
-#define FIRST_WAIT 0.1
-#define LONGEST_WAIT 5.0
 #define CANCEL_AGAIN 0.1
 
 typedef struct Queue
@@ -86,42 +83,24 @@ take_out(Queue *from, const Request *request)
 	}
 }
 
-/* Wait for other events of a connection's socket.  It may be another one by now. */
+/* Wait for other events of a connection's socket. */
 bool
 pool_set_events(Connection *connection, uint32_t events)
 {
-	int			fd = PQsocket(connection->pg);
-
-	if (fd == connection->fd && events == connection->events)
-		return true;
-	if (fd != connection->fd || connection->events == 0)
-	{
-		if (fd < 0 || !watch(fd, events, &connection->source))
-			return false;
-	}
-	else if (!rewatch(fd, events, &connection->source))
-		return false;
-	connection->fd = fd;
-	connection->events = events;
-	return true;
+	return connect_watch(connection->pg, &connection->fd, &connection->events, events, &connection->source);
 }
 
 /* Close a connection, and wait before it is made again. */
 static void
 bring_down(Connection *connection)
 {
-	double		wait = FIRST_WAIT;
-
 	if (connection->state == IS_IDLE || connection->state == IS_BUSY)
 		up--;
 	if (connection->fd >= 0)
 		unwatch(connection->fd);
 	PQclear(connection->result);
 	PQfinish(connection->pg);
-	for (int i = 0; i < connection->failures && wait < LONGEST_WAIT; i++)
-		wait *= 2;
-	connection->failures++;
-	connection->since = now() + (wait > LONGEST_WAIT ? LONGEST_WAIT : wait) * (0.5 + 0.5 * (double) (random() % 1000) / 1000);
+	connection->since = connect_again_at(connection->failures++);
 	connection->state = IS_DOWN;
 	connection->pg = NULL;
 	connection->result = NULL;
@@ -143,12 +122,9 @@ ignore_notice(void *arg, const PGresult *result)
 static void
 connect_begin(Connection *connection)
 {
-	static const char *const keywords[] = {"fallback_application_name", "dbname", "client_encoding", NULL};
-	const char *values[] = {"clinical-gateway", config.database, "UTF8", NULL};
-
 	connection->state = IS_CONNECTING;
 	connection->since = now();
-	connection->pg = PQconnectStartParams(keywords, values, 1);
+	connection->pg = connect_start(config.database);
 	if (connection->pg == NULL || PQstatus(connection->pg) == CONNECTION_BAD || !pool_set_events(connection, EPOLLOUT))
 		bring_down(connection);
 }
@@ -157,7 +133,7 @@ connect_begin(Connection *connection)
 static void
 log_failure(const Connection *connection, const char *why)
 {
-	if (connection->failures < 3 || connection->failures % 100 == 0)
+	if (connect_tells(connection->failures))
 		log_event("error", "connection", "%s", why);
 }
 
@@ -182,16 +158,11 @@ serve_next(Connection *connection)
 	call_begin(connection);
 }
 
-/*
- * A connection is made.  A role that could do anything is not one to be lent to
- * whoever has a token.
- */
+/* A connection is made. */
 static void
 connected(Connection *connection)
 {
-	const char *superuser = PQparameterStatus(connection->pg, "is_superuser");
-
-	if (superuser != NULL && strcmp(superuser, "on") == 0)
+	if (connect_is_superuser(connection->pg))
 	{
 		log_failure(connection, "the role of the gateway must not be a superuser");
 		bring_down(connection);
@@ -276,8 +247,7 @@ answer_call(Connection *connection)
 	{
 		answer_result(request, connection->result);
 		connection->result = NULL;
-		/* what listeners are not told of */
-		if (strcmp(request->route->function, "http_acknowledge_alert") == 0)
+		if (request->route->alerts == ALERTS_CHANGED)
 			stream_look();
 	}
 	http_answered(request);
@@ -386,10 +356,8 @@ pool_take(Request *request)
 	if (request->status != 0)
 	{
 		/* metrics are given all the same */
-		if (request->route->kind != ROUTE_METRICS && up == 0)
-			counted.no_connection++;
-		else if (request->route->kind != ROUTE_METRICS)
-			counted.queue_full++;
+		if (request->route->kind != ROUTE_METRICS)
+			(*(up == 0 ? &counted.no_connection : &counted.queue_full))++;
 		request->state = REQUEST_ANSWERED;
 		return;
 	}
