@@ -9,19 +9,17 @@
 set -eu
 top=$(cd "$(dirname "$0")/../.." && pwd)
 . "$top/test/lib.sh"
+. "$top/test/fuzz/lib.sh"
 
-: "${SECONDS_EACH:=60}" "${SEED:=$(od -An -N4 -tu4 /dev/urandom | tr -d ' ')}" "${INPUT:=}" "${CORPUS:=}"
+: "${INPUT:=}" "${CORPUS:=}"
 
-WITH_CLANG=1 "$top/test/setup.sh"
+fuzz_begin
 find_pg_config
-make_scratch
-trap 'status=$?; [ "$status" = 0 ] && rm -rf "$SCRATCH" || say "kept: $SCRATCH"; exit "$status"' EXIT
 runtime=$(clang --print-runtime-dir)/libclang_rt.fuzzer_no_main-$(uname -m).a
 [ -e "$runtime" ] || die "no $runtime: libFuzzer's library is in Debian's libclang-rt-dev"
 
 say "build with $(clang --version | head -n 1)"
 stage_build "$top" "$SCRATCH" CC=clang FUZZ="$runtime"
-as_user mkdir "$SCRATCH/corpus" "$SCRATCH/crashes"
 [ -z "$CORPUS" ] || cp -r "$CORPUS/." "$SCRATCH/corpus/"
 # the texts of some reports, as inputs of the first mode, against each definition
 number=0

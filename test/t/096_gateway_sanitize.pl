@@ -38,9 +38,9 @@ SKIP:
 	is(system('make', '-s', 'gateway-fuzz', "GATEWAY_FUZZ=$dir/gateway_fuzz", 'PG_CONFIG=' . ($ENV{PG_CONFIG} // 'pg_config')), 0, 'the target of the fuzzer is built');
 	mkdir "$dir/corpus";
 	my ($out, $errors) = ('', '');
-	my $fine = IPC::Run::run([ "$dir/gateway_fuzz", "$dir/corpus", 'test/fuzz/gateway', '-runs=30000', '-seed=1', '-max_len=2000', '-use_value_profile=1', "-artifact_prefix=$dir/" ], '<', \'', '>', \$out, '2>', \$errors, IPC::Run::timeout(600));
+	my $fine = IPC::Run::run([ "$dir/gateway_fuzz", "$dir/corpus", 'test/fuzz/gateway', '-runs=100000', '-seed=1', '-max_len=2000', '-use_value_profile=1', "-artifact_prefix=$dir/" ], '<', \'', '>', \$out, '2>', \$errors, IPC::Run::timeout(600));
 	ok($fine, 'and what it says holds') or diag substr $errors, -4000;
-	like($errors, qr/^Done 30000 runs/m, 'for all inputs');
+	like($errors, qr/^Done 100000 runs/m, 'for all inputs');
 }
 
 done_testing();
