@@ -1,5 +1,5 @@
 # intake.sh: sends the study's reports from several clients at a time and shows what becomes of them;
-# sourced by run.sh, whose sql, say, die and demo it uses.  The intake is as doc/intake.md describes it.
+# sourced by run.sh, whose sql, tell, gives, say, die and demo it uses.  The intake is as doc/intake.md describes it.
 clients=8
 capacity=1024
 
@@ -37,9 +37,6 @@ go_on() {
 	send "$1" true
 }
 
-# Prints what a query gives, bare.
-tell() { sql -A -t -c "$1"; }
-
 # set_capacity N: the queue's, of sessions that begin from now on.
 set_capacity() {
 	if [ "$1" = default ]; then
@@ -48,12 +45,8 @@ set_capacity() {
 		sql -c "ALTER SYSTEM SET clinical.queue_capacity = $1"
 	fi
 	sql -o /dev/null -c "SELECT pg_reload_conf()"
-	tries=0
-	until [ "$(tell "SELECT count(*) FROM pg_settings WHERE name = 'clinical.queue_capacity' AND setting = coalesce(nullif('$1', 'default'), boot_val)")" = 1 ]; do
-		tries=$((tries + 1))
-		[ "$tries" -lt 100 ] || die "clinical.queue_capacity does not become $1"
-		sleep 0.1
-	done
+	wait_until "clinical.queue_capacity does not become $1" gives 1 \
+		"SELECT count(*) FROM pg_settings WHERE name = 'clinical.queue_capacity' AND setting = coalesce(nullif('$1', 'default'), boot_val)"
 }
 
 # While workers run: the study with what is wrong mixed in.

@@ -22,7 +22,7 @@ remove_demo() {
 	dir=$(readlink -f "$link")
 	# what we did not make we do not remove
 	[ -e "$dir/pg_config" ] || [ -z "$(ls -A "$dir" 2>/dev/null)" ] || die "$dir is not the demo's"
-	stop_gateway "$dir"
+	gateway_stop "$dir"
 	if [ -d "$dir/data" ]; then
 		own=$(as_user cat "$dir/pg_config" 2>/dev/null) || own=${PG_CONFIG:-}
 		(
@@ -39,6 +39,12 @@ remove_demo() {
 
 # Runs psql in the demo's database.
 sql() { cluster_psql "$dir" -q -P pager=off -d clinical "$@"; }
+
+# Prints what a query gives, bare.
+tell() { sql -A -t -c "$1"; }
+
+# gives VALUE SQL: does it?
+gives() { [ "$(tell "$2")" = "$1" ]; }
 
 # Copies the files NAME... from data to the directory DEST of the server's user; the caller may read
 # what that user may not.

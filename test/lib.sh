@@ -186,3 +186,51 @@ cluster_psql() (
 	shift
 	as_user "$("$PG_CONFIG" --bindir)/psql" -X -v ON_ERROR_STOP=1 -U postgres -h "$(cluster_host "$dir")" "$@"
 )
+
+# wait_until WHAT COMMAND...: runs it until it succeeds; dies of WHAT if it does not for some ten seconds.
+wait_until() {
+	what=$1 tries=0
+	shift
+	until "$@"; do
+		tries=$((tries + 1))
+		[ "$tries" -lt 100 ] || die "$what"
+		sleep 0.1
+	done
+}
+
+# Is the gateway that gateway_start has started ready?  Sets url.
+gateway_ready() {
+	url=http://127.0.0.1:$(as_user sed -n 's/.*listening on port \([0-9]*\).*/\1/p' "$1/gateway.log")
+	[ "${url##*:}" != '' ] && curl -sf "$url/readyz" >/dev/null
+}
+
+# gateway_start DIR DATABASE AUDIENCE [SETTING...]: starts the clinical-gateway that stage_build has built in DIR, on a port
+# that is free; sets url.  Its log, process id and the secret of its tokens are in DIR.
+gateway_start() {
+	as_user sh -c 'umask 077 && openssl rand -hex 32 >"$1/gateway.key"' sh "$1"
+	as_user sh -c 'umask 077
+		dir=$1 database=$2 audience=$3
+		shift 3
+		"$dir/build/src/gateway/clinical-gateway" --listen=127.0.0.1:0 --database="$database" \
+			--jwt_algorithm=HS256 --jwt_key_file="$dir/gateway.key" --jwt_audience="$audience" "$@" \
+			</dev/null >"$dir/gateway.log" 2>&1 & echo $! >"$dir/gateway.pid"' sh "$@"
+	wait_until "the gateway does not start: $1/gateway.log" gateway_ready "$1"
+}
+
+# Stops the gateway of DIR, if it is there.
+gateway_stop() {
+	pid=$(cat "$1/gateway.pid" 2>/dev/null) || return 0
+	case $(cat "/proc/$pid/cmdline" 2>/dev/null | tr '\0' ' ') in
+	*clinical-gateway*"$1"*) as_user kill "$pid" || die "cannot stop the gateway (process $pid)" ;;
+	esac
+}
+
+# Encodes standard input as base64url.
+base64url() { base64 -w 0 | tr '+/' '-_' | tr -d '='; }
+
+# gateway_token DIR AUDIENCE ROLE SECONDS: prints a token of a role, as whoever lets people log in would issue it.
+gateway_token() {
+	signed=$(printf '{"alg":"HS256","typ":"JWT"}' | base64url).$(printf '{"role":"%s","sub":"%s","aud":"%s","exp":%s}' \
+		"$3" "$3" "$2" "$(($(date +%s) + $4))" | base64url)
+	echo "$signed.$(printf %s "$signed" | openssl dgst -sha256 -mac HMAC -macopt "hexkey:$(as_user cat "$1/gateway.key" | tr -d '\n' | od -An -v -tx1 | tr -d ' \n')" -binary | base64url)"
+}
