@@ -181,7 +181,6 @@ typedef struct ClinicalAlertEvent
 
 extern void clinical_alert_count_opened(int64 project_id, const char *severity);
 extern void clinical_alert_tell(Datum patient_id, Datum alert_id, const ClinicalAlertEvent *event);
-extern void clinical_alert_announce(Datum alert_id, const char *rule, const char *severity, const char *kind);
 
 extern const ClinicalInvariant clinical_monitor_invariants[];
 extern const int clinical_monitor_ninvariants;

@@ -222,7 +222,24 @@ count_event(const ClinicalAlertEvent *event)
 	}
 }
 
-/* Tell what happened to an alert, inside SPI. */
+/* Let listeners know, once the transaction is committed; nothing in it is of the patient. */
+static void
+announce(Datum alert_id, const char *rule, const char *severity, const char *kind)
+{
+	StringInfoData payload;
+
+	initStringInfo(&payload);
+	appendStringInfo(&payload, "{\"alert\": \"%s\", \"rule\": ",
+					 DatumGetCString(DirectFunctionCall1(uuid_out, alert_id)));
+	escape_json(&payload, rule);
+	appendStringInfoString(&payload, ", \"severity\": ");
+	escape_json(&payload, severity);
+	appendStringInfo(&payload, ", \"event\": \"%s\"}", kind);
+	Async_Notify("clinical_alert", payload.data);
+	pfree(payload.data);
+}
+
+/* Write down what happened to an alert, inside SPI, and tell it. */
 void
 clinical_alert_tell(Datum patient_id, Datum alert_id, const ClinicalAlertEvent *event)
 {
@@ -234,7 +251,11 @@ clinical_alert_tell(Datum patient_id, Datum alert_id, const ClinicalAlertEvent *
 		"        a.trigger_day, a.last_day, a.out_days, a.grade,"
 		"        CASE WHEN $4 OPERATOR(pg_catalog.=) 'escalated' THEN a.escalation_level END, $12, $6, $7, $8, $9, $10,"
 		"        pg_catalog.clock_timestamp(), SESSION_USER, $11"
-		"   FROM clinical.alert a WHERE a.patient_id OPERATOR(pg_catalog.=) $1 AND a.id OPERATOR(pg_catalog.=) $2",
+		"   FROM clinical.alert a WHERE a.patient_id OPERATOR(pg_catalog.=) $1 AND a.id OPERATOR(pg_catalog.=) $2"
+		" RETURNING (SELECT r.code FROM clinical.alert a JOIN clinical.monitor_rule r ON r.id OPERATOR(pg_catalog.=) a.rule_id"
+		"             WHERE a.patient_id OPERATOR(pg_catalog.=) $1 AND a.id OPERATOR(pg_catalog.=) $2),"
+		"           (SELECT a.severity FROM clinical.alert a"
+		"             WHERE a.patient_id OPERATOR(pg_catalog.=) $1 AND a.id OPERATOR(pg_catalog.=) $2)",
 		12, {TEXTOID, UUIDOID, INT4OID, TEXTOID, TEXTOID, UUIDARRAYOID, TEXTOID, UUIDOID, TEXTOID, TEXTOID, TEXTOID, UUIDOID}
 	};
 	Datum		values[12] = {patient_id, alert_id, Int32GetDatum(event->later), CStringGetTextDatum(event->kind)};
@@ -252,24 +273,8 @@ clinical_alert_tell(Datum patient_id, Datum alert_id, const ClinicalAlertEvent *
 	clinical_server_execute(&plan, values, nulls);
 	if (SPI_processed != 1)
 		elog(ERROR, "an event is of no alert");
+	announce(alert_id, TextDatumGetCString(clinical_result(0, 1)), TextDatumGetCString(clinical_result(0, 2)), event->kind);
 	count_event(event);
-}
-
-/* Let listeners know, once the transaction is committed; nothing in it is of the patient. */
-void
-clinical_alert_announce(Datum alert_id, const char *rule, const char *severity, const char *kind)
-{
-	StringInfoData payload;
-
-	initStringInfo(&payload);
-	appendStringInfo(&payload, "{\"alert\": \"%s\", \"rule\": ",
-					 DatumGetCString(DirectFunctionCall1(uuid_out, alert_id)));
-	escape_json(&payload, rule);
-	appendStringInfoString(&payload, ", \"severity\": ");
-	escape_json(&payload, severity);
-	appendStringInfo(&payload, ", \"event\": \"%s\"}", kind);
-	Async_Notify("clinical_alert", payload.data);
-	pfree(payload.data);
 }
 
 /* Trigger: nobody but the server writes alerts, and nothing is deleted. */

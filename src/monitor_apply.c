@@ -221,7 +221,6 @@ open_alert(const Applying *applying, const Streak *streak)
 	if (streak->cleared)
 		tell(applying, id, "cleared", "open", 0, (Datum) 0);
 	clinical_alert_count_opened(applying->project_id, applying->monitor->severity);
-	clinical_alert_announce(id, applying->monitor->code, applying->monitor->severity, "opened");
 	log_opened(applying, id);
 	tell_trace(applying, id, "opened", applying->monitor->severity, began_at);
 }
@@ -327,10 +326,8 @@ move_alert(const Applying *applying, const StreakAlert *alert, const Streak *str
 	status = TextDatumGetCString(clinical_result(0, 1));
 	severity = TextDatumGetCString(clinical_result(0, 2));
 	tell_differences(applying, id, status, streak, &differences);
-	if (!differences.raised)
-		return;
-	clinical_alert_announce(id, applying->monitor->code, severity, "raised");
-	tell_trace(applying, id, "raised", severity, began_at);
+	if (differences.raised)
+		tell_trace(applying, id, "raised", severity, began_at);
 }
 
 /* The alert has no streak any more: one that somebody has handled waits for people, an open one is withdrawn. */

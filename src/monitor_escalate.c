@@ -121,7 +121,6 @@ escalate(const Due *due)
 
 	clinical_server_execute(&plan, values, next == DT_NOEND ? "   n" : NULL);
 	clinical_alert_tell(due->patient_id, due->id, &event);
-	clinical_alert_announce(due->id, monitor->code, due->severity, "escalated");
 	if (clinical_event_wanted(CLINICAL_EVENT_ALERT_ESCALATED))
 		clinical_event_at_commit(CLINICAL_EVENT_ALERT_ESCALATED, "%srule=%s kind=%s severity=%s level=%d alert_id=%s",
 								 clinical_event_project(due->project_id), clinical_event_value(monitor->code),

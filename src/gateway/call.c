@@ -57,11 +57,18 @@ send_statement(Connection *connection, bool *prepared, Step prepare, Step execut
 	return add_step(connection, execute, PQsendQueryPrepared(connection->pg, name, nargs, values, lengths, formats, 0));
 }
 
+/* Is a route's transaction read-only? */
+static bool
+only_reads(const Route *route)
+{
+	return route->kind == ROUTE_READ || route->kind == ROUTE_STREAM;
+}
+
 /* Send what sets the transaction up. */
 static bool
 send_setup(Connection *connection, const Request *request)
 {
-	int			reads = request->route->kind == ROUTE_READ;
+	bool		reads = only_reads(request->route);
 	Slice		arguments[2] = {{request->role, strlen(request->role)}, {request->actor ? request->actor : "", 0}};
 
 	arguments[1].length = strlen(arguments[1].data);
@@ -134,7 +141,7 @@ note_success(Connection *connection)
 	switch (connection->steps[connection->step])
 	{
 		case STEP_PREPARE_SETUP:
-			connection->setup_prepared[connection->route->kind == ROUTE_READ] = true;
+			connection->setup_prepared[only_reads(connection->route)] = true;
 			break;
 		case STEP_PREPARE_CALL:
 			connection->prepared[connection->route - routes] = true;

@@ -97,6 +97,7 @@ typedef struct Uri
 typedef enum RouteKind
 {
 	ROUTE_READ,					/* its transaction is read-only */
+	ROUTE_STREAM,				/* the same, and its answer goes on: see stream.c */
 	ROUTE_WRITE,
 	ROUTE_SLOW,					/* may take long: it has some of the pool's connections only */
 	ROUTE_LIVE,					/* of the gateway itself */
@@ -104,14 +105,6 @@ typedef enum RouteKind
 	ROUTE_METRICS,				/* what the gateway counts, and the extension */
 	ROUTE_OPENAPI
 } RouteKind;
-
-/* What a route has to do with the streams of alerts */
-typedef enum RouteAlerts
-{
-	ALERTS_NONE,
-	ALERTS_STREAMED,			/* its answer goes on: see stream.c */
-	ALERTS_CHANGED				/* listeners are not told of what it does: the streams look */
-} RouteAlerts;
 
 /*
  * A route.  Arguments of its function: "/N" is the Nth variable segment,
@@ -124,7 +117,6 @@ typedef struct Route
 	RouteKind	kind;
 	const char *function;
 	const char *arguments[MAX_ARGUMENTS];
-	RouteAlerts alerts;
 } Route;
 
 typedef struct Request Request;

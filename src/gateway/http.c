@@ -157,13 +157,14 @@ request_ends(void *arg, struct MHD_Connection *mhd, void **context, enum MHD_Req
 	*context = NULL;
 }
 
-/* Note the trace that a header traceparent names. */
+/* Note the trace that a header traceparent names; what is none names none (W3C Trace Context, 3.2.2.1). */
 static void
 note_trace(Request *request)
 {
 	const char *parent = MHD_lookup_connection_value(request->mhd, MHD_HEADER_KIND, "traceparent");
 
-	if (parent != NULL && strlen(parent) == 55 && parent[2] == '-' && strspn(parent + 3, "0123456789abcdef") == 32)
+	if (parent != NULL && strlen(parent) == 55 && strspn(parent, "0123456789abcdef-") == 55 &&
+		parent[2] == '-' && strspn(parent + 3, "0123456789abcdef") == 32)
 	{
 		memcpy(request->trace, parent + 3, 32);
 		request->trace[32] = '\0';
@@ -324,7 +325,7 @@ serve(Request *request)
 		openapi_answer(request);
 	else if (request->route->kind == ROUTE_METRICS)
 		metrics_serve(request);
-	else if (request->route->alerts == ALERTS_STREAMED)
+	else if (request->route->kind == ROUTE_STREAM)
 		stream_join(request);
 	else
 		pool_take(request);

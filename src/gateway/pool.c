@@ -247,8 +247,6 @@ answer_call(Connection *connection)
 	{
 		answer_result(request, connection->result);
 		connection->result = NULL;
-		if (request->route->alerts == ALERTS_CHANGED)
-			stream_look();
 	}
 	http_answered(request);
 }

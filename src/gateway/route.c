@@ -23,8 +23,8 @@ const Route routes[] = {
 	{"GET", "/api/v1/reports/{id}", ROUTE_READ, "http_get_report", {"/0", "Accept"}},
 	{"DELETE", "/api/v1/reports/{id}", ROUTE_WRITE, "http_cancel_report", {"/0"}},
 	{"GET", "/api/v1/alerts", ROUTE_READ, "http_list_alerts", {"?project", "?limit"}},
-	{"GET", "/api/v1/alerts/stream", ROUTE_READ, "http_stream_alerts", {"?project", "Last-Event-ID"}, ALERTS_STREAMED},
-	{"POST", "/api/v1/patients/{patient}/alerts/{id}/acknowledge", ROUTE_WRITE, "http_acknowledge_alert", {"/0", "/1", "body"}, ALERTS_CHANGED},
+	{"GET", "/api/v1/alerts/stream", ROUTE_STREAM, "http_stream_alerts", {"?project", "Last-Event-ID"}},
+	{"POST", "/api/v1/patients/{patient}/alerts/{id}/acknowledge", ROUTE_WRITE, "http_acknowledge_alert", {"/0", "/1", "body"}},
 	{"GET", "/healthz", ROUTE_LIVE, NULL, {NULL}},
 	{"GET", "/readyz", ROUTE_READY, NULL, {NULL}},
 	{"GET", "/metrics", ROUTE_METRICS, "http_metrics", {NULL}},
@@ -203,6 +203,8 @@ route_arguments(Request *request, Slice *arguments)
 			arguments[i].data = request->body ? request->body : "";
 			arguments[i].length = request->length;
 		}
+		else if (strcmp(name, "traceparent") == 0 && request->trace[0] == '\0')
+			arguments[i].data = NULL;
 		else
 			arguments[i] = header(request, name);
 	}

@@ -407,7 +407,7 @@ stream_response(Request *request)
 {
 	Stream	   *stream = request->stream;
 
-	if (request->route == NULL || request->route->alerts != ALERTS_STREAMED)
+	if (request->route == NULL || request->route->kind != ROUTE_STREAM)
 		return NULL;
 	if (request->status != 200)
 	{
