@@ -182,7 +182,7 @@ CREATE FUNCTION clinical.use_instrument(project_code text, instrument text, is_d
     LANGUAGE C VOLATILE PARALLEL UNSAFE
     AS 'MODULE_PATHNAME', 'clinical_use_instrument';
 COMMENT ON FUNCTION clinical.use_instrument(text, text, boolean, text, date) IS
-'A project uses a version of an instrument from a day on, in place of an earlier one. is_default: whether it is the one of reports that name none, NULL: as before, at first false; version: NULL takes the one that was created last; effective_from: the day in the patient''s calendar, NULL: ever since, or today if the project uses the instrument already. SQLSTATE: 22023 an argument missing or malformed; P0002 project or instrument not found.';
+'A project uses a version of an instrument from a day on, in place of an earlier one. is_default: whether it is the one of reports that name none, NULL: as before, at first false; version: NULL takes the one that was created last; effective_from: the day in the patient''s calendar, NULL: ever since, or today if the project uses the instrument already. A warning tells of an item that is another one in another instrument of the project. SQLSTATE: 22023 an argument missing or malformed; P0002 project or instrument not found.';
 
 CREATE FUNCTION clinical.drop_instrument(project_code text, instrument text, effective_from date DEFAULT NULL)
     RETURNS clinical.project_instrument

@@ -9,6 +9,7 @@
 #include "postgres.h"
 
 #include "catalog/pg_type.h"
+#include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/date.h"
 #include "utils/memutils.h"
@@ -242,6 +243,39 @@ lock_project(Datum project_id)
 	(void) clinical_owner_fetch(&plan, &project_id, NULL, false, &ignored);
 }
 
+/*
+ * Observations are known by the code of their item, as an ItemOID is one in a study.
+ * Warn of an item that is another one in another instrument of the project: reports
+ * and rules would take both for one.
+ */
+static void
+warn_of_homonym(const Datum *values, Datum version_id)
+{
+	static ClinicalPlan plan = {
+		"SELECT ARRAY[i.item, o.instrument] FROM clinical.instrument_item i JOIN clinical.instrument_item o ON o.item OPERATOR(pg_catalog.=) i.item"
+		" WHERE i.version_id OPERATOR(pg_catalog.=) $3 AND o.version_id OPERATOR(pg_catalog.=) ANY (ARRAY("
+		"        SELECT v.version_id FROM clinical.project_instrument_version v"
+		"         WHERE v.project_id OPERATOR(pg_catalog.=) $1 AND v.instrument OPERATOR(pg_catalog.<>) $2))"
+		"   AND pg_catalog.jsonb_build_array(i.label, i.type, i.unit)"
+		"       OPERATOR(pg_catalog.<>) pg_catalog.jsonb_build_array(o.label, o.type, o.unit)"
+		"   AND i.type OPERATOR(pg_catalog.<>) ALL (ARRAY['group', 'display']) AND o.type OPERATOR(pg_catalog.<>) ALL (ARRAY['group', 'display'])"
+		" ORDER BY i.position, o.instrument LIMIT 1",
+		3, {INT8OID, TEXTOID, INT8OID}
+	};
+	Datum		arguments[3] = {values[0], values[1], version_id};
+	Datum		found;
+	Datum	   *names;
+	int			count;
+
+	if (!clinical_owner_fetch(&plan, arguments, NULL, false, &found))
+		return;
+	deconstruct_array(DatumGetArrayTypeP(found), TEXTOID, -1, false, TYPALIGN_INT, &names, NULL, &count);
+	ereport(WARNING,
+			(errmsg("item \"%s\" is another one in instrument \"%s\"", TextDatumGetCString(names[0]), TextDatumGetCString(names[1])),
+			 errdetail("Its label, type or unit differ; reports and rules of the project take both for one item."),
+			 errhint("Give items that are not the same codes of their own.")));
+}
+
 /* SQL: a project uses a version of an instrument from a day on. */
 Datum
 clinical_use_instrument(PG_FUNCTION_ARGS)
@@ -274,6 +308,7 @@ clinical_use_instrument(PG_FUNCTION_ARGS)
 	if (!clinical_fetch(&put, values, PG_ARGISNULL(2) ? "  n" : NULL, false, &row))
 		elog(ERROR, "project_instrument was not stored");
 	tell_version(values[0], values[1], version_id, fcinfo, 4);
+	warn_of_homonym(values, version_id);
 	return row;
 }
 

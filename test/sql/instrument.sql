@@ -337,6 +337,15 @@ SELECT instrument, is_default FROM clinical.use_instrument('INSTRUMENTS', 'pain'
 SELECT instrument FROM clinical.drop_instrument('INSTRUMENTS', 'pain', '2027-01-01');
 SELECT test.try($$SELECT clinical.instrument_in_force('INSTRUMENTS', 'pain', '2027-04-01')$$);
 SELECT array_agg(effective_from || ' ' || coalesce(version_id::text, 'none') ~ 'none' ORDER BY id) FROM clinical.project_instrument_version WHERE instrument = 'pain' AND project_id = :project AND effective_from >= '2026-06-01';
+-- an item that is another one in another instrument of the project
+BEGIN;
+SELECT v.instrument, u.project_id IS NOT NULL AS used
+  FROM clinical.create_instrument('{"code": "homonym", "version": "1", "items": [{"code": "8310-5", "type": "group", "items": [{"code": "72514-3", "label": "x", "type": "text"}]}]}') v,
+       LATERAL clinical.use_instrument('INSTRUMENTS', v.instrument) u;
+SELECT v.instrument, u.project_id IS NOT NULL AS used
+  FROM clinical.create_instrument('{"code": "heading", "version": "1", "items": [{"code": "72514-3", "type": "group", "items": [{"code": "own", "type": "text"}]}]}') v,
+       LATERAL clinical.use_instrument('INSTRUMENTS', v.instrument) u;
+ROLLBACK;
 SELECT test.try($$SELECT clinical.use_instrument('INSTRUMENTS', 'no-such')$$);
 SELECT test.try($$SELECT clinical.use_instrument('INSTRUMENTS', 'pain', false, '3')$$);
 SELECT test.try($$SELECT clinical.use_instrument('NO-SUCH', 'pain')$$);
