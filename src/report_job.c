@@ -217,39 +217,28 @@ clinical_cancel_report(PG_FUNCTION_ARGS)
 	PG_RETURN_TEXT_P(cstring_to_text("cancelled"));
 }
 
-/* Delete rows of a table that belong to jobs that ended before a moment; how many. */
-static uint64
-purge(ClinicalPlan *plan, Datum before)
-{
-	uint64		count;
-
-	SPI_connect();
-	clinical_server_execute(plan, &before, NULL);
-	count = SPI_processed;
-	SPI_finish();
-	return count;
-}
-
 /* SQL: reports that are older than wanted. */
 Datum
 clinical_purge_reports(PG_FUNCTION_ARGS)
 {
-	static ClinicalPlan reports = {
-		"DELETE FROM clinical.report r USING clinical.report_job j"
-		" WHERE j.id OPERATOR(pg_catalog.=) r.id AND j.ended_at OPERATOR(pg_catalog.<) $1",
-		1, {TIMESTAMPTZOID}
-	};
-	static ClinicalPlan jobs = {
-		"DELETE FROM clinical.report_job j WHERE j.ended_at OPERATOR(pg_catalog.<) $1",
+	/* in one statement, whose snapshot has a job with its report or neither */
+	static ClinicalPlan plan = {
+		"WITH jobs AS (DELETE FROM clinical.report_job j WHERE j.ended_at OPERATOR(pg_catalog.<) $1 RETURNING j.id),"
+		" reports AS (DELETE FROM clinical.report r USING jobs j WHERE r.id OPERATOR(pg_catalog.=) j.id)"
+		" SELECT pg_catalog.count(*) FROM jobs j",
 		1, {TIMESTAMPTZOID}
 	};
 	Datum		before;
+	int64		count;
 
 	clinical_require_arg(!PG_ARGISNULL(0), "interval is required");
 	before = DirectFunctionCall2(timestamptz_mi_interval, TimestampTzGetDatum(GetCurrentTransactionStartTimestamp()), PG_GETARG_DATUM(0));
 	clinical_require_arg(DatumGetTimestampTz(before) <= GetCurrentTransactionStartTimestamp(), "interval must not be negative");
-	(void) purge(&reports, before);
-	PG_RETURN_INT64((int64) purge(&jobs, before));
+	SPI_connect();
+	clinical_server_execute(&plan, &before, NULL);
+	count = DatumGetInt64(clinical_result(0, 1));
+	SPI_finish();
+	PG_RETURN_INT64(count);
 }
 
 /* SQL: a job that is seen to run in that attempt: is it in truth, by what is committed now, and nobody runs it? */
