@@ -176,14 +176,6 @@ take_result(Connection *connection, PGresult *result)
 			break;
 		case PGRES_PIPELINE_ABORTED:
 			break;
-		case PGRES_EMPTY_QUERY:
-		case PGRES_COPY_OUT:
-		case PGRES_COPY_IN:
-		case PGRES_BAD_RESPONSE:
-		case PGRES_NONFATAL_ERROR:
-		case PGRES_FATAL_ERROR:
-		case PGRES_COPY_BOTH:
-		case PGRES_SINGLE_TUPLE:
 		default:
 			note_error(connection, result);
 			break;

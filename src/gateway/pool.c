@@ -203,8 +203,6 @@ connect_continue(Connection *connection)
 		case PGRES_POLLING_OK:
 			connected(connection);
 			break;
-		case PGRES_POLLING_FAILED:
-		case PGRES_POLLING_ACTIVE:
 		default:
 			log_failure(connection, PQerrorMessage(connection->pg));
 			bring_down(connection);
