@@ -175,7 +175,7 @@ add_headers(struct MHD_Response *response, const Request *request)
 		(void) MHD_add_response_header(response, "Retry-After", request->retry_after);
 	if (request->allow != NULL)
 		(void) MHD_add_response_header(response, "Allow", request->allow);
-	if (stopping())
+	if (stopping() || request->ends)
 		(void) MHD_add_response_header(response, "Connection", "close");
 }
 

@@ -152,6 +152,7 @@ struct Request
 	size_t		length;
 	size_t		size;
 	bool		too_large;
+	bool		ends;			/* what comes after it may be its body: the connection ends with it */
 	double		begun;
 	double		expires;		/* the token does; 0: never */
 	double		deadline;		/* 0: none */

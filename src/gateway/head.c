@@ -24,7 +24,11 @@ enum
 };
 static const char *const single[NSINGLE] = {"Host", "Content-Length", "Transfer-Encoding", "Authorization", "Idempotency-Key"};
 
-/* Callback: count a header. */
+/*
+ * Callback: count a header, or, behind them, one that is malformed: with a space
+ * before its colon, or on two lines, of which libmicrohttpd 0.9.75 makes a name
+ * that has the second one at its end.  Elsewhere either may be one of ours.
+ */
 static enum MHD_Result
 count_header(void *arg, enum MHD_ValueKind kind, const char *name, const char *value)
 {
@@ -32,8 +36,14 @@ count_header(void *arg, enum MHD_ValueKind kind, const char *name, const char *v
 
 	(void) kind;
 	(void) value;
+	counts[NSINGLE] += strpbrk(name, " \t") != NULL;
 	for (int i = 0; i < NSINGLE; i++)
-		counts[i] += strcasecmp(name, single[i]) == 0;
+	{
+		if (strcasecmp(name, single[i]) == 0)
+			counts[i]++;
+		else if (i != HOST && i != AUTHORIZATION && strncasecmp(name, single[i], strlen(single[i])) == 0)
+			counts[NSINGLE]++;
+	}
 	return MHD_YES;
 }
 
@@ -50,7 +60,7 @@ bool
 head_check(Request *request, const char *version)
 {
 	const char *encoding = MHD_lookup_connection_value(request->mhd, MHD_HEADER_KIND, single[TRANSFER_ENCODING]);
-	int			counts[NSINGLE] = {0};
+	int			counts[NSINGLE + 1] = {0};
 
 	(void) MHD_get_connection_values(request->mhd, MHD_HEADER_KIND, count_header, counts);
 	for (int i = 0; i < NSINGLE; i++)
@@ -58,9 +68,12 @@ head_check(Request *request, const char *version)
 		if (counts[i] > 1)
 			answer_problem(request, 400, NULL, "a header is there more than once");
 	}
+	if (counts[NSINGLE] > 0)
+		answer_problem(request, 400, NULL, "a header is malformed");
 	if (encoding != NULL && (counts[CONTENT_LENGTH] > 0 || strcmp(version, "HTTP/1.1") != 0))
 		answer_problem(request, 400, NULL, "the length of the body is not clear");
 	else if (encoding != NULL && strcasecmp(encoding, "chunked") != 0)
 		answer_problem(request, 501, NULL, "the transfer encoding is not known");
+	request->ends = request->status != 0;
 	return request->status == 0;
 }

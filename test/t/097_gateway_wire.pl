@@ -95,6 +95,18 @@ is(statuses(raw($gateway, get($path, map { "X-$_: y" } 1 .. 5000), 10)), 431, 'h
 is(statuses(raw($gateway, get($path, map { 'X: ' . 'y' x 300 } 1 .. 5000), 10)), 431, 'headers: very many, and large');
 is(statuses(raw($gateway, get($path, 'no colon'), 10)), 400, 'headers: a line that is none');
 unlike(statuses(raw($gateway, lines("GET $path HTTP/1.1", 'Host: x', 'Connection: close', 'Authorization : ' . substr($nurse, 15), '', ''), 10)), qr/2\d\d/, 'headers: a space before the colon');
+# what another program takes for the length of the body, or for an id, is not passed over: the body would be a request
+for my $bad ("Content-Length:\r\n %d", "Content-Length:\r\n\t%d", 'Content-Length : %d', "Content-Length\t: %d")
+{
+	is(statuses(raw($gateway, post(get($path), sprintf $bad, length get($path)), 10)), 400, 'headers: ' . $bad =~ s/\s/~/gr);
+}
+is(statuses(raw($gateway, post(chunk(get($path)) . "0\r\n\r\n", $_), 10)), 400, 'headers: ' . s/\s/~/gr) for "Transfer-Encoding:\r\n chunked", 'Transfer-Encoding : chunked';
+for my $line ("Idempotency-Key:\r\n %s", "Idempotency-Key: %s\r\n more", 'Idempotency-Key : %s', "X Y: %s")
+{
+	$before = stored();
+	is(statuses(raw($gateway, post(report(), sprintf($line, new_id()), "Content-Length: $length", 'Connection: close'), 10)), 400, 'headers: ' . $line =~ s/\s/~/gr);
+	is(stored() - $before, 0, 'headers: nothing is stored');
+}
 for my $bad ("\xff", "\xed\xa0\x80", "\xc0\xaf", "\xf4\x90\x80\x80")
 {
 	my $name = unpack 'H*', $bad;
