@@ -1,8 +1,9 @@
 /*-------------------------------------------------------------------------
  *
  * cancel.c
- *		Cancel requests, sent by a thread of their own: PQcancel connects, and
- *		waits until the server has passed the request on.
+ *		Cancel requests, sent by threads of their own: PQcancel connects, and
+ *		waits until the server has passed the request on.  There are some, as
+ *		many clients may go at once, such as those of a proxy.
  *
  *-------------------------------------------------------------------------
  */
@@ -14,6 +15,8 @@
 #include <unistd.h>
 
 #include "gateway.h"
+
+#define NTHREADS 8
 
 /* A request to be sent, or that was sent */
 typedef struct Cancel
@@ -44,7 +47,7 @@ next_to_send(void)
 	return one;
 }
 
-/* The thread: send one after the other. */
+/* A thread: send one after the other. */
 static void *
 send_all(void *arg)
 {
@@ -113,7 +116,7 @@ cancel_send(PGconn *pg, int number)
 	return true;
 }
 
-/* Start the thread, which takes no signals. */
+/* Start the threads, which take no signals. */
 void
 cancel_start(void)
 {
@@ -121,15 +124,18 @@ cancel_start(void)
 	sigset_t	all;
 	sigset_t	before;
 	pthread_t	thread;
+	bool		started;
 
 	sent_event = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	(void) sigfillset(&all);
 	(void) pthread_sigmask(SIG_BLOCK, &all, &before);
-	if (sent_event < 0 || !watch(sent_event, EPOLLIN, &source) || pthread_create(&thread, NULL, send_all, NULL) != 0)
+	started = sent_event >= 0 && watch(sent_event, EPOLLIN, &source);
+	for (int i = 0; i < NTHREADS && started; i++)
+		started = pthread_create(&thread, NULL, send_all, NULL) == 0 && pthread_detach(thread) == 0;
+	if (!started)
 	{
-		log_event("error", "start", "the thread for cancel requests cannot be started");
+		log_event("error", "start", "the threads for cancel requests cannot be started");
 		exit(1);
 	}
 	(void) pthread_sigmask(SIG_SETMASK, &before, NULL);
-	(void) pthread_detach(thread);
 }

@@ -6,7 +6,7 @@
  * One thread waits for sockets: of clients, by way of libmicrohttpd, and of
  * the connections to the server.  A request is one call of one function of
  * the extension, in one transaction; nothing is kept between requests.
- * Another thread sends cancel requests, as libpq waits for these.
+ * Other threads send cancel requests, as libpq waits for these.
  *
  *-------------------------------------------------------------------------
  */

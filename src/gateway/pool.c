@@ -217,7 +217,7 @@ lost(Connection *connection)
 	Request    *request = connection->request;
 
 	log_failure(connection, "a connection to the server was lost");
-	if (connection->state == IS_BUSY)
+	if (connection->state == IS_BUSY && !connection->finished)
 		slow_running -= connection->route->kind == ROUTE_SLOW;
 	bring_down(connection);
 	connection->request = NULL;
