@@ -17,6 +17,9 @@
 #include "gateway.h"
 
 #define NTHREADS 8
+/* Milliseconds that requests have to be sent at the end; between two looks whether they are */
+#define STOP_WAIT 1000
+#define STOP_LOOK 5
 
 /* A request to be sent, or that was sent */
 typedef struct Cancel
@@ -30,6 +33,7 @@ static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t added = PTHREAD_COND_INITIALIZER;
 static Cancel *to_send;
 static Cancel *sent;
+static int	unsent;				/* to be sent, or being sent */
 static int	sent_event;
 
 /* Take what is first, or wait for it. */
@@ -64,6 +68,7 @@ send_all(void *arg)
 		(void) pthread_mutex_lock(&lock);
 		one->next = sent;
 		sent = one;
+		unsent--;
 		(void) pthread_mutex_unlock(&lock);
 		if (write(sent_event, &one_more, sizeof(one_more)) != sizeof(one_more))
 			break;
@@ -111,9 +116,26 @@ cancel_send(PGconn *pg, int number)
 	(void) pthread_mutex_lock(&lock);
 	one->next = to_send;
 	to_send = one;
+	unsent++;
 	(void) pthread_cond_signal(&added);
 	(void) pthread_mutex_unlock(&lock);
 	return true;
+}
+
+/* Wait until all are sent, but not for long: a call that nobody waits for would go on without the gateway. */
+void
+cancel_stop(void)
+{
+	bool		waits = true;
+
+	for (int i = 0; i < STOP_WAIT / STOP_LOOK && waits; i++)
+	{
+		(void) pthread_mutex_lock(&lock);
+		waits = unsent > 0;
+		(void) pthread_mutex_unlock(&lock);
+		if (waits)
+			(void) usleep(STOP_LOOK * 1000);
+	}
 }
 
 /* Start the threads, which take no signals. */

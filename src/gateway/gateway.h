@@ -298,5 +298,6 @@ extern bool call_continue(Connection *connection);
 /* cancel.c */
 extern void cancel_start(void);
 extern bool cancel_send(PGconn *pg, int number);
+extern void cancel_stop(void);
 
 #endif

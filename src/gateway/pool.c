@@ -471,10 +471,11 @@ pool_start(void)
 	pool_tick(now());
 }
 
-/* Close all connections. */
+/* Close all connections, when what they do is cancelled. */
 void
 pool_stop(void)
 {
+	cancel_stop();
 	for (int i = 0; i < config.pool_size; i++)
 		PQfinish(connections[i].pg);
 	free(connections);

@@ -68,8 +68,8 @@ if ($proxy == 0)
 }
 END { my $status = $?; kill 'TERM', $proxy if $proxy; waitpid $proxy, 0 if $proxy; $? = $status }
 
-my $gateway = start_gateway($node, pool_size => 4, slow_size => 1,
-	database => 'dbname=postgres user=gateway host=127.0.0.1 sslmode=disable gssencmode=disable port=' . $listener->sockport);
+my $database = 'dbname=postgres user=gateway host=127.0.0.1 sslmode=disable gssencmode=disable port=' . $listener->sockport;
+my $gateway = start_gateway($node, pool_size => 4, slow_size => 1, database => $database);
 my $running = q{SELECT count(*) FROM pg_stat_activity WHERE usename = 'gateway' AND state = 'active'};
 my $lock = 'BEGIN; LOCK TABLE clinical.project IN ACCESS EXCLUSIVE MODE';
 my ($call, $slow) = map { "GET $_ HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer " . token('nurse') . "\r\n\r\n" } '/api/v1/projects/S%2F1', '/api/v1/projects/S%2F1/report?from=2026-01-01&to=2026-02-01';
@@ -113,8 +113,21 @@ ok(running(1), 'which is the only one that is made');
 $_->close for @clients;
 ok(running(0), 'and is cancelled');
 IntakeSession::answers($holder, 'ROLLBACK');
-IntakeSession::end_session($holder);
 is(ask($gateway, 'GET', '/api/v1/projects/S%2F1', as => 'nurse')->{status}, 200, 'and all goes on');
 is(stop_gateway($gateway), 0, 'it ends well');
+
+# --- the gateway ends before a call does -----------------------------------------------------------------------
+$gateway = start_gateway($node, stop_timeout => 0, database => $database);
+IntakeSession::answers($holder, $lock);
+$client = client($call);
+ok(running(1), 'a call waits');
+append_to_file("$dir/hold", '');
+$gateway->{run}->signal('TERM');
+ok(held(1), 'it is cancelled');
+unlink "$dir/hold";
+ok(running(0), 'and goes on for no longer than the gateway');
+ok($gateway->{run}->finish, 'which ends well');
+IntakeSession::answers($holder, 'ROLLBACK');
+IntakeSession::end_session($holder);
 
 done_testing;
