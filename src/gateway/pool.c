@@ -270,12 +270,23 @@ becomes_idle(Connection *connection)
 	serve_next(connection);
 }
 
+/* Forget what is notified: through a pgbouncer that lends its connections, LISTEN may have been sent on any of them. */
+static void
+drop_notifications(Connection *connection)
+{
+	PGnotify   *notification;
+
+	while ((notification = PQnotifies(connection->pg)) != NULL)
+		PQfreemem(notification);
+}
+
 /* A call is over. */
 static void
 finish(Connection *connection)
 {
 	slow_running -= connection->route->kind == ROUTE_SLOW;
 	answer_call(connection);
+	drop_notifications(connection);
 	PQclear(connection->result);
 	connection->result = NULL;
 	connection->finished = true;
@@ -289,6 +300,8 @@ read_idle(Connection *connection)
 {
 	if (!PQconsumeInput(connection->pg) || PQstatus(connection->pg) != CONNECTION_OK)
 		lost(connection);
+	else
+		drop_notifications(connection);
 }
 
 /* Something of a connection is ready. */

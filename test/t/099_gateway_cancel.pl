@@ -1,4 +1,5 @@
 # clinical-gateway and cancel requests that take long: between it and the server is a program that holds them back.
+# And connections on which something is notified, as through a pgbouncer.
 use strict;
 use warnings;
 use FindBin;
@@ -129,5 +130,26 @@ ok(running(0), 'and goes on for no longer than the gateway');
 ok($gateway->{run}->finish, 'which ends well');
 IntakeSession::answers($holder, 'ROLLBACK');
 IntakeSession::end_session($holder);
+
+# --- notifications that nobody has asked for --------------------------------------------------------------------
+SKIP:
+{
+	skip 'no /proc', 1 unless -r "/proc/$$/status";
+	$node->safe_psql('postgres', q{CREATE OR REPLACE FUNCTION clinical.http_get_project(code text) RETURNS clinical.http_response LANGUAGE plpgsql
+		AS $$ BEGIN LISTEN clinical_alert; RETURN ROW(200, NULL, '{}'::pg_catalog.jsonb, NULL)::clinical.http_response; END $$});
+	$gateway = start_gateway($node, pool_size => 1);
+	my $memory = sub { return slurp_file("/proc/$gateway->{pid}/status") =~ /^VmRSS:\s+(\d+) kB/m ? $1 : die };
+	my $ask = sub { return ask($gateway, 'GET', '/api/v1/projects/S%2F1', as => 'nurse')->{status} };
+	is($ask->(), 200, 'a connection of the pool hears of alerts');
+	my $before = $memory->();
+	for (1 .. 8)
+	{
+		$node->safe_psql('postgres', q{SELECT count(pg_notify('clinical_alert', repeat('x', 7000) || g)) FROM generate_series(1, 1000) g});
+		$ask->();
+	}
+	is($ask->(), 200, 'and serves');
+	cmp_ok($memory->() - $before, '<', 25000, 'what it hears, 56 MB, is not kept');
+	is(stop_gateway($gateway), 0, 'it ends well');
+}
 
 done_testing;
