@@ -210,6 +210,20 @@ connect_continue(Connection *connection)
 	}
 }
 
+/* There is no connection any more: answer those that wait for one, as those that come. */
+static void
+refuse_waiting(Queue *from)
+{
+	while (from->first != NULL)
+	{
+		Request    *request = pop(from);
+
+		counted.no_connection += request->route->kind != ROUTE_METRICS;
+		answer_busy(request, "the server could not be reached");
+		http_answered(request);
+	}
+}
+
 /* A connection is lost, with what it was doing. */
 static void
 lost(Connection *connection)
@@ -226,6 +240,11 @@ lost(Connection *connection)
 		request->connection = NULL;
 		answer_busy(request, "the server could not be reached");
 		http_answered(request);
+	}
+	if (up == 0)
+	{
+		refuse_waiting(&queue);
+		refuse_waiting(&slow_queue);
 	}
 }
 

@@ -1,5 +1,5 @@
 # clinical-gateway and cancel requests that take long: between it and the server is a program that holds them back.
-# And connections on which something is notified, as through a pgbouncer.
+# And connections on which something is notified, as through a pgbouncer, or that are lost while others wait for them.
 use strict;
 use warnings;
 use FindBin;
@@ -151,5 +151,16 @@ SKIP:
 	cmp_ok($memory->() - $before, '<', 25000, 'what it hears, 56 MB, is not kept');
 	is(stop_gateway($gateway), 0, 'it ends well');
 }
+
+# --- requests that wait while the server goes away ---------------------------------------------------------------
+$gateway = start_gateway($node, pool_size => 1, request_timeout => 20, slow_timeout => 20);
+$holder = IntakeSession::session($node, 'postgres');
+IntakeSession::answers($holder, $lock =~ s/project/patient/r);
+@clients = map { client($_ =~ s,projects/S%2F1(?= ),patient/near,r =~ s/Host: x/Host: x\r\nConnection: close/r) } $call, $call, $slow, $slow;
+ok(running(1) && metric('waiting_requests{queue="normal"}', 1) && metric('waiting_requests{queue="slow"}', 2), 'one call is made, and others wait');
+$node->stop('immediate');
+is(join(' ', map { my $client = $_; my $answer = do { local $/; <$client> }; $answer =~ m,\AHTTP/1\.1 (\d+), } @clients), '503 503 503 503', 'each is told that the server is not there');
+eval { IntakeSession::end_session($holder) };
+is(stop_gateway($gateway), 0, 'it ends well');
 
 done_testing;
