@@ -740,16 +740,21 @@ CREATE FUNCTION clinical.http_acknowledge_alert(patient_id text, alert_id text, 
 AS $$
 DECLARE
     request jsonb := '{}';
+    alert clinical.alert;
+    person text;
     answer clinical.http_response;
 BEGIN
     IF body <> '' THEN
         request := clinical.http_object(body, '{comment}');
     END IF;
-    SELECT 200, NULL::jsonb, jsonb_build_object('patientId', a.patient_id, 'alertId', a.id, 'status', a.status, 'basisChanged', a.basis_changed,
-                                                'acknowledgedAt', a.acknowledged_at, 'acknowledgedBy', a.acknowledged_by), NULL::text
-      INTO answer
-      FROM clinical.acknowledge_alert(patient_id, clinical.http_uuid(alert_id, 'alert id'), clinical.http_text(request, 'comment')) a;
-    RETURN answer;
+    alert := clinical.acknowledge_alert(patient_id, clinical.http_uuid(alert_id, 'alert id'), clinical.http_text(request, 'comment'));
+    -- the user, where the role that logged in is the gateway's
+    person := coalesce((SELECT e.actor FROM clinical.alert_event e
+                         WHERE e.patient_id = alert.patient_id AND e.alert_id = alert.id AND e.kind IN ('acknowledged', 'closed')
+                         ORDER BY e.event_no LIMIT 1), alert.acknowledged_by);
+    RETURN ROW(200, NULL, jsonb_build_object('patientId', alert.patient_id, 'alertId', alert.id, 'status', alert.status,
+                                             'basisChanged', alert.basis_changed, 'acknowledgedAt', alert.acknowledged_at,
+                                             'acknowledgedBy', person), NULL)::clinical.http_response;
 EXCEPTION WHEN OTHERS THEN
     answer := clinical.http_error(SQLSTATE, SQLERRM);
     IF answer.status IS NULL THEN

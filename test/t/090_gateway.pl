@@ -89,7 +89,8 @@ is_deeply([ $r->{status}, map { $_->{status} } @{ $r->{json} } ], [ 207, 202, 40
 $r = ask($gateway, 'GET', '/api/v1/alerts?project=S%2F1', as => 'nurse');
 is_deeply([ $r->{status}, $r->{json}{more}, map { $_->{patientId} } @{ $r->{json}{alerts} } ], [ 200, JSON::PP::false, 'near' ], 'alerts');
 my $alert = "/api/v1/patients/near/alerts/$r->{json}{alerts}[0]{alertId}/acknowledge";
-is(ask($gateway, 'POST', $alert, as => 'nurse', content => { comment => 'called' })->{json}{status}, 'acknowledged', 'an alert is acknowledged');
+$r = ask($gateway, 'POST', $alert, as => 'nurse', content => { comment => 'called' });
+is_deeply([ @{ $r->{json} }{qw(status acknowledgedBy)} ], [ 'acknowledged', 'user of nurse' ], 'an alert is acknowledged, by a user');
 is(ask($gateway, 'POST', $alert, as => 'nurse')->{status}, 409, 'and once only');
 is($node->safe_psql('postgres', q{SELECT actor, login, role FROM clinical.audit_record WHERE table_name = 'alert' ORDER BY id DESC LIMIT 1}), 'user of nurse|gateway|nurse', 'the trail has who it was');
 
