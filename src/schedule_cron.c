@@ -49,7 +49,8 @@ cron_place(void)
 	if (OidIsValid(get_extension_oid("pg_cron", true)))
 		return CRON_HERE;
 	database = GetConfigOption("cron.database_name", true, false);
-	if (database == NULL)
+	/* where a transaction has set it and is rolled back, PostgreSQL 17 leaves it empty */
+	if (database == NULL || *database == '\0')
 		return CRON_NOT_LOADED;
 	return strcmp(database, get_database_name(MyDatabaseId)) == 0 ? CRON_NOT_CREATED : CRON_ELSEWHERE;
 }

@@ -233,7 +233,7 @@ SELECT 'a1', md5(n::text)::uuid, md5(n::text)::uuid, 'quarantined', 9101, 'x', t
 SELECT count(*), max(r.total) FROM clinical.report_quarantined(:whole) r;
 
 -- where midnight comes twice, the day begins with the first
-SELECT d.day, clinical.report_moment(d.day, 'America/Havana') AT TIME ZONE 'UTC' AS begins FROM unnest('{2026-10-31,2026-11-01,2026-11-02,2026-03-08}'::date[]) d(day);
+SELECT d.day, clinical.report_moment(d.day, 'America/Havana') AT TIME ZONE 'UTC' AS begins FROM unnest('{2024-11-02,2024-11-03,2024-11-04,2024-03-10}'::date[]) d(day);
 SELECT clinical.report_moment('2018-11-04', 'America/Sao_Paulo') AT TIME ZONE 'UTC' AS no_midnight;
 
 -- planned as one query each, functions of SQL opened up
