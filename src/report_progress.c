@@ -71,8 +71,8 @@ static const struct
  * bench/report tells how far off the estimates are.  With all in memory counting takes less
  * of the time, and where all has to be fetched, more: this is between.
  */
-static const double row_work[NPASSES] = {[PASS_OBSERVATIONS] = 400, [PASS_SUBMISSIONS] = 2000};
-#define WORK_COUNTING 1200
+static const double row_work[NPASSES] = {[PASS_OBSERVATIONS] = 390, [PASS_SUBMISSIONS] = 2000};
+#define WORK_COUNTING 1350
 /* Each table takes so much beside that for each patient, and in any case */
 #define WORK_PATIENT 2000
 #define WORK_TABLE 1000000
