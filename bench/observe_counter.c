@@ -17,6 +17,9 @@
 #include "access/xact.h"
 #include "observe_entry.h"
 
+/* without the server's library */
+#undef printf
+
 /* What the functions need of the server and of other files; nothing of it does anything here */
 LWLock	   *clinical_entries_lock = NULL;
 MemoryContext TopTransactionContext = NULL;
@@ -59,6 +62,15 @@ void *
 repalloc(void *pointer, Size size)
 {
 	return realloc(pointer, size);
+}
+
+/* Newer minor versions have repalloc_array call this. */
+extern void *repalloc_mul(void *pointer, Size size, Size number);
+
+void *
+repalloc_mul(void *pointer, Size size, Size number)
+{
+	return realloc(pointer, size * number);
 }
 
 void
