@@ -4,7 +4,7 @@
  *		Reading the document of a report, for those who render it.
  *
  * A document may come from anywhere, so all that is relied upon is looked at
- * (doc/report_document.md).  Rows are read one at a time and point into it.
+ * (doc/report_render.md).  Rows are read one at a time and point into it.
  *
  *-------------------------------------------------------------------------
  */

@@ -16,7 +16,7 @@
 
 #include "pool.h"
 
-/* Seconds: to connect in; the first and the longest wait after a failure; until a cancel request is sent again */
+/* Seconds until a cancel request is sent again */
 #define CANCEL_AGAIN 0.1
 
 typedef struct Queue
