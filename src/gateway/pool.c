@@ -210,6 +210,15 @@ connect_continue(Connection *connection)
 	}
 }
 
+/* Answer that a request is not served, and count why.  Metrics are given all the same. */
+static void
+refuse(Request *request, const char *why, uint64_t *counter)
+{
+	answer_busy(request, why);
+	if (request->route->kind != ROUTE_METRICS)
+		(*counter)++;
+}
+
 /* There is no connection any more: answer those that wait for one, as those that come. */
 static void
 refuse_waiting(Queue *from)
@@ -218,8 +227,7 @@ refuse_waiting(Queue *from)
 	{
 		Request    *request = pop(from);
 
-		counted.no_connection += request->route->kind != ROUTE_METRICS;
-		answer_busy(request, "the server could not be reached");
+		refuse(request, "the server could not be reached", &counted.no_connection);
 		http_answered(request);
 	}
 }
@@ -378,14 +386,11 @@ pool_take(Request *request)
 	Connection *idle;
 
 	if (up == 0)
-		answer_busy(request, "the server could not be reached");
+		refuse(request, "the server could not be reached", &counted.no_connection);
 	else if (waiting >= config.max_waiting)
-		answer_busy(request, "too many requests are waiting");
+		refuse(request, "too many requests are waiting", &counted.queue_full);
 	if (request->status != 0)
 	{
-		/* metrics are given all the same */
-		if (request->route->kind != ROUTE_METRICS)
-			(*(up == 0 ? &counted.no_connection : &counted.queue_full))++;
 		request->state = REQUEST_ANSWERED;
 		return;
 	}
